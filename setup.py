@@ -1,0 +1,17 @@
+"Hands the metadata of settings.ini to setuptools: the one place for them; pyproject.toml names what is dynamic."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import setup
+
+root = Path(__file__).parent
+ini = ConfigParser(delimiters=['='])
+ini.read(root/'settings.ini', encoding='utf-8')
+cfg = ini['DEFAULT']
+
+setup(name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'].split(),
+    author=cfg['author'], license=cfg['license'], python_requires=f">={cfg['min_python']}",
+    long_description=(root/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
+    classifiers=['Programming Language :: Python :: 3', 'Intended Audience :: Developers', 'Topic :: Scientific/Engineering :: Image Recognition'],
+    packages=[cfg['lib_name']], install_requires=cfg['requirements'].split(),
+    extras_require=dict(dev=cfg['dev_requirements'].split()),
+    entry_points=dict(console_scripts=cfg['console_scripts'].split(), nbdev=['quickcls=quickcls._modidx:d']))
