@@ -122,6 +122,7 @@ def scan_folder(
     with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, files))
     found, skipped = [s for s in seen if isinstance(s, dict)], [s for s in seen if isinstance(s, Skipped)]
     sides = sides_of(sorted({Path(s['path']).relative_to(root).parts[0] for s in found if Path(s['path']).parent != root}))
+    skipped = [s for s in skipped if Path(s.path).parent != root] # a README or a CSV beside the class folders is company, not a bad picture
     rows = []
     for s in found:
         *above, name = Path(s['path']).relative_to(root).parts
@@ -129,7 +130,7 @@ def scan_folder(
         if above: rows.append({**s, 'label': above[0], 'split': side, 'group': _group(s, above[0], name, group_pattern)})
         else: skipped.append(Skipped(s['path'], 'lies beside the class folders, so it has no label'))
     items = Items(str(folder), pd.DataFrame(rows, columns=columns), skipped)
-    _check_enough(items, len(files))
+    _check_enough(items, files)
     items.notes += _odd(items)
     return items
 
@@ -147,13 +148,13 @@ def _group(row, label, name, pattern):
     m = re.search(pattern, name) if pattern else None
     return f'{label}/{m.group(1) if m.re.groups else m.group(0)}' if m else row['sha256']
 
-def _check_enough(items, n_files):
+def _check_enough(items, files):
     "Raise where nothing can be learned from `items`"
     where, expected = items.folder, f'Expected {Path(items.folder).name}/<class>/<image>, two classes or more.'
-    if not n_files: raise QuickclsError(f'No files in {where}. {expected}')
+    if not files: raise QuickclsError(f'No files in {where}. {expected}')
     if not len(items):
         first = f'; the first: {Path(items.skipped[0].path).name}, {items.skipped[0].reason}' if items.skipped else ''
-        raise QuickclsError(f'No labelled pictures in {where}: {n_files} files, none usable{first}. {expected}')
+        raise QuickclsError(f'No labelled pictures in {where}: {len(files)} files, none usable{first}. {expected}')
     if len(items.vocab) < 2: raise QuickclsError(f'Only one class in {where}: {items.vocab[0]!r} with {len(items)} pictures. {expected}')
 
 def _odd(items):
