@@ -15,10 +15,11 @@ class OpenVINOEngine:
     "Runs an ONNX file on the CPU"
     def __init__(self,
         path:Path, # An ONNX file whose first input takes uint8 pictures `[n, h, w, 3]`
-        *, precision:str=None, # `f32` or `bf16`; what the hardware does best where this is None
+        *, precision:str=None, # `f32` or `bf16`; where this is None what the variable `QUICKCLS_PRECISION` says, or what the hardware does best
         streams:int=1 # Batches that are computed side by side
     ):
         import openvino as ov
+        precision = precision or os.environ.get('QUICKCLS_PRECISION')
         config = {'NUM_STREAMS': streams} | ({'INFERENCE_PRECISION_HINT': precision} if precision else {})
         try: self.compiled = ov.Core().compile_model(str(path), 'CPU', config)
         except RuntimeError as e: raise QuickclsError(f'{path} cannot be loaded: {str(e).strip().splitlines()[-1][:150]} Expected an ONNX graph that quickcls wrote.') from None

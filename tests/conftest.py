@@ -1,0 +1,69 @@
+"A cache of its own, no network, real photographs where they are, and a folder with every odd file"
+import os, subprocess, sys
+from pathlib import Path
+from types import SimpleNamespace
+import pytest
+
+repo = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(repo)) # the tests are of this tree, whatever is installed
+os.environ['HF_HUB_OFFLINE'] = '1' # huggingface_hub reads it once, when it is imported
+from helpers import as_bytes, bad_files, broken_pictures, odd_pictures, picture
+
+@pytest.fixture(scope='session', autouse=True)
+def cache(tmp_path_factory):
+    "A cache folder for this run alone: a user's own is never touched"
+    path = tmp_path_factory.mktemp('cache')
+    with pytest.MonkeyPatch.context() as m:
+        for k, v in dict(QUICKCLS_CACHE=str(path), HF_HUB_OFFLINE='1', QUICKCLS_QUIET='1', QUICKCLS_DEVICE='cpu').items(): m.setenv(k, v)
+        yield path
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    "A cache folder for one test alone"
+    monkeypatch.setenv('QUICKCLS_CACHE', str(tmp_path/'own-cache'))
+    return tmp_path/'own-cache'
+
+@pytest.fixture(scope='session')
+def photos():
+    "Function: name of a set of real photographs → its folder; skips where it is absent"
+    def find(name):
+        path = repo/'..'/'shared'/'data'/name
+        if not path.is_dir(): pytest.skip(f'no ../shared/data/{name}')
+        return path
+    return find
+
+@pytest.fixture(scope='session')
+def python(cache):
+    "Function: source text and arguments → what another Python process printed; `start=True` gives the running process"
+    def run(code, *args, start=False):
+        env = os.environ | {'PYTHONPATH': f'{repo}{os.pathsep}{repo/"tests"}'}
+        p = subprocess.Popen([sys.executable, '-c', code, *map(str, args)], cwd=repo, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if start: return p
+        out, err = p.communicate(timeout=300)
+        assert p.returncode == 0, err
+        return out
+    return run
+
+@pytest.fixture
+def messy_folder(tmp_path):
+    "A labelled folder with every odd and bad file: `root`, `good` {path: label}, `bad` {name: reason}, `broken` names"
+    root, good, bad = tmp_path/'messy', {}, {}
+    def put(path, data, label=None):
+        path = root/path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        if label: good[str(path)] = label
+    odd_names = ['a.jpg?resize=1200%2c852', 'b.php', 'C.JPG', 'no extension', 'd;w=960;h=1', "e'f\"g.jpeg", '<b>h.jpg', '图.jpg']
+    for c, label in enumerate(['дуб', '寿司', '🐻', '42', 'two words', '<b>x "y"']):
+        for i, name in enumerate(odd_names): put(Path(label)/name, as_bytes(picture((c, i))), label)
+    for name, data in odd_pictures().items(): put(Path('дуб')/name, data, 'дуб')
+    put('寿司/more/and deeper/nested.jpg', as_bytes(picture(99)), '寿司')
+    for name, (data, reason) in bad_files().items(): put(Path('42')/name, data); bad[name] = reason
+    broken = broken_pictures()
+    for name, data in broken.items(): put(Path('🐻')/name, data, '🐻')
+    for passed_over in ['.ipynb_checkpoints/a.jpg', '__MACOSX/a.jpg', '.DS_Store', '._a.jpg', 'Thumbs.db']: put(Path('42')/passed_over, as_bytes(picture(98)))
+    put('__MACOSX/42/a.jpg', as_bytes(picture(97))); put('README.txt', b'about these pictures'); put('alone.jpg', as_bytes(picture(96)))
+    bad['alone.jpg'] = 'lies beside the class folders, so it has no label'
+    (root/'42'/'up').symlink_to(root, target_is_directory=True)
+    (root/'42'/'gone.jpg').symlink_to(root/'nowhere.jpg'); bad['gone.jpg'] = 'No such file or directory'
+    return SimpleNamespace(root=root, good=good, bad=bad, broken=set(broken))

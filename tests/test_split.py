@@ -1,0 +1,143 @@
+"The split stays: which side a picture stands on depends on its content and the seed, and on nothing else"
+import hashlib, shutil
+from pathlib import Path
+import pandas as pd
+import pytest
+from helpers import as_bytes, picture, write_folder
+from quickcls.core import QuickclsError
+from quickcls.data import Items, columns, draw_number, scan_folder, split_items
+
+def sides(items, **kw):
+    "Content → side"
+    t = split_items(items, **kw).table
+    return dict(zip(t.sha256, t.split))
+
+def kept(before, after): return {k: after[k] for k in before} == before
+
+def sha(x): return hashlib.sha256(str(x).encode()).hexdigest()
+
+def items_of(rows):
+    "Items without files, from (label, content, group or None) rows"
+    return Items('drawn', pd.DataFrame([(f'{label}/{i}', label, None, sha(x), 8, 8, g or sha(x)) for i, (label, x, g) in enumerate(rows)], columns=columns))
+
+@pytest.fixture
+def folder(tmp_path): return write_folder(tmp_path/'pets', cat=30, dog=30)
+
+def test_the_same_twice(folder):
+    "Scanning again gives the same sides"
+    assert sides(scan_folder(folder)) == sides(scan_folder(folder, workers=1))
+
+def test_adding_pictures_moves_no_other(folder):
+    "Twenty more pictures, a new class too: all the others stay"
+    before = sides(scan_folder(folder))
+    write_folder(folder, start=30, cat=10, dog=5); write_folder(folder, start=100, emu=5)
+    after = sides(scan_folder(folder))
+    assert len(after) == 80 and kept(before, after)
+
+def test_removing_pictures_moves_no_other(folder):
+    "A third of the pictures goes: the rest stays"
+    before = sides(scan_folder(folder))
+    for p in sorted(folder.glob('*/*'))[::3]: p.unlink()
+    after = sides(scan_folder(folder))
+    assert len(after) == 40 and kept(after, before)
+
+def test_renaming_moves_nothing(folder):
+    "Names do not matter, nor does where the folder lies or what it is called"
+    before = sides(scan_folder(folder))
+    for i, p in enumerate(sorted(folder.glob('*/*'))): p.rename(p.with_name(f'renamed {i*7919%60}.jpeg'))
+    (folder/'dog').rename(folder/'hound')
+    assert sides(scan_folder(folder.rename(folder.with_name('moved')))) == before
+
+def test_a_corrected_label_keeps_its_side(folder):
+    "A picture that is moved to another class stays on its side"
+    before = sides(scan_folder(folder))
+    for p in sorted((folder/'cat').glob('*'))[:10]: p.rename(folder/'dog'/f'was cat {p.name}')
+    assert sides(scan_folder(folder)) == before
+
+def test_twins_stay_together(folder):
+    "Byte-identical pictures are on one side, under one label or two"
+    for i, p in enumerate(sorted(folder.glob('*/*'))): shutil.copy(p, folder/('cat', 'dog')[i%2]/f'copy {i}.png')
+    t = split_items(scan_folder(folder)).table
+    assert len(t) == 120 and (t.groupby('sha256').split.nunique() == 1).all()
+
+def test_another_seed_another_split(folder):
+    "Seeds differ, and about as much as chance makes them"
+    a, b = (sides(scan_folder(folder), seed=s) for s in (1, 2))
+    assert 10 < sum(a[k] != b[k] for k in a) < 45
+
+def test_numbers_are_for_ever():
+    "The draw is part of the promise: these numbers must never change"
+    assert [round(draw_number(g, s), 6) for g, s in (('a', 42), ('b', 42), ('a', 43))] == [.590138, .772025, .543556]
+
+@pytest.mark.parametrize('pct', [.1, .3, .5])
+@pytest.mark.parametrize('seed', [1, 42])
+def test_the_share_is_near(pct, seed):
+    "Of 2000 pictures, the share that was asked for within four standard errors"
+    t = split_items(items_of([('ab'[i%2], i, None) for i in range(2000)]), valid_pct=pct, seed=seed).table
+    assert abs((t.split == 'valid').mean() - pct) < 4*(pct*(1-pct)/2000)**.5
+
+@pytest.mark.parametrize('pct', [0, 1, -1, 1.5, 30])
+def test_a_share_is_between_0_and_1(pct):
+    "30 is not 0.3"
+    with pytest.raises(QuickclsError, match='between 0 and 1'): split_items(items_of([('a', 1, None), ('b', 2, None)]), valid_pct=pct)
+
+@pytest.mark.parametrize('seed', range(10))
+def test_classes_are_on_both_sides(seed):
+    "Each class with two pictures or more is on both sides, however few they are; one with a single picture is in training, and named"
+    rows = [(f'c{n}', f'{n}-{i}', None) for n in range(1, 9) for i in range(n)]
+    items = split_items(items_of(rows), seed=seed, valid_pct=.2)
+    by = items.table.groupby('label').split.agg(set).to_dict()
+    assert by.pop('c1') == {'train'} and all(s == {'train', 'valid'} for s in by.values())
+    assert 'c1 has a single picture' in items.notes[0]
+
+def test_a_single_picture_with_a_twin_elsewhere():
+    "The only picture of a class is in training, even where its twin stands in a class of two"
+    rows = [('one', 'x', None), ('two', 'x', None), ('two', 'y', None)] + [('many', i, None) for i in range(9)]
+    for seed in range(30):
+        by = split_items(items_of(rows), seed=seed).table.groupby('label').split.agg(set)
+        assert by['one'] == {'train'} and by['two'] == {'train', 'valid'}, seed
+
+def test_only_single_pictures():
+    "Where every class has one picture, nothing can be held out, and that is said"
+    with pytest.raises(QuickclsError, match='can be held out'): split_items(items_of([('a', 1, None), ('b', 2, None)]))
+
+def crops(n, start=0, of='ab'): return [(label, f'{label}{i}-{j}', f'{label}/photo{i}') for label in of for i in range(start, start+n) for j in range(2)]
+
+def test_groups_stay_together():
+    "What shares a group is on one side, and twins tie groups together"
+    rows = crops(20) + [('a', 'b3-0', 'a/photo0'), ('a', 'b3-0', 'a/photo1')]
+    items = items_of(rows)
+    groups = items.table.group.copy()
+    t = split_items(items).table
+    assert (t.groupby(groups).split.nunique() == 1).all() and (t.groupby('sha256').split.nunique() == 1).all()
+
+def test_a_new_crop_moves_no_group():
+    "One more crop of each photo: the crops that were there stay where they were"
+    before = sides(items_of(crops(40)))
+    after = sides(items_of(crops(40) + [(label, f'{label}{i}-new', f'{label}/photo{i}') for label in 'ab' for i in range(40)]))
+    assert kept(before, after)
+
+def test_a_pattern_reads_names(tmp_path):
+    "The pattern's first group, or all of its match; names that do not match stand alone"
+    for i in range(12):
+        for c in ('cat', 'dog'):
+            (tmp_path/c).mkdir(exist_ok=True)
+            (tmp_path/c/(f'photo{i//2}-{i%2}.png' if i < 10 else f'other{i}.png')).write_bytes(as_bytes(picture((c == 'cat', i)), 'PNG'))
+    for pattern in (r'(photo\d+)-', r'photo\d+(?=-)'):
+        t = scan_folder(tmp_path, group_pattern=pattern).table
+        assert t.group.nunique() == 14 and 'cat/photo0' in set(t.group)
+
+def test_a_wrong_pattern_is_explained(folder):
+    "A regular expression that is none: one line"
+    with pytest.raises(QuickclsError, match='group_pattern'): scan_folder(folder, group_pattern='(photo')
+
+def test_an_optional_group_in_a_pattern(folder):
+    "Where the pattern's group takes no part in the match, names do not all fall into one group"
+    assert scan_folder(folder, group_pattern=r'(photo)?\d+').table.group.nunique() > 2
+
+def test_photos_of_lego_bricks(photos):
+    "`photo11-0` belongs to `photo11`; with a pattern, too, each class is on both sides"
+    t = split_items(scan_folder(photos('lego_bricks'), group_pattern=r'(photo\d+)-')).table
+    photo = [f'{label}/{Path(p).name.split("-")[0]}' for label, p in zip(t.label, t.path)]
+    assert (scan_folder(photos('lego_bricks'), group_pattern=r'(photo\d+)-').table.group == photo).all()
+    assert (t.groupby(photo).split.nunique() == 1).all() and (t.groupby('label').split.nunique() == 2).all()
