@@ -137,10 +137,7 @@ def command_parser(
     else: func = globals()[name]
     parser = anno_parser(func, prog=f'quickcls {name}')
     parser.epilog = None
-    if name == 'train':
-        parser._actions[:] = [a for a in parser._actions if a.dest != 'say'] # a function of Python callers; no terminal can give one
-        parser._option_string_actions.pop('--say', None)
-        parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
+    if name == 'train': parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
     parser.add_argument('--debug', action='store_true', help='Show the traceback of an error')
     return parser, func
 

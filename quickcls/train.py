@@ -106,13 +106,14 @@ def train(
     class_weights:bool=False, # Weigh classes so that each counts the same
     group_pattern:str=None, # Regular expression: pictures whose names match it with the same text stay on one side
     offline:bool=False, # Never look over the network for weights
-    say=print # Called with each line of text
+    quiet:bool=False # Print nothing
 ): # `Classifier`, saved
     "Train a classifier on a folder of labelled pictures and save it"
     check_head(head)
     if levels not in ('all', 'last'): raise QuickclsError(f'Unknown levels {levels!r}. Expected all (every stage of the backbone) or last (its final one).')
     if epochs < 1 or augment < 0: raise QuickclsError(f'epochs is {epochs} and augment is {augment}; expected at least 1 and at least 0.')
     if size is not None and not 32 <= size <= 1024: raise QuickclsError(f'A size of {size} pixels cannot be used. Expected 32 to 1024.')
+    say = (lambda text: None) if quiet else print
     run = Run(say)
     name = (Path(folder).expanduser() if Path(folder).name not in ('', '..') else Path(folder).resolve()).name
     out = Path(out or Path('models')/name).expanduser()

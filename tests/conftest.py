@@ -15,6 +15,7 @@ def cache(tmp_path_factory):
     path = tmp_path_factory.mktemp('cache')
     with pytest.MonkeyPatch.context() as m:
         for k, v in dict(QUICKCLS_CACHE=str(path), HF_HUB_OFFLINE='1', QUICKCLS_QUIET='1', QUICKCLS_DEVICE='cpu').items(): m.setenv(k, v)
+        m.delenv('QUICKCLS_PRECISION', raising=False)
         yield path
 
 @pytest.fixture

@@ -65,6 +65,11 @@ def test_another_seed_another_split(folder):
     a, b = (sides(scan_folder(folder), seed=s) for s in (1, 2))
     assert 10 < sum(a[k] != b[k] for k in a) < 45
 
+def test_the_same_items_with_another_seed(folder):
+    "Splitting does not change what was scanned: the same items can be split again"
+    items = scan_folder(folder)
+    assert sides(items, seed=1) != sides(items, seed=2)
+
 def test_numbers_are_for_ever():
     "The draw is part of the promise: these numbers must never change"
     assert [round(draw_number(g, s), 6) for g, s in (('a', 42), ('b', 42), ('a', 43))] == [.590138, .772025, .543556]

@@ -1,0 +1,32 @@
+# `make demo` and `make test` work on a fresh clone with nothing but Python 3.10 to 3.13; PYTHON names another one.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test bench docs clean
+
+demo: .venv/installed
+	$(BIN)/quickcls train datasets/parts --arch efficientnet_lite0 --force
+	$(BIN)/quickcls predict models/parts docs/parts/defect.jpg
+
+test: .venv/installed-dev
+	$(BIN)/nbdev-test --n-workers 2
+	$(BIN)/pytest
+
+bench: .venv/installed-dev
+	$(BIN)/python -m tests.benchmarks
+
+docs: .venv/installed-dev
+	$(BIN)/python docs/make.py
+
+clean:
+	rm -rf .venv models build *.egg-info
+
+.venv/installed: settings.ini setup.py pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,15 @@
+"Everything that a notebook needs: `from quickcls.all import *`"
+from quickcls.core import QuickclsError
+from quickcls.backbones import backbone_table, parse_views
+from quickcls.data import Items, scan_folder, split_items
+from quickcls.heads import Head, fit_head
+from quickcls.classifier import Classifier, Prediction
+from quickcls.evaluate import Evaluation
+from quickcls.train import train
+
+__all__ = ['Classifier', 'Evaluation', 'Head', 'Items', 'Prediction', 'QuickclsError', 'backbone_table', 'fit_head', 'parse_views', 'quick_learner', 'scan_folder', 'split_items', 'train']
+
+def quick_learner(folder, *args, **kwargs):
+    "An ordinary fastai Learner on a folder; `help(quickcls.learner.quick_learner)` tells the parameters"
+    from quickcls.learner import quick_learner as func # fastai takes seconds to import, and only this needs it
+    return func(folder, *args, **kwargs)
