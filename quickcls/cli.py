@@ -135,7 +135,7 @@ def command_parser(
     from fastcore.script import anno_parser
     if name == 'train': from quickcls.train import train as func
     else: func = globals()[name]
-    parser = anno_parser(func, prog=f'quickcls {name}')
+    parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern'])
     parser.epilog = None
     if name == 'train': parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
     parser.add_argument('--debug', action='store_true', help='Show the traceback of an error')

@@ -203,7 +203,7 @@ def embedding_dls(
     class SliceLoader(DataLoader):
         def __init__(self, x, y, **kwargs):
             super().__init__(dataset=range(len(x)), num_workers=0, device=device, **kwargs)
-            self.x, self.y = torch.as_tensor(x, device=device), torch.as_tensor(y, dtype=torch.long, device=device)
+            self.x, self.y = torch.tensor(x, device=device), torch.tensor(y, dtype=torch.long, device=device)
         def __iter__(self):
             order = torch.randperm(len(self.x), device=device) if self.shuffle else torch.arange(len(self.x), device=device)
             batches = order.split(self.bs)

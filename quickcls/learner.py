@@ -61,6 +61,7 @@ def view_dls(
     blocks = [TransformBlock(type_tfms=LoadView(v), item_tfms=ToTensor(), batch_tfms=[IntToFloatTensor()]) for v in views]
     block = DataBlock(blocks=(*blocks, CategoryBlock(vocab=items.vocab)), n_inp=len(views), splitter=ColSplitter(),
                       getters=[ColReader('path')]*len(views) + [ColReader('label')], batch_tfms=[*batch_tfms, *norm])
+    bs = min(bs, max(2, int((~t.is_valid).sum()))) # fastai drops a last batch that is not full: with fewer pictures than `bs` it would train on none
     return block.dataloaders(t.reset_index(drop=True), bs=bs, num_workers=num_workers)
 
 # %% ../nbs/10_learner.ipynb #model

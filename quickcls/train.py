@@ -177,6 +177,7 @@ def _evaluate(items, sides, fitted):
 def _save(items, graphs, weights, fitted, levels, table, ev, metrics, out, force, run, settings):
     "The classifier's folder, with everything about it"
     from quickcls.classifier import Classifier
+    from quickcls.evaluate import save_figure
     t = items.table
     counts = t.split.value_counts()
     data = dict(folder=items.folder, n_train=int(counts['train']), n_valid=int(len(ev.table)), fingerprint=data_fingerprint(t), **settings)
@@ -184,7 +185,7 @@ def _save(items, graphs, weights, fitted, levels, table, ev, metrics, out, force
     def beside(folder):
         table.to_csv(folder/'predictions.csv', index=False)
         ev.confusion_matrix().to_csv(folder/'confusion_matrix.csv')
-        ev.plot_confusion_matrix(f'{out.name}: accuracy {ev.accuracy:.1%} on {ev.n} pictures').savefig(folder/'confusion_matrix.png')
+        save_figure(ev.plot_confusion_matrix(f'{out.name}: accuracy {ev.accuracy:.1%} on {ev.n} pictures'), folder/'confusion_matrix.png')
         per_class = ev.per_class().round(6).to_dict('index')
         report = dict(**metrics, per_class=per_class, data=data, arch=clf.arch, head=fitted.kind, notes=items.notes, skipped=[s.__dict__ for s in items.skipped], seconds=run.seconds)
         (folder/'metrics.json').write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding='utf-8')

@@ -4,10 +4,9 @@ from pathlib import Path
 from types import SimpleNamespace
 import pytest
 
-repo = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(repo)) # the tests are of this tree, whatever is installed
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent)) # the tests are of this tree, whatever is installed
 os.environ['HF_HUB_OFFLINE'] = '1' # huggingface_hub reads it once, when it is imported
-from helpers import as_bytes, bad_files, broken_pictures, odd_pictures, picture
+from tests.helpers import as_bytes, bad_files, broken_pictures, odd_pictures, picture, repo
 
 @pytest.fixture(scope='session', autouse=True)
 def cache(tmp_path_factory):
@@ -37,7 +36,7 @@ def photos():
 def python(cache):
     "Function: source text and arguments → what another Python process printed; `start=True` gives the running process"
     def run(code, *args, start=False):
-        env = os.environ | {'PYTHONPATH': f'{repo}{os.pathsep}{repo/"tests"}'}
+        env = os.environ | {'PYTHONPATH': str(repo)}
         p = subprocess.Popen([sys.executable, '-c', code, *map(str, args)], cwd=repo, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if start: return p
         out, err = p.communicate(timeout=300)

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
+repo = Path(__file__).resolve().parent.parent
+
 def picture(seed, w=64, h=48):
     "A smooth pattern, the same for the same seed"
     a = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from helpers import as_bytes, halves, odd_pictures, picture, with_orientation, write_folder
+from tests.helpers import as_bytes, halves, odd_pictures, picture, with_orientation, write_folder
 from quickcls.core import QuickclsError
 from quickcls.data import describe, scan_folder, split_items
 from quickcls.pictures import NotAPicture, load_picture
@@ -102,12 +102,6 @@ def test_orientation_is_applied(n, where):
     row, col = where
     assert near(a[20 if row is None else row, 20 if col is None else col], red, 40)
 
-def test_orientation_comes_before_cropping():
-    "A tall photo stored wide is cropped as a tall one"
-    wide = Image.new('RGB', (120, 40), 'blue'); wide.paste('red', (40, 0, 80, 40)) # upright: blue, red, blue from top to bottom
-    a = np.asarray(load_picture(as_bytes(wide, exif=with_orientation(6), quality=95), 40, 'crop')).astype(int)
-    assert near(a[5:-5, 5:-5].mean((0, 1)), red)
-
 @pytest.mark.parametrize('resize, corner', [('squish', white), ('crop', white), ('pad', (128, 128, 128))])
 def test_very_wide_pictures(resize, corner):
     "1500 × 20 pixels become a square by each of the three methods"
@@ -202,7 +196,7 @@ def test_the_present_folder_has_a_name(tmp_path, monkeypatch):
 _peak = """
 import resource, sys
 from quickcls.pictures import load_picture
-from helpers import as_bytes, picture
+from tests.helpers import as_bytes, picture
 load_picture(as_bytes(picture(0)), 224)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for p in sys.argv[1:]: load_picture(p, 224)

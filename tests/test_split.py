@@ -3,7 +3,7 @@ import hashlib, shutil
 from pathlib import Path
 import pandas as pd
 import pytest
-from helpers import as_bytes, picture, write_folder
+from tests.helpers import as_bytes, picture, write_folder
 from quickcls.core import QuickclsError
 from quickcls.data import Items, columns, draw_number, scan_folder, split_items
 

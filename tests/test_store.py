@@ -1,9 +1,9 @@
 "Each picture passes the backbone once: what is kept, under which key, and what survives a crash"
-import os, signal, sqlite3, time
+import os, signal, sqlite3, threading, time
 from types import SimpleNamespace
 import numpy as np
 import pytest
-from helpers import MeanColour, as_bytes, broken_pictures, picture, tiny_graph, write_folder
+from tests.helpers import MeanColour, as_bytes, broken_pictures, picture, tiny_graph, write_folder
 from quickcls.core import QuickclsError
 from quickcls.data import scan_folder
 from quickcls.features import Store, commit_every, embed_items, embed_pictures, read_items, recipe_of, store_key
@@ -140,7 +140,7 @@ def test_nothing_to_do(store):
 
 _embed = """
 import sys
-from helpers import MeanColour, tiny_graph
+from tests.helpers import MeanColour, tiny_graph
 from quickcls.data import scan_folder
 from quickcls.features import Store, embed_items
 done = embed_items(scan_folder(sys.argv[1]), tiny_graph(), engine=MeanColour(float(sys.argv[3])), store=Store(sys.argv[2]))
@@ -157,6 +157,24 @@ def test_two_processes_at_once(tmp_path, python):
     items = scan_folder(folder)
     assert count(path) == 240 and right(items, Store(path))
 
+def test_a_writer_waits_for_another(tmp_path, store):
+    "While another process writes, reading goes on at once, and writing waits until it is done"
+    store.put([(b'a', np.ones(3))], 'r')
+    other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+    other.execute('begin exclusive')
+    end = threading.Timer(.5, other.execute, ('commit',))
+    end.start(); started = time.perf_counter()
+    assert store.missing([b'a', b'b']) == [b'b'] and time.perf_counter() - started < .3
+    store.put([(b'b', np.ones(3))], 'r')
+    assert time.perf_counter() - started > .3 and store.missing([b'a', b'b']) == []
+
+def test_two_open_a_new_store_at_once(tmp_path):
+    "A store that another process is just making is waited for"
+    other = sqlite3.connect(tmp_path/'s.sqlite', isolation_level=None, check_same_thread=False)
+    other.execute('begin immediate')
+    threading.Timer(.5, other.execute, ('commit',)).start()
+    Store(tmp_path/'s.sqlite').close()
+
 def test_a_killed_pass_keeps_what_was_committed(tmp_path, python):
     "kill -9 in the middle loses less than a commit; the next pass computes the rest alone"
     folder, path = write_folder(tmp_path/'f', cat=200, dog=200), tmp_path/'s.sqlite'
@@ -172,7 +190,7 @@ def test_a_killed_pass_keeps_what_was_committed(tmp_path, python):
 
 _memory = """
 import resource, sys, numpy as np
-from helpers import MeanColour
+from tests.helpers import MeanColour
 from quickcls.features import Store, embed_pictures
 store, load = Store(sys.argv[1]), lambda p: np.full((512, 512, 3), p % 256, np.uint8)
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024

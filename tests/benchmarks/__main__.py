@@ -1,0 +1,134 @@
+"""Run every benchmark and print one table: `make bench`.
+
+The reference, fastai as its own documentation uses it, is `../shared/bench/fastai_stock.py`, and the photographs lie in
+`../shared/data`; where either is absent, its rows say so. All times are of whole processes, taken in this one run, so ratios
+hold on a machine whose speed drifts. `python -m tests.benchmarks help predict` runs the named ones only."""
+import json, os, shutil, statistics, subprocess, sys, tempfile, time
+from dataclasses import dataclass
+from pathlib import Path
+
+root = Path(__file__).parents[2]
+data, reference = root.parent/'shared'/'data', root.parent/'shared'/'bench'/'fastai_stock.py'
+here = Path(__file__).parent
+
+@dataclass
+class Timed:
+    "One finished process"
+    seconds:float
+    mb:float # peak memory
+    out:str # standard output
+    @property
+    def last(self)->dict: return json.loads(self.out.strip().splitlines()[-1]) # its last line, JSON
+
+def timed(*words, **env)->Timed:
+    "Run a command to its end"
+    with tempfile.TemporaryFile('w+') as out:
+        t = time.perf_counter()
+        p = subprocess.Popen([str(w) for w in words], stdout=out, stderr=subprocess.DEVNULL, cwd=root, env={**os.environ, 'HF_HUB_OFFLINE': '1', **env})
+        _, status, usage = os.wait4(p.pid, 0)
+        seconds = time.perf_counter() - t
+        out.seek(0)
+        text = out.read()
+    if status: sys.exit(f'failed: {" ".join(map(str, words))}\n{text[-500:]}')
+    return Timed(seconds, usage.ru_maxrss/1024, text)
+
+def quickcls(*words, **env)->Timed: return timed(Path(sys.executable).with_name('quickcls'), *words, **env)
+def median(runs, what='seconds')->float: return statistics.median(getattr(r, what) for r in runs)
+
+class Bench:
+    "The rows of the table, as they come"
+    def __init__(self):
+        self.rows, self.tmp = [], Path(tempfile.mkdtemp())
+        self.reference = self.learner = None
+
+    def row(self, what, measured, goal='', met=None):
+        self.rows.append((what, measured, goal, {True: 'yes', False: 'NO', None: ''}[met]))
+        print(f'{what:<68} {measured:<34} {goal:<22} {self.rows[-1][3]}', flush=True)
+
+    def photos(self, name):
+        "The folder of a data set, or None with a row that says so"
+        if (data/name).is_dir(): return data/name
+        self.row(name, f'not measured: no {os.path.relpath(data/name, root)}')
+
+    def train(self, folder, store, head='linear', n=1)->list:
+        "`n` trainings with an empty or a full store; the graph is always there"
+        runs = []
+        for i in range(n):
+            cache = self.tmp/'cache'
+            if store == 'empty':
+                for f in cache.glob('embeddings*'): f.unlink()
+            runs.append(quickcls('train', folder, '--arch', 'efficientnet_lite0', '--head', head, '--out', self.tmp/'model', '--force', '--json', QUICKCLS_CACHE=str(cache)))
+        return runs
+
+    def bench_train(self):
+        "hymenoptera: whole processes against fastai alone"
+        folder = self.photos('hymenoptera')
+        if not folder: return
+        self.train(folder, 'empty') # exports the graph
+        if reference.is_file():
+            r = timed(sys.executable, reference, folder)
+            self.reference = r.seconds
+            self.row('reference: fastai, 10 epochs', f'{r.seconds:.0f} s, {r.mb:,.0f} MB, accuracy {r.last["accuracy_last"]:.3f} (best epoch {r.last["accuracy_best"]:.3f})')
+        else: self.row('reference', f'not measured: no {os.path.relpath(reference, root)}')
+        for head, goals in (('linear', dict(empty=30, full=45)), ('fastai', dict(empty=22, full=28))):
+            for store in ('empty', 'full'):
+                t = median(self.train(folder, store, head, 5))
+                ratio = self.reference and self.reference/t
+                self.row(f'train hymenoptera --head {head}, {store} store', f'{t:.2f} s' + (f' = 1/{ratio:.0f}' if ratio else ''), f'<= 1/{goals[store]}', ratio and ratio >= goals[store])
+        for head in ('linear', 'fastai', 'mlp:100'):
+            m = self.train(folder, 'full', head)[0].last
+            self.row(f'accuracy on its val, --head {head}', f'{m["accuracy"]:.4f}, {m["metrics"]["errors"]} errors in {m["n_valid"]}', '>= 0.945', m['accuracy'] >= .945)
+
+    def bench_casting(self):
+        "casting: 7,348 pictures"
+        folder = self.photos('casting')
+        if not folder: return
+        if not (self.tmp/'cache'/'graphs').exists(): self.train(root/'datasets'/'parts', 'empty')
+        r = self.train(folder, 'empty')[0]
+        m, twins = r.last, r.last['metrics']['without_twins']
+        self.row('train casting, 7,348 pictures, empty store', f'{r.seconds:.1f} s, {r.mb:,.0f} MB', '<= 45 s', r.seconds <= 45)
+        self.row('accuracy on its test', f'{m["accuracy"]:.4f}, {m["metrics"]["errors"]} errors in {m["n_valid"]}', '>= 0.995', m['accuracy'] >= .995)
+        self.row(f'the same without the {twins["twins"]} that stand in train', f'{twins["accuracy"]:.4f} of {twins["n"]}')
+
+    def bench_pass(self):
+        "The embedding pass against what decoding and the graph allow together, and its memory"
+        folder = self.photos('hymenoptera') or root/'datasets'/'parts'
+        runs = [timed(sys.executable, here/'embedding_pass.py', 'share', folder, QUICKCLS_CACHE=str(self.tmp/'pass')).last for _ in range(4)][1:] # the first exports the graph
+        d, g, p, share = (statistics.median(r[k] for r in runs) for k in ('decode', 'graph', 'pass', 'share'))
+        self.row(f'embedding pass, {folder.name}: images/s', f'{p:.0f}; decoding alone {d:.0f}, graph alone {g:.0f}')
+        self.row('its share of what both allow together', f'{share:.0%}', '>= 85 %', share >= .85)
+        peak = {n: timed(sys.executable, here/'embedding_pass.py', 'memory', root/'datasets'/'parts', n, QUICKCLS_CACHE=str(self.tmp/'pass')).mb for n in (400, 20_000)}
+        for n, mb in peak.items(): self.row(f'peak memory of the pass, {n:,} pictures', f'{mb:,.0f} MB', '<= 1,200 MB, the same', mb <= 1200 and abs(mb - peak[400]) <= .15*peak[400])
+
+    def bench_help(self):
+        "What a person waits for first"
+        t = median([quickcls('--help') for _ in range(9)])
+        self.row('quickcls --help', f'{t:.2f} s', '<= 0.3 s', t <= .3)
+        t = median([quickcls('train', '--help') for _ in range(9)])
+        self.row('quickcls train --help', f'{t:.2f} s', '<= 0.3 s', t <= .3)
+
+    def bench_predict(self):
+        "One picture, as a whole process, against `load_learner` and `predict`"
+        photo, parts = root/'docs'/'parts'/'defect.jpg', root/'datasets'/'parts'
+        cache = dict(QUICKCLS_CACHE=str(self.tmp/'cache'))
+        quickcls('train', parts, '--arch', 'efficientnet_lite0', '--out', self.tmp/'parts', '--force', **cache)
+        timed(sys.executable, here/'fastai_predict.py', 'export', parts, self.tmp/'learner.pkl')
+        ours, theirs = [], []
+        for _ in range(7): # in turn, so that both see the same machine
+            ours.append(quickcls('predict', self.tmp/'parts', photo, **cache))
+            theirs.append(timed(sys.executable, here/'fastai_predict.py', 'predict', self.tmp/'learner.pkl', photo))
+        a, b = median(ours), median(theirs)
+        self.row('fastai load_learner + predict', f'{b:.2f} s, {median(theirs, "mb"):,.0f} MB')
+        self.row('quickcls predict MODEL photo.jpg', f'{a:.2f} s = 1/{b/a:.1f}', '<= 1/9', b/a >= 9)
+        self.row('its peak memory', f'{median(ours, "mb"):,.0f} MB', '<= 200 MB', median(ours, 'mb') <= 200)
+
+def main():
+    b = Bench()
+    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_pass')}
+    names = sys.argv[1:] or list(benches)
+    print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
+    try:
+        for n in names: benches[n]()
+    finally: shutil.rmtree(b.tmp, ignore_errors=True)
+
+if __name__ == '__main__': main()

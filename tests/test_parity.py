@@ -1,0 +1,121 @@
+"Live, saved, opened as a Learner: the same predictions"
+import json
+from pathlib import Path
+import numpy as np, pytest
+from tests.helpers import repo, write_folder
+
+parts, pictures = repo/'datasets'/'parts', [repo/'docs'/'parts'/'ok.jpg', repo/'docs'/'parts'/'defect.jpg']
+
+@pytest.fixture(scope='module')
+def few(tmp_path_factory):
+    "Forty of the parts"
+    root = tmp_path_factory.mktemp('few')/'parts'
+    for c in ('ok', 'defect'):
+        (root/c).mkdir(parents=True)
+        for p in sorted((parts/c).glob('*.jpg'))[:20]: (root/c/p.name).symlink_to(p)
+    return root
+
+def probs_of(clf, pictures):
+    "[n, classes], in the order of the vocab"
+    return np.array([[next(t['probability'] for t in p.top if t['label'] == c) for c in clf.vocab] for p in clf.predict(pictures, k=len(clf.vocab))])
+
+cases = [('linear', 'all', 'efficientnet_lite0'), ('linear', 'last', 'efficientnet_lite0'), ('fastai', 'all', 'efficientnet_lite0'), ('fastai', 'last', 'efficientnet_lite0'),
+         ('mlp:30', 'all', 'efficientnet_lite0'), ('linear', 'all', 'efficientnet_lite0,efficientnet_lite0@128')]
+
+@pytest.mark.parametrize('head,levels,arch', cases)
+def test_a_saved_classifier_opens_as_a_learner_with_the_same_predictions(few, tmp_path, monkeypatch, head, levels, arch):
+    "In 32-bit floats: the classifier, its ONNX graph alone, the Learner, and a classifier made from that Learner"
+    monkeypatch.setenv('QUICKCLS_PRECISION', 'f32')
+    from quickcls.all import Classifier, train
+    from quickcls.engines import OpenVINOEngine
+    clf = train(few, out=tmp_path/'m', arch=arch, head=head, levels=levels, epochs=3, quiet=True)
+    want = probs_of(clf, pictures)
+    alone = OpenVINOEngine(clf.path/'model.onnx')(*[np.stack(v) for v in zip(*map(clf.prepare, pictures))])['probs']
+    np.testing.assert_allclose(alone, want, atol=1e-4)
+    learn = clf.to_learner(few)
+    got = np.array([learn.predict(p)[2].numpy() for p in pictures])
+    np.testing.assert_allclose(got, want, atol=1e-3)
+    again = Classifier.from_learner(learn).save(tmp_path/'again')
+    np.testing.assert_allclose(probs_of(again, pictures), want, atol=1e-3)
+
+def test_training_predictions_are_what_the_saved_classifier_says(few, tmp_path):
+    "In the precision of this machine: predictions.csv against `predict` on the same files"
+    import pandas as pd
+    from quickcls.all import train
+    clf = train(few, out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
+    t = pd.read_csv(tmp_path/'m'/'predictions.csv')
+    np.testing.assert_allclose(probs_of(clf, list(t.path)), t[[f'p_{c}' for c in clf.vocab]], atol=.02)
+
+def test_an_ordinary_fastai_learner(few, tmp_path, monkeypatch):
+    "fit_head, then predict, interpretation, export, unfreeze and fine_tune, as on any Learner"
+    monkeypatch.chdir(tmp_path)
+    from fastai.vision.all import ClassificationInterpretation, Callback, load_learner
+    from quickcls.all import Classifier, quick_learner
+    class Count(Callback):
+        epochs = 0
+        def after_epoch(self): self.epochs += 1
+    learn, count = quick_learner(few, 'efficientnet_lite0@96', bs=8, path=tmp_path), Count()
+    before = [p.clone() for p in learn.model[0].parameters()]
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_head(4, cbs=count)
+        assert count.epochs == 4 and len(learn.recorder.values) == 4
+        assert all(a.equal(b) for a, b in zip(before, learn.model[0].parameters())) and len(learn.dls.train_ds) < 40
+        interp = ClassificationInterpretation.from_learner(learn)
+        assert interp.confusion_matrix().sum() == len(learn.dls.valid_ds)
+        assert learn.predict(str(pictures[0]))[0] in ('ok', 'defect')
+        assert learn.predict(pictures[0].read_bytes())[0] == learn.predict(pictures[0])[0]
+        learn.export('learner.pkl')
+        assert load_learner(tmp_path/'learner.pkl').predict(pictures[1])[2].numpy() == pytest.approx(learn.predict(pictures[1])[2].numpy(), abs=1e-5)
+        assert str(few) not in (tmp_path/'learner.pkl').read_bytes().decode('latin-1') # the paths of a user's pictures stay at home
+        frozen = sum(p.requires_grad for p in learn.model[0].parameters())
+        learn.unfreeze(); learn.fit_one_cycle(1, 1e-4)
+        assert sum(p.requires_grad for p in learn.model[0].parameters()) > frozen
+        assert not all(a.equal(b) for a, b in zip(before, learn.model[0].parameters()))
+        monkeypatch.setenv('QUICKCLS_PRECISION', 'f32')
+        clf = Classifier.from_learner(learn).save(tmp_path/'tuned') # the trained body, not the published one
+        np.testing.assert_allclose(probs_of(clf, pictures), [learn.predict(p)[2].numpy() for p in pictures], atol=1e-3)
+        back = clf.to_learner(few)
+        np.testing.assert_allclose(back.predict(pictures[0])[2], learn.predict(pictures[0])[2], atol=1e-4)
+        learn.fit_head(1); learn.fine_tune(1) # the changed body is embedded anew, then trained on
+
+def test_a_trained_body_never_gets_the_embeddings_of_the_old_one(few):
+    from quickcls.all import quick_learner
+    from quickcls.learner import body_graphs
+    learn = quick_learner(few, 'efficientnet_lite0@96')
+    first, = body_graphs(learn)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3) # frozen; fastai trains the body's batch norm all the same
+    second, = body_graphs(learn)
+    assert first.digest != second.digest and second.cosine > .999
+
+def test_the_folder_cannot_harm(few, tmp_path):
+    "No pickle in it, and a description that contradicts the numbers is refused"
+    from quickcls.all import Classifier, QuickclsError, train
+    clf = train(few, out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
+    assert {p.suffix for p in clf.path.iterdir()} <= {'.onnx', '.json', '.safetensors', '.png', '.csv'}
+    d = json.loads((clf.path/'classifier.json').read_text())
+    def refuses(match, **changes):
+        (clf.path/'classifier.json').write_text(json.dumps(d | changes))
+        with pytest.raises(QuickclsError, match=match): Classifier.load(clf.path)
+    refuses('answers 2 classes, its vocab names 3', vocab=['a', 'b', 'c'])
+    refuses('no list of two or more', vocab=['a'])
+    refuses('format 99', format=99)
+    refuses('above 0', temperature=0)
+    refuses('damaged', views=None)
+    (clf.path/'classifier.json').write_text('{"vocab": ["a"')
+    with pytest.raises(QuickclsError, match='damaged'): Classifier.load(clf.path)
+    (clf.path/'classifier.json').write_text(json.dumps(d)); (clf.path/'model.onnx').write_bytes(b'no graph')
+    with pytest.raises(QuickclsError, match='cannot be loaded'): Classifier.load(clf.path).predict(pictures[0])
+
+def test_names_that_are_html_are_shown_as_text(tmp_path):
+    from quickcls.all import train
+    root = write_folder(tmp_path/'set', **{'<img src=x onerror=alert(1)>': 6, 'дуб & "寿司"': 6})
+    clf = train(root, out=tmp_path/'m', arch='efficientnet_lite0', size=64, quiet=True)
+    page = clf._repr_html_() + clf.predict(pictures[0])._repr_html_() + clf.evaluate()._repr_html_()
+    assert '<img src=x' not in page and '&lt;img src=x' in page
+
+def test_evaluate_another_folder(few, tmp_path):
+    from quickcls.all import QuickclsError, train
+    clf = train(few, out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
+    ev = clf.evaluate(parts)
+    assert ev.n == 240 and ev.accuracy > .6 and ev.confusion_matrix().to_numpy().sum() == 240
+    with pytest.raises(QuickclsError, match='does not know: cat'): clf.evaluate(write_folder(tmp_path/'other', cat=2, ok=2))
