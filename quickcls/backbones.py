@@ -75,14 +75,15 @@ def find_backbone(
     known = list_models(module=torchvision.models)
     if name in known: return _torchvision_row(name)
     from difflib import get_close_matches
-    near = get_close_matches(name, [*backbones, *timm.list_models(), *known], n=4)
+    near = get_close_matches(name, list(dict.fromkeys([*backbones, *timm.list_models(), *known])), n=4)
     hint = f'The nearest: {", ".join(near)}.' if near else '`quickcls backbones` lists the usual ones.'
     raise QuickclsError(f'Unknown backbone {name!r}. Expected a name of timm or torchvision. {hint}')
 
 def _timm_row(name):
     "A row from timm's own description of a network"
     import timm
-    cfg = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    try: cfg = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError: cfg = None # an unknown tag
     if cfg is None: raise QuickclsError(f'timm has no weights called {name!r}. It has: {", ".join(timm.list_pretrained(name.split(".")[0] + "*")[:6]) or "none for this network"}.')
     tagged = f'{name.split(".")[0]}.{cfg.tag}' if cfg.tag else name
     return Backbone(name, tagged, cfg.input_size[-1], stats=(tuple(cfg.mean), tuple(cfg.std)))

@@ -28,7 +28,9 @@ def _timm_body(net, size):
     "The body of a timm network; many networks call their final map a stage too, and it is taken once"
     stages = _resolutions(net)
     body = TimmBody(net, stages).eval()
-    with torch.inference_mode(): *_, before, last = body(torch.zeros(1, 3, size, size))
+    try:
+        with torch.inference_mode(): *_, before, last = body(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError) as e: raise QuickclsError(f'{type(net).__name__} cannot take pictures of {size} pixels: {str(e).splitlines()[0][:120]}. Choose another size.') from None
     return TimmBody(net, stages[:-1]) if before.shape == last.shape and len(stages) > 3 else body
 
 def _resolutions(net):
@@ -42,7 +44,7 @@ def _as_map(last, like, net):
     if last.ndim == 3:
         last = last[:, getattr(net, 'num_prefix_tokens', 0):]
         return last.transpose(1, 2).unflatten(2, like.shape[2:])
-    return last.permute(0, 3, 1, 2) if last.shape[1:3] == like.shape[2:] and last.shape[-1] == net.num_features else last
+    return last.permute(0, 3, 1, 2) if getattr(net, 'output_fmt', 'NCHW') == 'NHWC' else last
 
 # %% ../nbs/04_bodies.ipynb #torchvision-body
 class TorchvisionBody(nn.Module):
@@ -62,9 +64,16 @@ def _torchvision_body(net, size):
         _, names = get_graph_node_names(net)
         with torch.inference_mode(): maps = create_feature_extractor(net, names)(torch.zeros(1, 3, size, size))
     except Exception as e: raise QuickclsError(f'{type(net).__name__} of torchvision cannot be traced ({str(e).splitlines()[0][:80]}); {elsewhere}') from None
-    nodes = {v.shape[2]: k for k, v in maps.items() if isinstance(v, torch.Tensor) and v.ndim == 4 and 1 < v.shape[2] < size and _before_pool(k)}
-    if len(nodes) < 2: raise QuickclsError(f'{type(net).__name__} of torchvision gives no feature maps; {elsewhere}') # a later node of the same resolution has replaced an earlier one
-    return TorchvisionBody(create_feature_extractor(net, list(nodes.values())))
+    nodes = _last_of_each_resolution({k: v.shape[2] for k, v in maps.items() if isinstance(v, torch.Tensor) and v.ndim == 4 and 1 < v.shape[2] == v.shape[3] < size and _before_pool(k)})
+    if len(nodes) < 2: raise QuickclsError(f'{type(net).__name__} of torchvision gives no feature maps; {elsewhere}')
+    return TorchvisionBody(create_feature_extractor(net, nodes))
+
+def _last_of_each_resolution(sides, fewest=4):
+    "Of traced nodes (name → side of its map), the outputs of blocks (`layer1`, `features.3`), and of those the last of each resolution"
+    for depth in (1, 2): # some networks hold all their blocks in one module
+        blocks = {'.'.join(k.split('.')[:depth]): k for k in sides} # a block's last node replaces its earlier ones
+        if len(blocks) >= fewest: break
+    return list({sides[k]: k for k in blocks.values()}.values())
 
 def _before_pool(node):
     "Is this node of a traced network before the pooling that ends the body?"
@@ -114,7 +123,7 @@ def _read_state(path):
         state = torch.load(path, map_location='cpu', weights_only=True)
         for key in ('state_dict', 'model', 'model_state_dict'): state = state.get(key, state)
         return {k.removeprefix('module.'): v for k, v in state.items() if isinstance(v, torch.Tensor)}
-    except Exception as e: raise QuickclsError(f'{path} holds no weights that can be read safely: {str(e).splitlines()[0][:120]} Expected a state dict, as .pth or .safetensors.') from None
+    except Exception as e: raise QuickclsError(f'{path} holds no weights that can be read safely: {(str(e).splitlines() or [type(e).__name__])[0][:120]} Expected a state dict, as .pth or .safetensors.') from None
 
 # %% ../nbs/04_bodies.ipynb #pool-stages
 def pool_stages(

@@ -9,7 +9,7 @@ __all__ = ['passed_over', 'side_names', 'columns', 'walk_files', 'sides_of', 'Sk
 # %% ../nbs/02_data.ipynb #imports
 import hashlib, os, re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from .core import QuickclsError, explain_os_error
 from .pictures import NotAPicture, open_picture
@@ -28,8 +28,13 @@ def walk_files(
     except OSError as e: raise QuickclsError(f'{folder} cannot be read: {explain_os_error(e)}') from None
     for e in entries:
         if e.name.startswith('.') or e.name in passed_over: continue
-        if e.is_dir(): yield from walk_files(Path(e.path), inside | {here})
-        elif e.is_file() or e.is_symlink(): yield Path(e.path)
+        if _is_dir(e): yield from walk_files(Path(e.path), inside | {here})
+        elif e.is_symlink() or e.is_file(): yield Path(e.path)
+
+def _is_dir(entry):
+    "Is this a folder, or a link to one? A link to itself is none"
+    try: return entry.is_dir()
+    except OSError: return False
 
 # %% ../nbs/02_data.ipynb #side-names
 side_names = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid', 'test': 'test', 'testing': 'test'}
@@ -102,7 +107,7 @@ def _asides(items, most=8):
     lines = list(items.notes)
     if items.skipped:
         lines.append(f'skipped {len(items.skipped)} {"file" if len(items.skipped) == 1 else "files"}:')
-        lines += [f'  {Path(s.path).name}: {s.reason}' for s in items.skipped[:most]]
+        lines += [f'  {Path(s.path).name.encode(errors="replace").decode()}: {s.reason}' for s in items.skipped[:most]]
         if len(items.skipped) > most: lines.append(f'  and {len(items.skipped)-most} more; metrics.json has them all')
     return lines
 
@@ -115,6 +120,8 @@ def scan_folder(
     "The labelled pictures of a folder; raises `QuickclsError` where there is nothing to learn from"
     import pandas as pd
     folder = Path(folder).expanduser()
+    try: re.compile(group_pattern or '')
+    except re.error as e: raise QuickclsError(f'group_pattern {group_pattern!r} is no regular expression: {e}. Expected for instance (photo\\d+)-.') from None
     if folder.name in ('', '..'): folder = folder.resolve() # `.` has no name, and a classifier wants one
     if not folder.exists(): raise QuickclsError(f'There is no folder {folder}. Expected a folder that holds one folder of pictures per class.')
     if not folder.is_dir(): raise QuickclsError(f'{folder} is a file. Expected a folder that holds one folder of pictures per class.')
@@ -137,16 +144,18 @@ def scan_folder(
 def _past_wrappers(root, files):
     "The folder that holds the classes: `root`, or the only folder in it, or the only one in that"
     while True:
-        tops = {f.relative_to(root).parts[:-1][:1] for f in files}
-        if len(tops) != 1 or () in tops: return root, files
-        below = root/next(iter(tops))[0]
-        if all(f.parent == below for f in files): return root, files # a single class; said later
-        root = below
+        inner = [f for f in files if f.parent != root] # a README beside the wrapper is company
+        tops = {f.relative_to(root).parts[0] for f in inner}
+        if len(tops) != 1: return root, files
+        below = root/tops.pop()
+        if all(f.parent == below for f in inner): return root, files # a single class; said later
+        root, files = below, inner
 
 def _group(row, label, name, pattern):
     "What must stay on one side with this picture: what its name shares by the pattern, else its own bytes"
     m = re.search(pattern, name) if pattern else None
-    return f'{label}/{m.group(1) if m.re.groups else m.group(0)}' if m else row['sha256']
+    shared = m and (m.group(1) if m.re.groups else m.group(0))
+    return f'{label}/{shared}' if shared else row['sha256']
 
 def _check_enough(items, files):
     "Raise where nothing can be learned from `items`"
@@ -188,16 +197,17 @@ def split_items(
     "Each picture's side: its folder's, or the one that its own content gives it"
     if not 0 < valid_pct < 1: raise QuickclsError(f'valid_pct is {valid_pct}; expected a share between 0 and 1, for instance 0.3.')
     if items.table.split.notna().any(): return _drop_unseen(items)
+    items = replace(items, table=items.table.copy(), notes=[*items.notes])
     t = items.table
     t['group'] = _joined_groups(t)
     number = {g: draw_number(g, seed) for g in t.group.unique()}
     held_out = {g for g, n in number.items() if n < valid_pct}
-    single, classes = [], t.groupby('label').group.unique()
+    single, fixed, classes = [], set(), t.groupby('label').group.unique()
     for label in sorted(classes.index, key=lambda c: (len(classes[c]), c)): # the smallest first: they have the least choice
         groups = sorted(classes[label], key=number.get)
-        if len(groups) == 1: single.append(label); held_out.discard(groups[0])
+        if len(groups) == 1: single.append(label); fixed.add(groups[0]); held_out.discard(groups[0])
         elif all(g in held_out for g in groups): held_out.discard(groups[-1])
-        elif not any(g in held_out for g in groups): held_out.add(groups[0])
+        elif not any(g in held_out for g in groups): held_out.add(next((g for g in groups if g not in fixed), groups[0]))
     t['split'] = ['valid' if g in held_out else 'train' for g in t.group]
     if single: items.notes.append(f'{_and(single)} {"has" if len(single) == 1 else "have"} a single picture (or copies of one): kept in training, so nothing is known about how well {"it is" if len(single) == 1 else "they are"} recognised')
     if not held_out: raise QuickclsError(f'No picture of {items.folder} can be held out: every class has a single one. Expected a class with two or more.')
@@ -210,7 +220,7 @@ def _joined_groups(t):
         while parent.setdefault(x, x) != x: x = parent[x]
         return x
     for g, h in zip(t.group, t.sha256):
-        a, b = sorted((top(g), top('' + h)))
+        a, b = sorted((top(g), top(h)), key=lambda x: ('/' not in x, x)) # names of groups before contents: a new crop renames no group
         parent[b] = a
     return [top(g) for g in t.group]
 
@@ -218,8 +228,8 @@ def _drop_unseen(items):
     "Held-out pictures of classes without a training picture cannot be right; they are skipped by name"
     t = items.table
     unseen = ~t.label.isin(t[t.split == 'train'].label.unique())
-    items.skipped += [Skipped(p, f'held out, but class {c!r} has no training picture') for p, c in zip(t.path[unseen], t.label[unseen])]
-    items.table = t[~unseen].reset_index(drop=True)
+    strange = [Skipped(p, f'held out, but class {c!r} has no training picture') for p, c in zip(t.path[unseen], t.label[unseen])]
+    items = replace(items, table=t[~unseen].reset_index(drop=True), skipped=[*items.skipped, *strange])
     if len(items.vocab) < 2: raise QuickclsError(f'Only one class in the training folder of {items.folder}: {items.vocab}. Expected two or more.')
     return items
 

@@ -43,7 +43,7 @@ class Store:
         self.path = Path(path or cache_dir()/'embeddings.sqlite')
         with _as_quickcls_error(self.path):
             self.db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
-            self.db.execute('pragma journal_mode=wal'); self.db.execute('pragma synchronous=normal')
+            _to_wal(self.db); self.db.execute('pragma synchronous=normal')
             self.db.execute('create table if not exists embeddings (key blob primary key, recipe text, used integer, numbers blob) without rowid')
 
     def missing(self, keys:list)->list: # Those that are not in the store, in order, each once
@@ -95,6 +95,15 @@ class Store:
         return t.assign(mb=(t.bytes/2**20).round(1), used=pd.to_datetime(t.used, unit='s').dt.date).drop(columns='bytes')
 
     def close(self): self.db.close()
+
+def _to_wal(db, seconds=60):
+    "Let readers read while one writes; SQLite itself does not wait here while another process makes the store"
+    until = time.monotonic() + seconds
+    while True:
+        try: return db.execute('pragma journal_mode=wal')
+        except sqlite3.OperationalError as e:
+            if 'locked' not in str(e) or time.monotonic() > until: raise
+            time.sleep(.02)
 
 def _packed(embedding):
     "Bytes of 16-bit floats; what they cannot hold is kept at their edge"

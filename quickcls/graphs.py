@@ -7,7 +7,7 @@ __all__ = ['export_version', 'least_cosine', 'Graph', 'get_graph', 'read_graph',
 
 # %% ../nbs/05_graphs.ipynb #imports
 import json, os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from .core import QuickclsError, cache_dir
@@ -26,10 +26,12 @@ class Graph:
     nf:int # Channels of the feature map; the first 2·nf columns of the embedding are the last level
     weights:str # Where they came from: `package`, `timm`, `torchvision`, `file`, `trained`
     cosine:float # Lowest agreement with torch on the pictures of the check
+    file:Path|None=None # of weights, that the user named
+    body:object=None # the torch module, where it was trained further
     @cached_property
     def embedder(self): # the torch module that this graph was exported from
         from quickcls.bodies import Embedder, create_body
-        return Embedder(create_body(self.view, get_weights(self.view.backbone, offline=True)), self.view.backbone.stats).eval()
+        return Embedder(self.body or create_body(self.view, get_weights(self.view.backbone, self.file, offline=True)), self.view.backbone.stats).eval()
 
 least_cosine = 0.999
 
@@ -43,10 +45,11 @@ def get_graph(
     "The graph of a view: from the cache, or exported and checked now"
     w = get_weights(view.backbone, weights, offline=offline)
     digest = f'{view.backbone.name}-{view.size}-{w.digest}-v{export_version}'
-    if (kept := read_graph(digest, view)): return kept
+    own = weights and Path(weights)
+    if (kept := read_graph(digest, view)): return replace(kept, file=own)
     say(f'exporting {view} once for this machine (a few seconds)')
     from quickcls.bodies import create_body
-    return export_graph(create_body(view, w), view, digest=digest, weights=w.source, pictures=pictures)
+    return replace(export_graph(create_body(view, w), view, digest=digest, weights=w.source, pictures=pictures), file=own)
 
 def read_graph(
     digest:str, # As in `Graph`
@@ -93,8 +96,14 @@ def _export(embedder, view, path):
                                         dynamic_shapes={'image': {0: torch.export.Dim('n', min=1, max=4096)}})
             program.save(str(path), external_data=False)
     except OSError: raise
-    except Exception as e: raise QuickclsError(f'{view} cannot be exported to ONNX: {str(e).splitlines()[0][:150]} Choose another backbone: `quickcls backbones`.') from None
+    except Exception as e: raise QuickclsError(f'{view} cannot be exported to ONNX: {_cause(e)}. Choose another backbone: `quickcls backbones`.') from None
     return program.model.graph.outputs[1].shape[1]
+
+def _cause(e):
+    "The first line of what stands at the bottom of a failure, without a terminal's colours"
+    import re
+    while e.__cause__: e = e.__cause__
+    return re.sub(r'\x1b\[[0-9;]*m', '', (str(e).strip() or type(e).__name__).splitlines()[0])[:150]
 
 # %% ../nbs/05_graphs.ipynb #check-graph
 def check_graph(

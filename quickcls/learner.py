@@ -195,7 +195,8 @@ def _graph_now(body, view, now, unchanged, q):
     pictures = list(q.items.table.path[:8]) if q.items else []
     if unchanged and not q.trained: return get_graph(view, weights=q.weights, pictures=pictures, offline=q.offline)
     digest = f'{view.backbone.name}-{view.size}-trained-{now}'
-    return read_graph(digest, view) or export_graph(copy.deepcopy(body).cpu().eval(), view, digest=digest, pictures=pictures)
+    body = copy.deepcopy(body).cpu().eval()
+    return replace(read_graph(digest, view) or export_graph(body, view, digest=digest, pictures=pictures), body=body)
 
 def _quick(learn):
     "What `quick_learner` kept; a Learner from elsewhere has none"

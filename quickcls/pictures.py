@@ -88,7 +88,7 @@ def load_picture(
     "A picture as a backbone sees it; raises `NotAPicture` with the reason"
     im = _as_image(source)
     try:
-        if im.format == 'JPEG': im.draft(None, (size, size)) # DCT scaling; the result is never smaller than asked for
+        if im.format == 'JPEG' and im is not source: im.draft(None, (size, size)) # DCT scaling; the result is never smaller than asked for
         return _resized(to_rgb(_upright(im)), size, resize)
     except MemoryError: raise NotAPicture('too large for the memory of this machine') from None
     except OSError as e: raise NotAPicture(f'a damaged file: {_short(e)}') from None
@@ -122,5 +122,8 @@ def _resized(im, size, resize):
     from PIL import Image, ImageOps
     if resize not in resize_methods: raise QuickclsError(f'Unknown resize {resize!r}. Expected one of {", ".join(resize_methods)}.')
     if resize == 'crop': return ImageOps.fit(im, (size, size), Image.Resampling.BILINEAR)
-    if resize == 'pad': return ImageOps.pad(im, (size, size), Image.Resampling.BILINEAR, color=(128, 128, 128))
+    if resize == 'pad':
+        scale = size/max(im.size)
+        im = im.resize([max(1, round(n*scale)) for n in im.size], Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return ImageOps.pad(im, (size, size), Image.Resampling.BILINEAR, color=(128, 128, 128))
     return im.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
