@@ -196,6 +196,7 @@ def split_items(
 )->Items: # The same, with `split` filled
     "Each picture's side: its folder's, or the one that its own content gives it"
     if not 0 < valid_pct < 1: raise QuickclsError(f'valid_pct is {valid_pct}; expected a share between 0 and 1, for instance 0.3.')
+    if len(items.vocab) < 2: raise QuickclsError(f'Of {items.folder} only the class {items.vocab} is left. Expected two classes or more.')
     if items.table.split.notna().any(): return _drop_unseen(items)
     items = replace(items, table=items.table.copy(), notes=[*items.notes])
     t = items.table

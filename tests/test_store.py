@@ -6,7 +6,8 @@ import pytest
 from tests.helpers import MeanColour, as_bytes, broken_pictures, picture, tiny_graph, write_folder
 from quickcls.core import QuickclsError
 from quickcls.data import scan_folder
-from quickcls.features import Store, commit_every, embed_items, embed_pictures, read_items, recipe_of, store_key
+from quickcls.features import commit_every, embed_items, embed_pictures, read_items
+from quickcls.store import Store, recipe_of, store_key
 from quickcls.pictures import load_picture
 
 @pytest.fixture
@@ -142,7 +143,8 @@ _embed = """
 import sys
 from tests.helpers import MeanColour, tiny_graph
 from quickcls.data import scan_folder
-from quickcls.features import Store, embed_items
+from quickcls.features import embed_items
+from quickcls.store import Store
 done = embed_items(scan_folder(sys.argv[1]), tiny_graph(), engine=MeanColour(float(sys.argv[3])), store=Store(sys.argv[2]))
 print(done.embedded, done.from_store)
 """
@@ -191,7 +193,8 @@ def test_a_killed_pass_keeps_what_was_committed(tmp_path, python):
 _memory = """
 import resource, sys, numpy as np
 from tests.helpers import MeanColour
-from quickcls.features import Store, embed_pictures
+from quickcls.features import embed_pictures
+from quickcls.store import Store
 store, load = Store(sys.argv[1]), lambda p: np.full((512, 512, 3), p % 256, np.uint8)
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
 def run(a, b): embed_pictures([(i.to_bytes(16, 'big'), i) for i in range(a, b)], load, engine=MeanColour(.002), store=store, recipe='r')

@@ -9,9 +9,10 @@ import numpy as np
 from quickcls.backbones import parse_views
 from quickcls.data import scan_folder
 from quickcls.engines import open_engine
-from quickcls.features import Store, decoders, embed_items, embed_pictures, recipe_of, store_key
+from quickcls.features import decoders, embed_items, embed_pictures
 from quickcls.graphs import get_graph
 from quickcls.pictures import load_picture
+from quickcls.store import Store, recipe_of, store_key
 
 view, = parse_views('efficientnet_lite0')
 load = lambda p: np.asarray(load_picture(p, view.size, view.resize))
