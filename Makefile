@@ -10,7 +10,7 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/nbdev-test --n-workers 2
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.benchmarks
