@@ -10,7 +10,7 @@ __all__ = ['LoadView', 'view_dls', 'LastMap', 'AllViews', 'PoolStages', 'ViewMod
 import hashlib, warnings
 warnings.filterwarnings('ignore', message='.*torch.jit.script.*') # fastai decorates with it at import; nothing a user could do
 import numpy as np, torch
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.basics import patch
 from torch import nn
@@ -31,7 +31,7 @@ from .data import Items, scan_folder, split_items
 from .features import Embeddings, check_levels
 from .graphs import export_graph, get_graph, read_graph
 from .heads import balanced_weights, check_head, embedding_dls, new_network
-from .pictures import load_picture
+from .pictures import NotAPicture, load_picture
 
 # %% ../nbs/11_learner.ipynb #load-view
 class LoadView(Transform):
@@ -43,7 +43,9 @@ class LoadView(Transform):
     ):
         super().__init__()
         self.view = view
-    def encodes(self, o): return PILImage(load_picture(np.asarray(o) if isinstance(o, torch.Tensor) else o, self.view.size, self.view.resize))
+    def encodes(self, o):
+        try: return PILImage(load_picture(np.asarray(o) if isinstance(o, torch.Tensor) else o, self.view.size, self.view.resize))
+        except NotAPicture as e: raise NotAPicture(f'{o}: {e}' if isinstance(o, (str, Path)) else str(e)) from None
 
 def view_dls(
     items:Items, # With its split; a test split is left out where there is a valid one
@@ -124,6 +126,7 @@ class Quick:
     graphs:list|None=None # Their graphs; found when they are needed first
     weights:Path|None=None # A file of weights that the user named
     offline:bool=False
+    loading:dict=field(default_factory=dict) # What `view_dls` was given
     def __getstate__(self): return {**self.__dict__, 'items': None, 'graphs': None}
 
 def quick_learner(
@@ -147,15 +150,16 @@ def quick_learner(
     bodies = [create_body(v, get_weights(v.backbone, weights, offline=offline)) for v in views]
     n_in = _width(views, bodies, levels)
     with no_random(seed): layers = new_network(head, n_in, len(items.vocab)) if head != 'linear' else nn.Sequential(nn.BatchNorm1d(n_in, affine=False), nn.Linear(n_in, len(items.vocab)))
-    learn = learner_of(items, views, bodies, layers, levels=levels, head=head, dls=view_dls(items, views, bs=bs, num_workers=num_workers, batch_tfms=batch_tfms), **kwargs)
+    learn = learner_of(items, views, bodies, layers, levels=levels, head=head, loading=dict(bs=bs, num_workers=num_workers, batch_tfms=batch_tfms), **kwargs)
     learn.quick.weights, learn.quick.offline = weights, offline
     return learn
 
-def learner_of(items, views, bodies, layers, *, levels, head, dls, **kwargs)->Learner:
-    "A frozen Learner from its parts"
+def learner_of(items, views, bodies, layers, *, levels, head, loading, **kwargs)->Learner:
+    "A frozen Learner from its parts; `loading` goes to `view_dls`"
+    dls = view_dls(items, views, **loading)
     kwargs = dict(loss_func=CrossEntropyLossFlat(), metrics=accuracy, splitter=default_split) | kwargs
     learn = Learner(dls, view_model(views, bodies, layers, levels), **kwargs)
-    learn.quick = Quick(items, views, levels, head, [fingerprint(b) for b in bodies])
+    learn.quick = Quick(items, views, levels, head, [fingerprint(b) for b in bodies], loading=loading)
     learn.freeze()
     return learn
 
@@ -210,9 +214,9 @@ def fit_head(self:Learner,
     "Train the head through stored embeddings, in place: `fit_one_cycle` with the Learner's own callbacks"
     q = _quick(self)
     if q.items is None: raise QuickclsError('This Learner was exported, so its pictures are not known. Expected a Learner from quick_learner or Classifier.to_learner.')
-    train, valid = _both_sides(q, body_graphs(self))
+    train, valid = _both_sides(self, body_graphs(self))
     layers = head_layers(self.model)
-    if all(m.running_mean.eq(0).all() for m in layers[:1] if isinstance(m, nn.BatchNorm1d)): _start_statistics(layers, train[0])
+    if layers[0].running_mean.eq(0).all(): _start_statistics(layers[0], train[0]) # every head begins with a batch norm
     model, dls, opt, splitter, loss = self.model, self.dls, self.opt, self.splitter, self.loss_func
     try:
         self.model, self.dls = layers, embedding_dls(train, valid, bs=bs, device=str(dls.device or 'cpu'))
@@ -221,16 +225,18 @@ def fit_head(self:Learner,
         with no_random(seed): self.fit_one_cycle(epochs, lr, cbs=cbs)
     finally: self.model, self.dls, self.opt, self.splitter, self.loss_func = model, dls, opt, splitter, loss
     self.model.eval()
-    return self
 
-def _start_statistics(layers, x):
+def _start_statistics(bn, x):
     "A batch norm that has seen nothing starts from the statistics of all embeddings"
-    layers[0].running_mean.copy_(torch.from_numpy(x.mean(0))); layers[0].running_var.copy_(torch.from_numpy(x.var(0)).clamp_min(1e-6))
+    bn.running_mean.copy_(torch.from_numpy(x.mean(0))); bn.running_var.copy_(torch.from_numpy(x.var(0)).clamp_min(1e-6))
 
-def _both_sides(q, graphs):
-    "((x, y) of training, (x, y) of the held-out pictures), computed where the store does not have them"
+def _both_sides(learn, graphs):
+    "((x, y) of training, (x, y) of the held-out pictures), computed where the store does not have them; damaged pictures leave the Learner's data too"
+    q = learn.quick
     embeddings, n = Embeddings(graphs, q.levels), len(q.items)
     embeddings.embed(q.items)
-    if len(q.items) < n: print(f'{n - len(q.items)} damaged pictures were left out')
+    if len(q.items) < n:
+        print(f'{n - len(q.items)} damaged pictures were left out: ' + '; '.join(f'{Path(s.path).name}: {s.reason}' for s in q.items.skipped[-3:]))
+        learn.dls = view_dls(q.items, q.views, **q.loading)
     sides = embeddings.sides(q.items)
     return sides['train'], sides.get('valid') or sides['test']

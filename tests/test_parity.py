@@ -78,6 +78,20 @@ def test_an_ordinary_fastai_learner(few, tmp_path, monkeypatch):
         np.testing.assert_allclose(back.predict(pictures[0])[2], learn.predict(pictures[0])[2], atol=1e-4)
         learn.fit_head(1); learn.fine_tune(1) # the changed body is embedded anew, then trained on
 
+def test_damaged_pictures_leave_the_learner(few, tmp_path):
+    "They come to light in fit_head; training the whole network goes on without them"
+    import shutil
+    from quickcls.all import quick_learner
+    root = tmp_path/'parts'
+    shutil.copytree(few, root)
+    for p in sorted((root/'ok').glob('*.jpg'))[:3]: p.write_bytes(p.read_bytes()[:4000])
+    learn = quick_learner(root, 'efficientnet_lite0@96', bs=8)
+    n = len(learn.dls.train_ds) + len(learn.dls.valid_ds)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_head(1)
+        assert len(learn.dls.train_ds) + len(learn.dls.valid_ds) == n - 3
+        learn.unfreeze(); learn.fit_one_cycle(1, 1e-4)
+
 def test_a_trained_body_never_gets_the_embeddings_of_the_old_one(few):
     from quickcls.all import quick_learner
     from quickcls.learner import body_graphs
