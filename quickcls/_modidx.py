@@ -211,6 +211,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'quickcls.heads.Head.logits': ('heads.html#head.logits', 'quickcls/heads.py'),
                                 'quickcls.heads.Head.n_in': ('heads.html#head.n_in', 'quickcls/heads.py'),
                                 'quickcls.heads.Head.probs': ('heads.html#head.probs', 'quickcls/heads.py'),
+                                'quickcls.heads._calm': ('heads.html#_calm', 'quickcls/heads.py'),
                                 'quickcls.heads._fit': ('heads.html#_fit', 'quickcls/heads.py'),
                                 'quickcls.heads._folds': ('heads.html#_folds', 'quickcls/heads.py'),
                                 'quickcls.heads._leaves': ('heads.html#_leaves', 'quickcls/heads.py'),

@@ -7,6 +7,8 @@ __all__ = ['strengths', 'most_for_choice', 'Head', 'to_torch', 'from_torch', 'ch
            'embedding_dls', 'fit_network', 'balanced_weights', 'check_head', 'fit_head']
 
 # %% ../nbs/09_heads.ipynb #imports
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from .core import QuickclsError
 
@@ -91,7 +93,7 @@ def _leaves(module):
 
 # %% ../nbs/09_heads.ipynb #choose-c
 strengths = tuple(10**(e/2) for e in range(-6, 1)) # inverse L2 strengths to choose from: 0.001 to 1
-most_for_choice = 1500 # pictures; more change the choice rarely and cost seconds
+most_for_choice = 1500 # pictures, of two to four classes; more change the choice rarely and cost seconds
 
 def choose_c(
     x, # Standardised embeddings, float32 `[n, d]`
@@ -103,18 +105,23 @@ def choose_c(
     import numpy as np
     from sklearn.metrics import log_loss
     groups = np.asarray(groups)
-    keep = _part(groups, most_for_choice, seed)
+    n = len(np.unique(y))
+    keep = _part(groups, int(max(most_for_choice*(4/max(n, 4))**.5, 5*n)), seed) # a fit costs rows² × classes
     x, y, groups = x[keep], y[keep], groups[keep]
     common = [c for c in np.unique(y) if len(np.unique(groups[y == c])) >= 2]
     keep = np.isin(y, common)
     if len(common) < 2 or keep.sum() < 10: return strengths[len(strengths)//2], {}
-    x, y, groups = _rotated(x[keep]), y[keep], groups[keep]
+    with _calm(): x, y, groups = _rotated(x[keep]), y[keep], groups[keep]
     splits = _folds(x, y, groups, seed)
     if not splits: return strengths[len(strengths)//2], {}
+    def loss(c, a, b):
+        m = _fit(x[a], y[a], c, class_weight, tol=1e-3)
+        return log_loss(y[b], m.predict_proba(x[b]), labels=m.classes_)
     losses = {}
-    for c in strengths:
-        fits = [(_fit(x[a], y[a], c, class_weight), b) for a, b in splits]
-        losses[c] = float(np.mean([log_loss(y[b], m.predict_proba(x[b]), labels=m.classes_) for m, b in fits]))
+    with _calm(), ThreadPoolExecutor(len(splits)) as pool: # a thread a fold
+        for c in strengths:
+            losses[c] = float(np.mean(list(pool.map(lambda s: loss(c, *s), splits))))
+            if losses[c] > 1.05*min(losses.values()): break # the loss has one valley, and its far side is the slow one
     return min(losses, key=losses.get), losses
 
 def _part(groups, most, seed):
@@ -134,22 +141,28 @@ def _rotated(x):
     return (u * np.sqrt(np.maximum(w, 0)))[:, w > w[-1]*1e-6].astype(np.float32)
 
 def _folds(x, y, groups, seed):
-    "Stratified folds with groups kept together, five or, of many pictures, three; only those that train on every class"
+    "Stratified folds with groups kept together, five or, of many pictures or classes, three; only those that train on every class"
     import numpy as np
     from sklearn.model_selection import StratifiedGroupKFold
     fewest = min(len(np.unique(groups[y == c])) for c in np.unique(y))
-    k = max(2, min(3 if len(x) > 1000 else 5, fewest))
-    folds = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(x, y, groups)
     n = len(np.unique(y))
+    k = max(2, min(3 if len(x) > 1000 or n > 10 else 5, fewest))
+    folds = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(x, y, groups)
     return [(a, b) for a, b in folds if len(np.unique(y[a])) == n]
 
-def _fit(x, y, c, class_weight):
+def _fit(x, y, c, class_weight, tol=1e-4):
     "One logistic regression"
-    import warnings
     from sklearn.linear_model import LogisticRegression
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore') # a fit that stopped at `max_iter` is judged by its loss like any other
-        return LogisticRegression(C=c, max_iter=200, class_weight=class_weight).fit(x, y)
+    return LogisticRegression(C=c, max_iter=200, tol=tol, class_weight=class_weight).fit(x, y)
+
+@contextmanager
+def _calm():
+    "One thread for each product (several wait for each other longer than such small ones take: ten times, where other work runs), and no warning of `max_iter`: the loss judges"
+    import warnings
+    from threadpoolctl import threadpool_limits
+    with threadpool_limits(1, 'blas'), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
 
 # %% ../nbs/09_heads.ipynb #fit-linear
 def fit_linear(
@@ -166,7 +179,7 @@ def fit_linear(
     var[var < 1e-12] = 1 # a column that never changes says nothing; a small divisor would let it shout at prediction time
     z = ((x - mean) / np.sqrt(var)).astype(np.float32)
     c, losses = choose_c(z, y, np.arange(len(y)) if groups is None else groups, seed=seed, class_weight=weight)
-    m = _fit(z, y, c, weight)
+    with _calm(): m = _fit(z, y, c, weight)
     w, b = (np.concatenate([-m.coef_/2, m.coef_/2]), np.concatenate([-m.intercept_/2, m.intercept_/2])) if len(m.classes_) == 2 else (m.coef_, m.intercept_)
     arrays = {'0.running_mean': mean, '0.running_var': var, '1.weight': w, '1.bias': b}
     return Head('linear', [dict(kind='batchnorm', eps=0.), dict(kind='linear')], {k: np.ascontiguousarray(v, np.float32) for k, v in arrays.items()},

@@ -89,6 +89,14 @@ def test_engines_agree(lite):
     engine.wait()
     assert cosine(np.concatenate([later[i] for i in range(5)]), a['embedding']) > .99 # the engine may choose 16 bits
 
+def test_a_gpu_agrees(lite):
+    "CUDA against OpenVINO, in f32"
+    import torch
+    if not torch.cuda.is_available(): pytest.skip('no CUDA device')
+    x = pictures(lite.view, 5)
+    a, b = OpenVINOEngine(lite.path, precision='f32')(x), TorchEngine(lite.embedder, device='cuda')(x)
+    assert cosine(a['embedding'], b['embedding']) > .999
+
 def test_the_embedded_weights_are_trained(lite):
     "The weights of the package are read: flowers differ less from flowers than from a temple"
     from sklearn.datasets import load_sample_images
