@@ -135,18 +135,18 @@ def plot_confusion_matrix(
         ax = fig.subplots()
         ax.imshow(share, cmap='Blues', vmin=0, vmax=1)
         _count_labels(ax, c, share, n)
-        names, size = [_shortened(str(v)) for v in counts.index], max(5, min(11, 260/n))
+        names, size = [_shortened(str(v)) for v in counts.index], max(6, min(11, 400/n))
         ax.set_xticks(range(n), names, rotation=0 if n <= 3 else 90, fontsize=size); ax.set_yticks(range(n), names, fontsize=size)
         ax.set_xticks(np.arange(n + 1) - .5, minor=True); ax.set_yticks(np.arange(n + 1) - .5, minor=True)
-        ax.grid(which='minor', color='white', linewidth=.8 if n <= 20 else .4); ax.tick_params(which='both', length=0)
+        ax.grid(which='minor', color='white' if n <= 10 else '#dfe5ee', linewidth=.8); ax.tick_params(which='both', length=0)
         for s in ax.spines.values(): s.set_visible(False)
-        ax.set(xlabel='predicted', ylabel='actual'); ax.set_title(title, fontsize=11)
+        ax.set_xlabel('predicted', fontsize=max(11, side)); ax.set_ylabel('actual', fontsize=max(11, side)); ax.set_title(title, fontsize=max(11, side))
         fig.draw_without_rendering() # lay it out while the fonts are set
     return fig
 
 def _count_labels(ax, counts, share, n):
     "Counts in the cells, white on dark; empty cells only in small matrices"
-    size = max(4.5, min(13, 210/n))
+    size = max(5.5, min(13, 340/n))
     for i in range(n):
         for j in range(n):
             if counts[i, j] or n <= 10: ax.text(j, i, f'{counts[i, j]:,}', ha='center', va='center', fontsize=size, color='white' if share[i, j] > .5 else '#08306b' if counts[i, j] else '#bbb')
