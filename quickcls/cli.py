@@ -25,6 +25,7 @@ def predict(
     from quickcls.classifier import Classifier
     clf = Classifier.load(model)
     paths = list(expand(pictures))
+    if not paths: raise QuickclsError(f'No files in {", ".join(pictures)}. Expected pictures, folders of them, or patterns.')
     answers, failed = clf.predict_many(paths, top), 0
     with open_table(csv) as write:
         for p in answers:
@@ -45,7 +46,10 @@ def expand(
         p = Path(n).expanduser()
         if p.is_dir(): yield from walk_files(p)
         elif p.exists() or not glob.has_magic(n): yield p # a file that is not there gets an answer with its error
-        else: yield from sorted(q for q in map(Path, glob.glob(str(p), recursive=True)) if q.is_file())
+        else:
+            found = sorted(q for q in map(Path, glob.glob(str(p), recursive=True)) if q.is_file())
+            if not found: raise QuickclsError(f'No file matches {n}. Expected pictures, folders of them, or patterns.')
+            yield from found
 
 def print_json(d:dict):
     "One line of JSON, at once: another program may be waiting for it"
@@ -58,7 +62,7 @@ class open_table:
     def __enter__(self):
         if not self.path: return lambda p: None
         import csv
-        self.file = open(self.path, 'w', newline='', encoding='utf-8')
+        self.file = open(self.path, 'w', newline='', encoding='utf-8', errors='replace')
         rows, self.began = csv.writer(self.file), False
         def write(p):
             if not self.began: rows.writerow(['path', 'label', 'probability', 'second', 'probability_2', 'third', 'probability_3', 'unknown', 'error']); self.began = True
@@ -163,6 +167,8 @@ def main(
 )->int: # exit code
     "The program `quickcls`"
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace') # names of files may be no text
     if not argv or argv[0] in ('-h', '--help', 'help'): print(overview()); return 0 if argv else 2
     if argv[0] == '--version':
         from importlib.metadata import version

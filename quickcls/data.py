@@ -107,7 +107,7 @@ def _asides(items, most=8):
     lines = list(items.notes)
     if items.skipped:
         lines.append(f'skipped {len(items.skipped)} {"file" if len(items.skipped) == 1 else "files"}:')
-        lines += [f'  {Path(s.path).name.encode(errors="replace").decode()}: {s.reason}' for s in items.skipped[:most]]
+        lines += [f'  {_shown(Path(s.path).name)}: {s.reason}' for s in items.skipped[:most]]
         if len(items.skipped) > most: lines.append(f'  and {len(items.skipped)-most} more; metrics.json has them all')
     return lines
 
@@ -134,12 +134,19 @@ def scan_folder(
     for s in found:
         *above, name = Path(s['path']).relative_to(root).parts
         side = sides.get(above.pop(0)) if above and sides else None
-        if above: rows.append({**s, 'label': above[0], 'split': side, 'group': _group(s, above[0], name, group_pattern)})
+        if above and not _is_text(above[0]): skipped.append(Skipped(s['path'], f'its class folder {_shown(above[0])!r} has a name that is no text (not UTF-8); rename it'))
+        elif above: rows.append({**s, 'label': above[0], 'split': side, 'group': _group(s, above[0], name, group_pattern)})
         else: skipped.append(Skipped(s['path'], 'lies beside the class folders, so it has no label'))
     items = Items(str(folder), pd.DataFrame(rows, columns=columns), skipped)
     _check_enough(items, files)
     items.notes += _odd(items)
     return items
+
+def _is_text(name):
+    "Can this name be written down? A file system may hold names that are no UTF-8"
+    return name == _shown(name)
+
+def _shown(name): return name.encode(errors='replace').decode() # what is no text becomes `?`
 
 def _past_wrappers(root, files):
     "The folder that holds the classes: `root`, or the only folder in it, or the only one in that"

@@ -8,7 +8,7 @@ __all__ = ['OpenVINOEngine', 'TorchEngine', 'open_engine', 'gpu']
 # %% ../nbs/06_engines.ipynb #imports
 import os, sys
 from pathlib import Path
-from .core import QuickclsError
+from .core import QuickclsError, import_openvino
 
 # %% ../nbs/06_engines.ipynb #openvino-engine
 class OpenVINOEngine:
@@ -18,7 +18,7 @@ class OpenVINOEngine:
         *, precision:str=None, # `f32` or `bf16`; where this is None what the variable `QUICKCLS_PRECISION` says, or what the hardware does best
         streams:int=1 # Batches that are computed side by side
     ):
-        import openvino as ov
+        ov = import_openvino()
         precision = precision or os.environ.get('QUICKCLS_PRECISION')
         config = {'NUM_STREAMS': streams} | ({'INFERENCE_PRECISION_HINT': precision} if precision else {})
         try: self.compiled = ov.Core().compile_model(str(path), 'CPU', config)
@@ -33,7 +33,7 @@ class OpenVINOEngine:
 
     def start(self, batch, done):
         "Run later; `done(embeddings)` is called from another thread. Waits while all streams are busy"
-        import openvino as ov
+        ov = import_openvino()
         if self.queue is None:
             self.queue = ov.AsyncInferQueue(self.compiled, self.streams)
             self.queue.set_callback(lambda request, done: done(request.get_output_tensor(0).data.copy()))

@@ -18,16 +18,17 @@ from .classifier import Classifier
 def prediction_table(
     table, # Rows of an items table
     probs, # `[n, classes]`
-    vocab:list # Class names, in the order of the columns of `probs`
-): # DataFrame: path, label, predicted, split, loss, twin, and `p_<class>` for each class
+    vocab:list, # Class names, in the order of the columns of `probs`
+    trained_on=() # Contents (SHA-256) of more training pictures than the table holds
+): # DataFrame: path, label, predicted, split, loss, twin, sha256, and `p_<class>` for each class
     "What each picture is, what it was taken for, and how wrong that was"
     import numpy as np, pandas as pd
     probs = np.asarray(probs, np.float64)
     number = {c: i for i, c in enumerate(vocab)}
     right = probs[np.arange(len(table)), table.label.map(number).to_numpy(int)]
-    seen = set(table.sha256[table.split == 'train'])
+    seen = set(table.sha256[table.split == 'train']) | set(trained_on)
     head = dict(path=list(table.path), label=list(table.label), predicted=[vocab[i] for i in probs.argmax(1)], split=list(table.split), loss=-np.log(np.clip(right, 1e-12, 1)).round(6),
-                twin=[s != 'train' and h in seen for s, h in zip(table.split, table.sha256)])
+                twin=[s != 'train' and h in seen for s, h in zip(table.split, table.sha256)], sha256=list(table.sha256))
     return pd.concat([pd.DataFrame(head), pd.DataFrame(probs.round(6), columns=[f'p_{c}' for c in vocab])], axis=1)
 
 # %% ../nbs/13_evaluate.ipynb #wilson
@@ -90,7 +91,7 @@ class Evaluation:
 
     def __str__(self): return describe_evaluation(self)
     __repr__ = __str__
-    def _repr_html_(self): return f'<p>{html.escape(_headline(self.metrics()))}</p>' + self.per_class().to_html(border=0, float_format='{:.3f}'.format) + f'<p>{html.escape(_confused(self))}</p>'
+    def _repr_html_(self): return f'<p>{html.escape(_headline(self))}</p>' + self.per_class().to_html(border=0, float_format='{:.3f}'.format) + f'<p>{html.escape(_confused(self))}</p>'
 
 # %% ../nbs/13_evaluate.ipynb #describe-evaluation
 def describe_evaluation(
@@ -101,11 +102,13 @@ def describe_evaluation(
     shown = c if len(c) <= 12 else c.sort_values('f1', kind='stable').head(12)
     table = shown.reset_index().assign(**{k: shown[k].map('{:.3f}'.format).values for k in ('precision', 'recall', 'f1')}).to_string(index=False)
     rest = f'\n  … the 12 weakest of {len(c)} classes; metrics.json has them all' if len(c) > 12 else ''
-    return f'{_headline(ev.metrics())}\n\n{_indent(table)}{rest}\n\n{_confused(ev)}'
+    return f'{_headline(ev)}\n\n{_indent(table)}{rest}\n\n{_confused(ev)}'
 
-def _headline(m):
-    "Accuracy in one sentence, two where twins stand in training"
-    def of(m): return f'{m["accuracy"]:.1%} on {m["n"]} held-out pictures (95 % interval {m["interval"][0]:.1%} to {m["interval"][1]:.1%})'
+def _headline(ev):
+    "Accuracy in one sentence, two where some of the pictures stand in training"
+    m, kind = ev.metrics(), '' if (ev.table.split == 'folder').any() else 'held-out '
+    if ev.table.twin.all(): return f'accuracy {ev.accuracy:.1%} on {ev.n} pictures that all stand in training: it tells nothing about new ones'
+    def of(m): return f'{m["accuracy"]:.1%} on {m["n"]} {kind}pictures (95 % interval {m["interval"][0]:.1%} to {m["interval"][1]:.1%})'
     twins = m.get('without_twins')
     return f'accuracy {of(m)}' + (f'\nwithout the {twins["twins"]} that also stand in training: {of(twins)}' if twins else '')
 
@@ -200,6 +203,14 @@ def _predict_folder(clf, folder):
     if strange: raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(strange[:5])}. It knows {", ".join(clf.vocab[:8])}.')
     answers = [p for p in clf.predict_many(items.table.path, len(clf.vocab))]
     kept = [p.error is None for p in answers]
-    table = items.table[kept].assign(split='test').reset_index(drop=True)
+    table = items.table[kept].assign(split='folder').reset_index(drop=True)
     probs = [[t[c] for c in clf.vocab] for t in ({d['label']: d['probability'] for d in p.top} for p in answers if p.error is None)]
-    return prediction_table(table, np.array(probs), clf.vocab)
+    return prediction_table(table, np.array(probs), clf.vocab, _trained_on(clf))
+
+def _trained_on(clf):
+    "Contents of the pictures that a saved classifier learned from, as far as it tells"
+    import pandas as pd
+    path = clf.path and clf.path/'predictions.csv'
+    if not path or not path.is_file(): return set()
+    t = pd.read_csv(path, usecols=['split', 'sha256'])
+    return set(t.sha256[t.split == 'train'])

@@ -10,7 +10,7 @@ import json, os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from .core import QuickclsError, cache_dir
+from .core import QuickclsError, cache_dir, import_openvino
 from .backbones import View, get_weights
 
 # %% ../nbs/05_graphs.ipynb #graph-class
@@ -113,9 +113,9 @@ def check_graph(
     pictures:list=() # Paths; unreadable ones are passed over
 )->tuple: # (lowest cosine, length of the embedding)
     "Compare a graph with torch on real pictures, in 32-bit floats; raises `QuickclsError` below a cosine of 0.999"
-    import numpy as np, openvino as ov, torch
+    import numpy as np, torch
     x = _check_pictures(view, pictures)
-    run = ov.Core().compile_model(str(path), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    run = import_openvino().Core().compile_model(str(path), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     got = run(x)[0]
     with torch.inference_mode(): want = embedder(torch.from_numpy(x))[0].numpy()
     cosine = float(((got*want).sum(1) / (np.linalg.norm(got, axis=1)*np.linalg.norm(want, axis=1))).min())

@@ -97,10 +97,12 @@ def train(
     check_head(head)
     check_levels(levels)
     if epochs < 1 or augment < 0: raise QuickclsError(f'epochs is {epochs} and augment is {augment}; expected at least 1 and at least 0.')
+    if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
     if size is not None and not 32 <= size <= 1024: raise QuickclsError(f'A size of {size} pixels cannot be used. Expected 32 to 1024.')
     say = (lambda text: None) if quiet else print
     run = Run(say)
     out = Path(out or Path('models')/os.path.basename(os.path.abspath(folder))).expanduser()
+    _check_apart(out, Path(folder).expanduser())
     check_free(out, force)
     with run.step('scan'):
         scanned = scan_folder(folder, group_pattern=group_pattern)
@@ -119,6 +121,11 @@ def train(
     say(f'{clf.path}: model.onnx, classifier.json, weights.safetensors, confusion_matrix.png, predictions.csv, metrics.json ({run.seconds["total"]:.1f} s in all)')
     say(f'next: quickcls predict {_quoted(clf.path)} photo.jpg')
     return clf
+
+def _check_apart(out, folder):
+    "Raise where the classifier would be written over the pictures, around them or among them"
+    a, b = out.resolve(), folder.resolve()
+    if a == b or a in b.parents or b in a.parents: raise QuickclsError(f'{out} and the pictures in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
 
 def _graphs(items, arch, weights, size, resize, offline, say):
     "The graph of each view that was asked for"
@@ -162,12 +169,12 @@ def _save(items, graphs, weights, fitted, levels, table, ev, metrics, out, force
     data = dict(folder=items.folder, n_train=int(counts['train']), n_valid=int(len(ev.table)), fingerprint=data_fingerprint(t), **settings)
     clf = Classifier(items.vocab, [g.view for g in graphs], levels, fitted, info=dict(metrics=metrics, data=data), graphs=graphs, body_state=_own_weights([g.view for g in graphs], weights))
     def beside(folder):
-        table.to_csv(folder/'predictions.csv', index=False)
+        table.to_csv(folder/'predictions.csv', index=False, errors='replace') # names of files may be no text
         ev.confusion_matrix().to_csv(folder/'confusion_matrix.csv')
         save_figure(ev.plot_confusion_matrix(f'{out.name}: accuracy {ev.accuracy:.1%} on {ev.n} pictures'), folder/'confusion_matrix.png')
         per_class = ev.per_class().round(6).to_dict('index')
         report = dict(**metrics, per_class=per_class, data=data, arch=clf.arch, head=fitted.kind, notes=items.notes, skipped=[s.__dict__ for s in items.skipped], seconds=run.seconds)
-        (folder/'metrics.json').write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding='utf-8')
+        (folder/'metrics.json').write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding='utf-8', errors='replace')
     clf = clf.save(out, force=force, beside=beside)
     run.seconds['total'] = round(time.perf_counter() - run.started, 3)
     clf.run = run_summary(clf, items, run)

@@ -106,6 +106,39 @@ def test_clear_ends(quickcls, trained, tmp_path):
     refused(quickcls('predict', trained[0]), 'No picture was named')
     assert not (tmp_path/'out').exists()
 
+def test_force_replaces_classifiers_only(quickcls, tmp_path):
+    "Photographs, or any other folder, are never deleted"
+    root = write_folder(tmp_path/'models'/'pets', cat=4, dog=4)
+    before = sorted(root.rglob('*'))
+    for words in (('--out', root), ('--out', root.parent), ('--out', root/'cat'/'new'), ()): # without `--out` it is models/pets, the photographs themselves
+        refused(quickcls('train', root, *lite0, *words, '--force', cwd=tmp_path), 'lie one inside the other')
+    (tmp_path/'diary').mkdir(); (tmp_path/'diary'/'today.txt').touch()
+    refused(quickcls('train', root, *lite0, '--out', tmp_path/'diary', '--force'), 'is no classifier, so nothing replaces it')
+    assert sorted(root.rglob('*')) == before and (tmp_path/'diary'/'today.txt').exists()
+
+def test_names_that_are_no_text(quickcls, trained, tmp_path):
+    "File names that are not UTF-8, as old archives have them: the run saves; a class folder named so is skipped by name"
+    root = write_folder(tmp_path/'set', cat=6, dog=6)
+    bad = os.fsencode(root)
+    try: os.rename(bad + b'/cat/000.png', bad + b'/cat/ph\xe9to.png'); os.mkdir(bad + b'/caf\xe9'); os.link(bad + b'/dog/000.png', bad + b'/caf\xe9/a.png')
+    except OSError: pytest.skip('this file system takes UTF-8 names only')
+    p = quickcls('train', root, *lite0, '--out', tmp_path/'out', '--json')
+    assert p.returncode == 0 and 'no text' in p.stdout, p.stderr
+    assert quickcls('predict', trained[0], root/'cat', '--csv', tmp_path/'a.csv').returncode == 0
+
+def test_nothing_to_predict_is_said(quickcls, trained, tmp_path):
+    refused(quickcls('predict', trained[0], str(tmp_path/'no*.jpg')), 'No file matches')
+    refused(quickcls('predict', trained[0], tmp_path), 'No files in')
+
+def test_seeds_out_of_range(quickcls, tmp_path):
+    refused(quickcls('train', parts, '--seed', '-1', '--out', tmp_path/'out'), 'seed is -1')
+
+def test_importing_calls_nobody(python, tmp_path, monkeypatch):
+    "OpenVINO's telemetry stays out: no folder in the user's home"
+    monkeypatch.setenv('HOME', str(tmp_path))
+    python('from quickcls.core import import_openvino; import_openvino()')
+    assert not list(tmp_path.iterdir())
+
 def test_wrong_calls_end_with_2(quickcls):
     p = quickcls('tran', 'pets')
     assert p.returncode == 2 and 'Did you mean train?' in p.stderr
