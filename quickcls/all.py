@@ -2,7 +2,8 @@
 from quickcls.core import QuickclsError
 from quickcls.backbones import backbone_table, parse_views
 from quickcls.data import Items, scan_folder, split_items
-from quickcls.heads import Head, fit_head
+from quickcls.heads import Head
+from quickcls.networks import fit_head
 from quickcls.classifier import Classifier, Prediction
 from quickcls.evaluate import Evaluation
 from quickcls.train import train

@@ -278,7 +278,7 @@ def to_learner(
     items = folder if isinstance(folder, Items) else split_items(scan_folder(folder, group_pattern=data.get('group_pattern')),
         valid_pct=first(valid_pct, data.get('valid_pct'), .3), seed=first(seed, data.get('seed'), 42))
     if items.vocab != clf.vocab: raise QuickclsError(f'{items.folder} has the classes {items.vocab[:6]}, the classifier {clf.vocab[:6]}. Expected the same classes; `quick_learner` starts with others.')
-    learn = learner_of(items, clf.views, _bodies(clf), to_torch(clf.head), levels=clf.levels, head=clf.head.kind,
+    learn = learner_of(items, clf.views, _bodies(clf), to_torch(clf.head.scaled(clf.temperature)), levels=clf.levels, head=clf.head.kind,
                        loading=dict(bs=bs, num_workers=num_workers, batch_tfms=batch_tfms), **kwargs)
     learn.quick.trained = clf.body_state is not None
     learn.model.eval()

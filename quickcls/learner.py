@@ -30,7 +30,7 @@ from .bodies import create_body, pool_stages
 from .data import Items, scan_folder, split_items
 from .features import Embeddings, check_levels
 from .graphs import export_graph, get_graph, read_graph
-from .heads import balanced_weights, check_head, embedding_dls, new_network
+from .networks import balanced_weights, check_head, embedding_dls, new_network, start_statistics
 from .pictures import NotAPicture, load_picture
 
 # %% ../nbs/14_learner.ipynb #load-view
@@ -216,19 +216,15 @@ def fit_head(self:Learner,
     if q.items is None: raise QuickclsError('This Learner was exported, so its pictures are not known. Expected a Learner from quick_learner or Classifier.to_learner.')
     train, valid = _both_sides(self, body_graphs(self))
     layers = head_layers(self.model)
-    if layers[0].running_mean.eq(0).all(): _start_statistics(layers[0], train[0]) # every head begins with a batch norm
+    if layers[0].running_mean.eq(0).all(): start_statistics(layers[0], train[0]) # every head begins with a batch norm
     model, dls, opt, splitter, loss = self.model, self.dls, self.opt, self.splitter, self.loss_func
     try:
         self.model, self.dls = layers, embedding_dls(train, valid, bs=bs, device=str(dls.device or 'cpu'))
         self.opt, self.splitter = None, lambda m: [[p for p in m.parameters()]]
-        if class_weights: self.loss_func = CrossEntropyLossFlat(weight=torch.tensor(balanced_weights(train[1], len(q.items.vocab)), device=dls.device))
+        if class_weights: self.loss_func = CrossEntropyLossFlat(weight=torch.tensor(balanced_weights(train[1]), device=dls.device))
         with no_random(seed): self.fit_one_cycle(epochs, lr, cbs=cbs)
     finally: self.model, self.dls, self.opt, self.splitter, self.loss_func = model, dls, opt, splitter, loss
     self.model.eval()
-
-def _start_statistics(bn, x):
-    "A batch norm that has seen nothing starts from the statistics of all embeddings"
-    bn.running_mean.copy_(torch.from_numpy(x.mean(0))); bn.running_var.copy_(torch.from_numpy(x.var(0)).clamp_min(1e-6))
 
 def _both_sides(learn, graphs):
     "((x, y) of training, (x, y) of the held-out pictures), computed where the store does not have them; damaged pictures leave the Learner's data too"

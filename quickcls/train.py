@@ -14,7 +14,7 @@ from .core import QuickclsError, check_free
 from .backbones import choose_arch, parse_views
 from .data import describe, scan_folder, split_items
 from .features import Embeddings, check_levels
-from .heads import check_head
+from .networks import check_head
 
 # %% ../nbs/28_train.ipynb #run-class
 @dataclass
@@ -138,7 +138,7 @@ def _graphs(items, arch, weights, size, resize, offline, say):
 
 def _fit(items, sides, groups, head, epochs, class_weights, seed, run):
     "The trained head; what it is shown of the held-out side is only reported"
-    from quickcls.heads import fit_head
+    from quickcls.networks import fit_head
     held = sides.get('valid') or sides['test']
     t = time.perf_counter()
     fitted = fit_head(head, sides['train'], held, n_out=len(items.vocab), groups=groups, epochs=epochs, class_weights=class_weights, seed=seed)
