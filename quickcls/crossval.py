@@ -34,29 +34,26 @@ class CrossValidation:
     logits:object # float32 `[repeats, n, classes]`; NaN where a picture was never tested
     fold:object # The fold in which each picture was tested `[repeats, n]`; -1: in none
     n_train:float # Pictures that each head was trained on, on average
+    n_groups:int # Tested pictures, copies and groups counted once
 
     @property
     def tested(self): return (self.fold >= 0).any(0) # `[n]`: was this picture held out at least once?
     @property
     def right(self): return (self.logits.argmax(2) == self.y) & (self.fold >= 0) # `[repeats, n]`
 
-    def fold_accuracies(self): # `[repeats · folds]`
-        "The accuracy of each head"
+    def accuracies(self): # `[repeats]`
+        "The share that is right, for each repeat"
         import numpy as np
-        return np.array([r[f == i].mean() for r, f in zip(self.right, self.fold) for i in range(f.max() + 1)])
+        return np.array([r[f >= 0].mean() for r, f in zip(self.right, self.fold)])
 
     @property
-    def accuracy(self)->float: return float(self.fold_accuracies().mean()) # mean over all heads
+    def accuracy(self)->float: return float(self.accuracies().mean()) # mean over the repeats
 
     def interval(self)->tuple: # (low, high)
         "The 95 % interval of the accuracy"
-        import numpy as np
-        from scipy.stats import binomtest, t
-        a, n = self.fold_accuracies(), int(self.tested.sum())
-        held = np.mean([(f >= 0).sum()/(f.max() + 1) for f in self.fold])
-        half = t.ppf(.975, len(a) - 1)*np.sqrt((1/len(a) + held/self.n_train)*a.var(ddof=1)) if len(a) > 1 else 0
-        wilson = binomtest(round(self.accuracy*n), n).proportion_ci(.95, 'wilson')
-        return max(0., min(self.accuracy - half, wilson.low)), min(1., max(self.accuracy + half, wilson.high))
+        from scipy.stats import binomtest
+        ci = binomtest(round(self.accuracy*self.n_groups), self.n_groups).proportion_ci(.95, 'wilson')
+        return float(ci.low), float(ci.high)
 
     def probs(self, temperature:float=1.): # `[repeats, n, classes]`
         "Probabilities"
@@ -77,7 +74,7 @@ class CrossValidation:
         from sklearn.metrics import f1_score
         f1 = [f1_score(self.y[f >= 0], l[f >= 0].argmax(1), average='macro', labels=np.unique(self.y[f >= 0]), zero_division=0) for f, l in zip(self.fold, self.logits)]
         return dict(accuracy=round(self.accuracy, 6), interval=[round(v, 4) for v in self.interval()], folds=int(self.fold.max()) + 1, repeats=len(self.fold), n=int(self.tested.sum()), n_train=round(self.n_train),
-                    per_repeat=[round(float(r[f >= 0].mean()), 6) for r, f in zip(self.right, self.fold)], balanced_accuracy=round(float(np.nanmean(self.recalls())), 6), macro_f1=round(float(np.mean(f1)), 6), untested=int((~self.tested).sum()))
+                    per_repeat=[round(float(a), 6) for a in self.accuracies()], balanced_accuracy=round(float(np.nanmean(self.recalls())), 6), macro_f1=round(float(np.mean(f1)), 6), untested=int((~self.tested).sum()))
 
     def __repr__(self):
         low, high = self.interval()
@@ -113,7 +110,7 @@ def cross_validate(
         sizes.append(len(a))
         bar.update(1)
     with calm() if head == 'linear' else nullcontext(), progress(len(splits), desc, 'head') as bar, ThreadPoolExecutor(2 if head == 'linear' else 1) as pool: list(pool.map(one, splits)) # torch draws its random numbers for one head at a time
-    return CrossValidation(y, logits, fold, float(np.mean(sizes)))
+    return CrossValidation(y, logits, fold, float(np.mean(sizes)), len(np.unique(groups[(fold >= 0).any(0)])))
 
 def _part_of_each(y, groups, rows, share, seed):
     "A share of each class's rows, at least one; whole groups first, in an order that does not depend on the share"
