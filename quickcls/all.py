@@ -9,9 +9,10 @@ from quickcls.evaluate import Evaluation
 from quickcls.trust import Trust # adds `Classifier.trust`
 from quickcls.thresholds import describe_threshold # adds ROC, precision-recall and thresholds to `Evaluation`
 from quickcls.plots import plot_pictures
+from quickcls.report import write_report
 from quickcls.train import train
 
-__all__ = ['Classifier', 'Evaluation', 'Head', 'Items', 'Prediction', 'QuickclsError', 'Trust', 'backbone_table', 'describe_threshold', 'fit_head', 'parse_views', 'plot_pictures', 'quick_learner', 'scan_folder', 'split_items', 'train']
+__all__ = ['Classifier', 'Evaluation', 'Head', 'Items', 'Prediction', 'QuickclsError', 'Trust', 'backbone_table', 'describe_threshold', 'fit_head', 'parse_views', 'plot_pictures', 'quick_learner', 'scan_folder', 'split_items', 'train', 'write_report']
 
 def quick_learner(folder, *args, **kwargs):
     "An ordinary fastai Learner on a folder; `help(quickcls.learner.quick_learner)` tells the parameters"

@@ -192,6 +192,7 @@ def save_classifier(
         arrays = {f'head.{k}': v for k, v in clf.head.arrays.items()} | (clf.body_state or {})
         try: save_file(arrays, str(w/'weights.safetensors'))
         except Exception as e: raise OSError(28 if 'No space' in str(e) else 5, str(e).splitlines()[0]) from None # safetensors has an error of its own
+        (w/'weights.safetensors').chmod(0o644) # it comes with the rights of a temporary file, and a classifier is there to be shared
         (w/'classifier.json').write_text(json.dumps(_description(clf), indent=1, ensure_ascii=False), encoding='utf-8')
         beside(w)
     return load_classifier(folder)

@@ -62,7 +62,10 @@ def write_whole(
         yield beside
         old = beside.with_name(beside.name + '-old')
         if folder.exists(): folder.rename(old)
-        beside.rename(folder)
+        try: beside.rename(folder)
+        except OSError:
+            if old.exists(): old.rename(folder) # better the old one than none
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as e: raise QuickclsError(f'{folder} was not written: {explain_os_error(e)}') from None
     finally: shutil.rmtree(beside, ignore_errors=True)

@@ -7,7 +7,7 @@ __all__ = ['views', 'prediction_table', 'accuracy_interval', 'Evaluation', 'desc
 
 # %% ../nbs/18_evaluate.ipynb #imports
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
 from . import plots
@@ -48,6 +48,7 @@ class Evaluation:
     "Predictions on labelled pictures that the classifier did not learn from"
     table:object # Rows of `prediction_table`
     vocab:list
+    skipped:list=field(default_factory=list) # of `quickcls.data.Skipped`: files that could not be asked about
     @property
     def n(self)->int: return len(self.table) # pictures
     @property
@@ -216,23 +217,25 @@ def evaluate(self:Classifier,
 )->Evaluation:
     "How good this classifier is"
     import pandas as pd
-    if folder is not None: return Evaluation(_predict_folder(self, folder), self.vocab)
+    if folder is not None: return _evaluate_folder(self, folder)
     path = self.path and self.path/'predictions.csv'
     if not path or not path.is_file(): raise QuickclsError('This classifier has no predictions of its own. Expected one that `train` saved; or name a labelled folder: clf.evaluate("folder/").')
     return Evaluation(held_out(pd.read_csv(path, dtype=dict(label=str, predicted=str), keep_default_na=False)), self.vocab)
 
-def _predict_folder(clf, folder):
-    "The table of predictions for a labelled folder"
+def _evaluate_folder(clf, folder):
+    "Predictions for a labelled folder; pictures that turn out damaged are skipped"
     import numpy as np
-    from quickcls.data import scan_folder
+    from quickcls.data import Skipped, scan_folder
     items = scan_folder(folder)
     strange = sorted(set(items.vocab) - set(clf.vocab))
     if strange: raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(strange[:5])}. It knows {", ".join(clf.vocab[:8])}.')
-    answers = [p for p in clf.predict_many(items.table.path, len(clf.vocab))]
+    answers = list(clf.predict_many(items.table.path, len(clf.vocab)))
     kept = [p.error is None for p in answers]
+    if not any(kept): raise QuickclsError(f'None of the {len(answers)} pictures in {folder} can be read; the first: {answers[0].error}.')
     table = items.table[kept].assign(split='folder').reset_index(drop=True)
     probs = [[t[c] for c in clf.vocab] for t in ({d['label']: d['probability'] for d in p.top} for p in answers if p.error is None)]
-    return prediction_table(table, np.array(probs), clf.vocab, _trained_on(clf))
+    skipped = items.skipped + [Skipped(p.path, p.error) for p in answers if p.error]
+    return Evaluation(prediction_table(table, np.array(probs), clf.vocab, _trained_on(clf)), clf.vocab, skipped)
 
 def _trained_on(clf):
     "Contents of the pictures that a saved classifier learned from, as far as it tells"

@@ -95,26 +95,28 @@ def describe_threshold(
 @patch
 def plot_roc(self:Evaluation,
     positive:str=None, # As in `roc`
-    max_miss:float=1/200 # Marks its threshold
+    max_miss:float=1/200, # Marks its threshold
+    threshold:float=None # Marks this one instead
 ): # matplotlib Figure
     "ROC as a picture"
     import pandas as pd
     from quickcls.plots import plot_roc
     positive = self.vocab[0] if positive is None else positive
-    row = self.at_threshold(positive, _highest(*_two_classes(self, positive), max_miss))
+    row = self.at_threshold(positive, _highest(*_two_classes(self, positive), max_miss) if threshold is None else threshold)
     mark = pd.DataFrame([dict(name=f'from {row["threshold"]:.2g} on', false_alarms=row['false_alarm_rate'], found=1 - row['miss_rate'])])
     return plot_roc(self.roc(positive), self.area(positive)['roc'], positive, points=mark)
 
 @patch
 def plot_precision_recall(self:Evaluation,
     positive:str=None, # As in `roc`
-    max_miss:float=1/200 # Marks its threshold
+    max_miss:float=1/200, # Marks its threshold
+    threshold:float=None # Marks this one instead
 ): # matplotlib Figure
     "Precision against recall as a picture"
     import pandas as pd
     from quickcls.plots import plot_precision_recall
     positive = self.vocab[0] if positive is None else positive
-    row = self.at_threshold(positive, _highest(*_two_classes(self, positive), max_miss))
+    row = self.at_threshold(positive, _highest(*_two_classes(self, positive), max_miss) if threshold is None else threshold)
     found = row['n'] - row['misses']
     mark = pd.DataFrame([dict(name=f'from {row["threshold"]:.2g} on', recall=found/row['n'], precision=found/max(found + row['false_alarms'], 1))])
     return plot_precision_recall(self.precision_recall(positive), self.area(positive)['precision_recall'], positive, points=mark)

@@ -134,6 +134,7 @@ def train(
         clf = clf.save(out, force=force, beside=lambda folder: _write_beside(folder, out.name, clf, ev, tables, facts, not no_pictures))
     run.seconds['total'] = round(time.perf_counter() - run.started, 3)
     clf.run = run_summary(clf, items, run)
+    say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
     say(f'{clf.path}: model.onnx, classifier.json, weights.safetensors, README.md, tables and figures ({run.seconds["total"]:.1f} s in all)')
     say(f'next: quickcls predict {shlex.quote(str(clf.path))} photo.jpg')
     return clf
@@ -214,12 +215,14 @@ def _neighbours(ev, items, sides, most=24, classes=6):
 def _write_beside(folder, name, clf, ev, tables, facts, pictures):
     "Everything about a classifier that is no part of it"
     from quickcls.figures import save_figure
+    from quickcls.report import write_report
     for stem, table in tables.items():
         if table is not None: table.to_csv(folder/f'{stem}.csv', index=False, errors='replace') # names of files may be no text
     ev.confusion_matrix().to_csv(folder/'confusion_matrix.csv')
     save_figure(ev.plot_confusion_matrix(f'{name}: accuracy {ev.accuracy:.1%} on {ev.n} pictures'), folder/'confusion_matrix.png')
     numbers = dict(**clf.info['metrics'], per_class=ev.per_class().round(6).to_dict('index'), data=clf.info['data'], arch=clf.arch, head=clf.head.kind, **facts)
     (folder/'metrics.json').write_text(json.dumps(numbers, indent=1, ensure_ascii=False), encoding='utf-8', errors='replace')
+    write_report(folder, name=name, pictures=pictures)
 
 def _own_weights(graphs, file):
     "Parameters of bodies whose weights came from a file of the user's: it may be gone tomorrow"

@@ -77,3 +77,34 @@ def tiny_graph(size=16, resize='squish', digest=None):
     "What `embed_items` asks of a graph, for `MeanColour`"
     from quickcls.backbones import View, backbones
     return SimpleNamespace(view=View(backbones['resnet18'], size, resize), digest=digest or f'mean-colour-{size}', dim=3)
+
+def classifier_folder(root, vocab, n, *, wrong=.2, pictures=None, **extra):
+    "A folder as `train` leaves it but for the network: `n` held-out and `n` training rows, a share of them wrong; pictures by path; `extra` goes into metrics.json"
+    import json, pandas as pd
+    from quickcls.evaluate import prediction_table
+    rng = np.random.default_rng(7)
+    y = np.arange(2*n) % len(vocab)
+    top = np.where(rng.random(2*n) < wrong, (y + 1 + rng.integers(0, max(len(vocab) - 1, 1), 2*n)) % len(vocab), y)
+    probs = rng.dirichlet([.5]*len(vocab), 2*n)*.4
+    probs[np.arange(2*n), top] += .6
+    paths = pictures or [f'gone/{i:05}.jpg' for i in range(2*n)]
+    table = pd.DataFrame(dict(path=paths, label=[vocab[i] for i in y], split=np.repeat(['valid', 'train'], n), sha256=[f'{i:064x}' for i in range(2*n)]))
+    root.mkdir(parents=True)
+    table = prediction_table(table, probs, vocab)
+    table.to_csv(root/'predictions.csv', index=False)
+    view = dict(backbone=dict(name='resnet34'), size=224, resize='squish', digest='0', weights='hub')
+    info = dict(format=1, vocab=vocab, views=[view], levels='all', head=dict(kind='linear', layers=[], notes=dict(C=.1)), temperature=1., open_set=None, versions=dict(quickcls='0.1.0', python='3.11'))
+    (root/'classifier.json').write_text(json.dumps(info))
+    data = dict(folder='/home/ann/secret/pets', n_train=n, n_valid=n, fingerprint='0123456789abcdef', seed=42, valid_pct=.3)
+    (root/'metrics.json').write_text(json.dumps(dict(data=data, notes=[], skipped=[], **extra)))
+    return table
+
+def full_trust(vocab):
+    "Every part of `trust` in metrics.json, with plausible numbers"
+    bins = [dict(confidence=c, accuracy=c - .02, n=20, low=c - .1, high=min(1, c + .08)) for c in (.55, .75, .95)]
+    points = [dict(share=s, n=int(200*s), accuracy=.8 + .1*s, low=.75 + .1*s, high=.85 + .1*s) for s in (.25, .5, 1)]
+    scores = dict(accuracy=.9, balanced_accuracy=.88, macro_f1=.87)
+    return dict(cross_validation=dict(scores, interval=[.87, .92], folds=5, repeats=2, n=400, per_repeat=[.9, .9], untested=0),
+                calibration=dict(temperature=1.3, ece_before=.08, ece_after=.03, ece_chance=.04, n=400, bins=bins, bins_before=bins),
+                learning_curve=dict(head='linear', points=points, fit=dict(a=.5, b=.4, c=.01), forecast=dict(n=400, accuracy=.92, low=.9, high=.94), per_class=[dict(zip(('class', 'n', 'error', 'forecast', 'more'), (c, 30, .1, .08, 40))) for c in vocab], advice=f'Add pictures of {vocab[0]}.'),
+                class_weights=dict(largest=[vocab[0], 50], smallest=[vocab[1], 10], ratio=5., used=False, plain=scores, weighted=dict(scores, balanced_accuracy=.9)), warnings=[f'Few pictures of {vocab[1]}.'])

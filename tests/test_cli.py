@@ -31,7 +31,7 @@ def refused(p, *texts, code=1):
 def test_training_writes_the_whole_folder(trained):
     out, p = trained
     assert p.returncode == 0, p.stderr
-    assert {f.name for f in out.iterdir()} == {'model.onnx', 'classifier.json', 'weights.safetensors', 'confusion_matrix.png', 'confusion_matrix.csv', 'predictions.csv', 'metrics.json'}
+    assert {f.name for f in out.iterdir()} == {'model.onnx', 'classifier.json', 'weights.safetensors', 'confusion_matrix.png', 'confusion_matrix.csv', 'predictions.csv', 'metrics.json', 'cross_validation.csv', 'neighbours.csv', 'report.html', 'README.md'}
     assert not list(out.parent.glob('.*')) # nothing half-written stays
     rows = list(csv.DictReader(open(out/'predictions.csv')))
     assert len(rows) == 240 and {'path', 'label', 'predicted', 'split', 'loss', 'p_defect', 'p_ok'} <= set(rows[0])
@@ -46,7 +46,7 @@ def test_json_is_the_last_line_and_tells_the_run(trained):
     assert d['n_train'] + d['n_valid'] == 240 == d['embedded'] + d['from_store'] and d['arch'] == 'efficientnet_lite0' and d['skipped'] == []
     low, high = d['interval']
     assert low < d['accuracy'] < high
-    assert {'scan', 'embed', 'head', 'evaluate', 'save', 'total'} == set(d['seconds'])
+    assert {'scan', 'embed', 'head', 'check', 'evaluate', 'save', 'total'} == set(d['seconds'])
     rows = [r for r in csv.DictReader(open(trained[0]/'predictions.csv')) if r['split'] == 'valid']
     assert sum(r['label'] == r['predicted'] for r in rows)/len(rows) == pytest.approx(d['accuracy'], abs=1e-6)
 
@@ -76,7 +76,7 @@ def test_predict_one_many_and_bad_ones(quickcls, trained, tmp_path):
     rows = list(csv.DictReader(open(tmp_path/'answers.csv')))
     assert [r['label'] for r in rows] == ['defect', '', 'ok'] and rows[1]['error'] and '2 pictures' in p.stdout
     gone = quickcls('predict', trained[0], tmp_path/'gone.jpg', defect, '--json')
-    assert gone.returncode == 0 and json.loads(gone.stdout.splitlines()[0])['error'] and not json.loads(gone.stdout.splitlines()[1])['error']
+    assert gone.returncode == 1 and json.loads(gone.stdout.splitlines()[0])['error'] and not json.loads(gone.stdout.splitlines()[1])['error']
 
 def test_predict_imports_neither_torch_nor_fastai_nor_pandas(python, trained):
     code = 'import sys; from quickcls.cli import main; main(["predict", *sys.argv[1:]]); print(sorted({"torch", "fastai", "pandas", "sklearn", "matplotlib", "timm"} & set(sys.modules)))'

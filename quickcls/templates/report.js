@@ -1,0 +1,65 @@
+'use strict';
+// Names come from users: they are set as text, never as HTML.
+const read = id => JSON.parse(document.getElementById(id).textContent);
+const data = read('cells'), thumbs = read('thumbs');
+const percent = v => (100*v).toFixed(1) + '%';
+
+function element(name, kind, text) {
+  const e = document.createElement(name);
+  if (kind) e.className = kind;
+  if (text !== undefined) e.textContent = text;
+  return e;
+}
+
+function fill(image) { image.src = thumbs[image.dataset.thumb]; }
+
+function figure([name, actual, predicted, pActual, pPredicted, key]) {
+  const f = element('figure'), caption = element('figcaption');
+  if (thumbs[key]) {
+    const image = element('img', 'thumb');
+    image.dataset.thumb = key; image.alt = name; fill(image); f.append(image);
+  } else f.append(element('div', 'thumb', 'picture not there any more'));
+  caption.append(element('bdi', '', name), element('br'), `${data.classes[predicted]} ${percent(pPredicted)}`);
+  if (actual !== predicted) caption.append(element('br'), `${data.classes[actual]} ${percent(pActual)}`);
+  f.append(caption);
+  return f;
+}
+
+const panel = document.getElementById('panel'), title = document.getElementById('panel-title');
+const pictures = document.getElementById('panel-pictures'), names = document.getElementById('panel-names');
+let opened = null;
+
+function close() {
+  panel.hidden = true;
+  if (opened) { opened.setAttribute('aria-expanded', 'false'); opened.focus({preventScroll: true}); opened = null; }
+}
+
+function open(button) {
+  if (opened === button) return close();
+  if (opened) opened.setAttribute('aria-expanded', 'false');
+  opened = button;
+  button.setAttribute('aria-expanded', 'true');
+  title.textContent = button.getAttribute('aria-label');
+  const rows = data.cells[button.dataset.cell] || [], shown = rows.filter(r => r[5] in thumbs), listed = rows.filter(r => !(r[5] in thumbs));
+  pictures.replaceChildren(...shown.map(figure));
+  const more = button.dataset.n - rows.length;
+  const parts = [];
+  if (listed.length) parts.push((shown.length ? 'Without a picture here: ' : '') + listed.map(r => `${r[0]} (${data.classes[r[2]]} ${percent(r[4])})`).join(', '));
+  if (more > 0) parts.push(`${more} more stand in predictions.csv.`);
+  names.textContent = parts.join(' … ');
+  panel.hidden = false;
+  panel.focus({preventScroll: true});
+  panel.scrollIntoView({block: 'nearest'});
+}
+
+for (const image of document.querySelectorAll('img[data-thumb]')) fill(image);
+const cells = [...document.querySelectorAll('button[data-cell]')];
+for (const b of cells) { b.dataset.count = b.textContent; b.addEventListener('click', () => open(b)); }
+document.getElementById('panel-close').addEventListener('click', close);
+document.addEventListener('keydown', e => { if (e.key === 'Escape' && opened) close(); });
+
+const switches = [...document.querySelectorAll('button[data-show]')];
+for (const s of switches) s.addEventListener('click', () => {
+  for (const other of switches) other.setAttribute('aria-pressed', String(other === s));
+  for (const b of cells) b.textContent = b.dataset[s.dataset.show];
+});
