@@ -55,7 +55,7 @@ def new_figure(
     label:str # What the figure shows, for a screen reader where there is no title
 ): # of a `with`: a matplotlib Figure, empty
     "A figure in the house style, laid out when the body of the `with` is through"
-    if in_notebook(): import matplotlib.pyplot # teaches Jupyter to show a Figure
+    if in_notebook(): import matplotlib_inline.backend_inline # teaches Jupyter to show a Figure; pyplot alone no longer does
     from matplotlib.figure import Figure
     lines = [part for line in str(title).splitlines() for part in textwrap.wrap(clean_text(line), int(10*width))]
     with house_style():

@@ -42,8 +42,8 @@ class Bench:
         self.reference = self.learner = None
 
     def row(self, what, measured, goal='', met=None):
-        self.rows.append((what, measured, goal, {True: 'yes', False: 'NO', None: ''}[met]))
-        print(f'{what:<68} {measured:<34} {goal:<22} {self.rows[-1][3]}', flush=True)
+        self.rows.append((what, measured, goal or "", {True: 'yes', False: 'NO', None: ''}[met]))
+        print(f'{what:<68} {measured:<34} {goal or "":<22} {self.rows[-1][3]}', flush=True)
 
     def photos(self, name):
         "The folder of a data set, or None with a row that says so"
@@ -90,6 +90,23 @@ class Bench:
         self.row('accuracy on its test', f'{m["accuracy"]:.4f}, {m["metrics"]["errors"]} errors in {m["n_valid"]}', '>= 0.995', m['accuracy'] >= .995)
         self.row(f'the same without the {twins["twins"]} that stand in train', f'{twins["accuracy"]:.4f} of {twins["n"]}')
 
+    def bench_trust(self):
+        "What stands behind an accuracy, after the embedding pass: cross-validation 5 x 2, calibration, learning curve, report"
+        for name, goal in (('hymenoptera', 10), ('casting', 30), ('flowers', None)):
+            folder = self.photos(name)
+            if not folder: continue
+            self.train(folder, 'full')
+            runs = self.train(folder, 'full', n=3)
+            s = [sum(r.last['seconds'][k] for k in ('check', 'evaluate', 'save')) for r in runs]
+            self.row(f'{name}: cross-validation, curve, calibration, report', f'{statistics.median(s):.1f} s of {median(runs):.1f} s', goal and f'<= {goal} s', goal and statistics.median(s) <= goal)
+            trust = json.loads((self.tmp/'model'/'metrics.json').read_text())['trust']
+            cv, cal = trust['cross_validation'], trust['calibration']
+            self.row('its accuracy, cross-validated', f'{cv["accuracy"]:.4f} ({cv["interval"][0]:.4f} to {cv["interval"][1]:.4f}), n = {cv["n"]:,}')
+            goal = .03 if name != 'hymenoptera' else None
+            self.row('its calibration error before, after', f'{cal["ece_before"]:.3f}, {cal["ece_after"]:.3f}; chance {cal["ece_chance"]:.3f}', goal and '<= 0.03 after', goal and cal['ece_after'] <= goal)
+            mb = (self.tmp/'model'/'report.html').stat().st_size/2**20
+            self.row('its report.html', f'{mb:.2f} MB', '< 5 MB', mb < 5)
+
     def bench_pass(self):
         "The embedding pass against what decoding and the graph allow together, and its memory"
         folder = self.photos('hymenoptera') or root/'datasets'/'parts'
@@ -124,7 +141,7 @@ class Bench:
 
 def main():
     b = Bench()
-    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_pass')}
+    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_pass')}
     names = sys.argv[1:] or list(benches)
     print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
     try:
