@@ -92,7 +92,9 @@ class LearningCurve:
         gain = forecast['accuracy'] - forecast['now']
         text = f'Twice the pictures ({forecast["n"]:,}) would bring about {forecast["accuracy"]:.1%} ({forecast["low"]:.1%} to {forecast["high"]:.1%}), from about {forecast["now"]:.1%} now.'
         if gain < .005: return f'{text} More of the same kind would hardly help.'
-        first = self.per_class().iloc[0]
+        known = self.per_class().query('error*n >= 1.5') # one picture more or less says nothing about its class
+        if not len(known): return text
+        first = known.iloc[0]
         return f'{text} First: {first["more"]:,} more of {first["class"]}, of whose {first["n"]:,} pictures {first["error"]:.0%} are missed; twice as many would make that about {first["forecast"]:.0%}.'
 
     def summary(self)->dict: # Ready for JSON

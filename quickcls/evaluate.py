@@ -133,7 +133,7 @@ def describe_evaluation(
     c = ev.per_class()[['precision', 'recall', 'f1', 'support']]
     shown = c if len(c) <= 12 else c[c.support > 0].sort_values('f1', kind='stable').head(12)
     table = shown.reset_index().assign(**{k: shown[k].map('{:.3f}'.format).values for k in ('precision', 'recall', 'f1')}).to_string(index=False)
-    rest = f'\n  … the 12 weakest of {len(c)} classes; metrics.json has them all' if len(c) > 12 else ''
+    rest = f'\n  … the {len(shown)} weakest of {len(c)} classes; metrics.json has them all' if len(shown) < len(c) else ''
     return f'{_headline(ev)}\n\n{_indent(table)}{rest}\n\n{_confused(ev)}'
 
 def _headline(ev):
