@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench docs clean
+.PHONY: demo test bench docs notebooks clean
 
 demo: .venv/installed
 	$(BIN)/quickcls train datasets/parts --arch efficientnet_lite0 --force
@@ -17,6 +17,9 @@ bench: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python docs/make.py
+
+notebooks: .venv/installed-dev
+	$(BIN)/python nbs/datasets/make.py
 
 clean:
 	rm -rf .venv models build *.egg-info

@@ -1,0 +1,128 @@
+"""Measure what to expect of each data set, write its notebook as `quickcls new` does, execute it, and fill in its card: `make notebooks`.
+
+    python nbs/datasets/make.py                        # all of them
+    python nbs/datasets/make.py flowers --data ~/data  # one, with its pictures in ~/data/flowers
+"""
+import argparse, base64, io, json, os, platform, re, subprocess, sys, tempfile, time
+from pathlib import Path
+import nbformat
+from nbclient import NotebookClient
+from nbdev.clean import clean_nb
+from quickcls.data import scan_folder, split_items
+from quickcls.lesson import lesson_notebook, path_from
+
+here = Path(__file__).resolve().parent
+repo = here.parent.parent
+names, free = ('parts', 'casting', 'hymenoptera', 'flowers'), ('parts',) # of whose pictures some may be shown
+arch = 'efficientnet_lite0' # comes with quickcls, so that the figures are the same with and without a network
+seeds = (1, 2, 3, 4, 5)
+
+# measuring: each run is the command itself, in a process of its own
+
+def train_once(folder, seed, cache):
+    "(metrics.json of one training, seconds of the whole process)"
+    with tempfile.TemporaryDirectory() as d:
+        code = 'import sys; from quickcls.cli import main; sys.exit(main())'
+        words = ['train', str(folder), '--arch', arch, '--seed', str(seed), '--out', f'{d}/model', '--no-pictures', '--quiet']
+        t = time.perf_counter()
+        subprocess.run([sys.executable, '-c', code, *words], check=True, env=os.environ | {'QUICKCLS_CACHE': str(cache)})
+        return json.loads(Path(d, 'model', 'metrics.json').read_text(encoding='utf-8')), time.perf_counter() - t
+
+def measure(folder, cache):
+    "The default run with its seconds, the first from an empty cache, and the runs with other seeds"
+    default, first = train_once(folder, 42, cache)
+    runs = [train_once(folder, s, cache) for s in seeds]
+    return dict(default=default, first=first, again=min(s for _, s in runs), runs=[m for m, _ in runs])
+
+def percent(share): return f'{share:.1%}'.replace('%', ' %')
+
+def over_seeds(values):
+    "Mean and range, or the one value that all seeds gave"
+    a, b = (percent(f(values)) for f in (min, max))
+    return f'{a} with each of the seeds 1 to 5' if a == b else f'mean {percent(sum(values)/len(values))}, {a.removesuffix(" %")} to {b} (seeds 1 to 5)'
+
+def held_out_words(m):
+    "Accuracy on the held-out side, of the default seed and of others, and without twins where there are some"
+    d, twins = m['default'], m['default'].get('without_twins')
+    text = f'{over_seeds([r["accuracy"] for r in m["runs"]])}; {percent(d["accuracy"])} ({d["n"] - d["errors"]} of {d["n"]}) with the default seed 42'
+    return text + (f'. Without the {twins["twins"]} twins: {over_seeds([r["without_twins"]["accuracy"] for r in m["runs"]])}; {percent(twins["accuracy"])} of {twins["n"]} with seed 42' if twins else '')
+
+def cross_validated_words(m):
+    return over_seeds([r['trust']['cross_validation']['accuracy'] for r in m['runs']])
+
+# the card: what stands there already is told again, what was measured is filled in
+
+def read_card(name):
+    "(title, first paragraph, {row: text}) of a data set's card, its links made to hold from here"
+    text = (repo/'datasets'/name/'README.md').read_text(encoding='utf-8')
+    text = re.sub(r'\]\((?!https?:)([^)#]+)\)', lambda m: f'](../../datasets/{name}/{m[1]})', text).replace(f'../../datasets/{name}/../../', '../../').replace(f'/{name}/../', '/')
+    title, about = re.match(r'# (.+?)\n\n(.+?)\n\n', text, re.S).groups()
+    return title, ' '.join(about.split()), dict(re.findall(r'^\| (\w+) \| (.+) \|$', text, re.M))
+
+def fill_card(name, m):
+    "The card's row about quickcls"
+    path = repo/'datasets'/name/'README.md'
+    row = rf'| quickcls | its defaults, with `--arch {arch}` | \1 | {held_out_words(m)} | {cross_validated_words(m)} |'
+    text, n = re.subn(r'^\| quickcls \| [^|]+ \| ([^|]+) \| [^|]+ \| [^|]+ \|$', row, path.read_text(encoding='utf-8'), flags=re.M)
+    if n != 1: sys.exit(f'{path}: expected one row about quickcls, found {n}.')
+    path.write_text(text, encoding='utf-8')
+
+# the notebook
+
+def class_words(items):
+    "`ants` 194 (train 124, valid 70), …"
+    counts = items.table.groupby(['label', 'split']).size().unstack(fill_value=0)
+    return ', '.join(f'`{c}` {row.sum():,} ({", ".join(f"{s} {n:,}" for s, n in row.items())})' for c, row in counts.sort_index(axis=1, key=lambda sides: sides.map(dict(train=0, valid=1, test=2))).iterrows())
+
+def machine_words(m):
+    "Cores, system and time, as measured"
+    system = f'{os.cpu_count()} cores ({platform.machine()}), no GPU, {platform.system()}, Python {platform.python_version()}'
+    return f'{system}. {m["first"]/60:.1f} minutes from an empty cache ({m["first"]:.0f} s, of which {m["default"]["seconds"]["embed"]:.0f} s for the pictures to pass the network, its export included), then {m["again"]:.0f} s'
+
+def opening(name, scanned, m):
+    "The first cell: what it is, what to expect, and the one command"
+    title, about, card = read_card(name)
+    own, items = scanned.table.split.notna().any(), split_items(scanned)
+    seed = 'the sides are those of the folder; a seed deals the pictures to other folds' if own else 'another seed holds out other pictures and deals them to other folds'
+    get = '' if name in free else f' The pictures are not part of this repository: [get them](../../datasets/{name}/README.md#get-it) and set `folder`. None is shown here (`show_pictures = False`).'
+    rows = dict(Source=card['Source'], Licence=card['Licence'], Classes=class_words(items), Pictures=f'{len(items):,}' + (f', {len(items.skipped)} files skipped' if items.skipped else ''))
+    rows |= {'Expected accuracy': f'held-out side: {held_out_words(m)}<br>cross-validated: {cross_validated_words(m)}', 'How chosen': f'nothing was tuned to this data set: the defaults of `quickcls train`, settled on several data sets together, and the backbone that comes with it; {seed}', 'Machine': machine_words(m),
+             'Command': f'`quickcls train {"datasets/" if name in free else ""}{name} --arch {arch}`'}
+    return f'# {title}\n\n{about} The [card](../../datasets/{name}/README.md) tells its faults.{get}\n\n| | |\n|---|---|\n' + '\n'.join(f'| {k} | {v} |' for k, v in rows.items())
+
+def execute(nb):
+    "Run all cells here, keep what a reader can see, and no trace of this machine"
+    NotebookClient(nb, timeout=600, kernel_name='python3', store_widget_state=False, record_timing=False, coalesce_streams=True, resources=dict(metadata=dict(path=str(here)))).execute()
+    for c in nb.cells:
+        if c.cell_type == 'code': c.outputs = [as_jpeg(o) if c.id in ('look-at-pictures', 'worst-pictures', 'predict') else o for o in c.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
+    clean_nb(nb)
+
+def as_jpeg(output):
+    "Photographs as JPEG: a tenth of the bytes"
+    from PIL import Image
+    if not (png := output.get('data', {}).pop('image/png', None)): return output
+    Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB').save(file := io.BytesIO(), 'JPEG', quality=70)
+    output['data']['image/jpeg'] = base64.b64encode(file.getvalue()).decode()
+    return output
+
+def make(name, folder):
+    "Measure, write, execute, fill the card"
+    path = here/f'{name}.ipynb'
+    with tempfile.TemporaryDirectory() as cache:
+        m = measure(folder, cache)
+        fill_card(name, m)
+        os.environ |= dict(QUICKCLS_CACHE=cache, QUICKCLS_QUIET='1')
+        nb = lesson_notebook(path_from(path, folder), name, opening=opening(name, scan_folder(folder), m), arch=arch, pictures=name in free)
+        execute(nb)
+    path.write_text(nbformat.writes(nb) + '\n', encoding='utf-8')
+    print(f'{path.relative_to(repo)}: {path.stat().st_size/1000:.0f} kB; {held_out_words(m)}; cross-validated {cross_validated_words(m)}')
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('names', nargs='*', metavar='NAME', default=names, help=f'of {", ".join(names)}; all where none is given')
+    parser.add_argument('--data', type=Path, default=repo.parent/'shared'/'data', help='folder that holds the data sets that are not in this repository')
+    args = parser.parse_args()
+    for name in args.names:
+        folder = repo/'datasets'/name if name in free else args.data.expanduser()/name
+        if not folder.is_dir(): print(f'{name}: passed over, no folder {folder}'); continue
+        make(name, folder)
