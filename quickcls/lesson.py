@@ -124,7 +124,7 @@ def upload_box(
     "A button to upload pictures, which answers with the most likely classes of each"
     try: import ipywidgets as widgets
     except ImportError: raise QuickclsError('The upload box needs ipywidgets, which is not installed here: pip install ipywidgets') from None
-    button, answers = widgets.FileUpload(multiple=True, description='Choose pictures', layout=dict(width='auto')), widgets.HTML()
+    button, answers = widgets.FileUpload(multiple=True, description='Choose pictures', layout=dict(width='max-content')), widgets.HTML()
     def answer(change):
         answers.value = ''
         for f in button.value: answers.value += answer_html(f['name'], bytes(f['content']), clf, k)

@@ -2,6 +2,7 @@
 
     python nbs/datasets/make.py                        # all of them
     python nbs/datasets/make.py flowers --data ~/data  # one, with its pictures in ~/data/flowers
+    python nbs/datasets/make.py --keep                 # the lesson has changed: execute it, and keep what was measured
 """
 import argparse, base64, io, json, os, platform, re, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -106,23 +107,35 @@ def as_jpeg(output):
     return output
 
 def make(name, folder):
-    "Measure, write, execute, fill the card"
-    path = here/f'{name}.ipynb'
+    "Measure, fill the card, write and execute the notebook, all with an empty cache"
     with tempfile.TemporaryDirectory() as cache:
         m = measure(folder, cache)
         fill_card(name, m)
-        os.environ |= dict(QUICKCLS_CACHE=cache, QUICKCLS_QUIET='1')
-        nb = lesson_notebook(path_from(path, folder), name, opening=opening(name, scan_folder(folder), m), arch=arch, pictures=name in free)
-        execute(nb)
+        os.environ['QUICKCLS_CACHE'] = cache
+        write(name, folder, opening(name, scan_folder(folder), m))
+    print(f'{name}: held-out {held_out_words(m)}; cross-validated {cross_validated_words(m)}')
+
+def write(name, folder, opening):
+    "The notebook, executed"
+    path = here/f'{name}.ipynb'
+    nb = lesson_notebook(path_from(path, folder), name, opening=opening, arch=arch, pictures=name in free)
+    execute(nb)
     path.write_text(nbformat.writes(nb) + '\n', encoding='utf-8')
-    print(f'{path.relative_to(repo)}: {path.stat().st_size/1000:.0f} kB; {held_out_words(m)}; cross-validated {cross_validated_words(m)}')
+    print(f'{path.relative_to(repo)}: {path.stat().st_size/1000:.0f} kB')
+
+def kept(name):
+    "The opening of the notebook that is there: all down to the last row of its table"
+    return re.match(r'.+?\n\| Command \|[^\n]+', nbformat.read(here/f'{name}.ipynb', 4).cells[0].source, re.S)[0]
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('names', nargs='*', metavar='NAME', default=names, help=f'of {", ".join(names)}; all where none is given')
     parser.add_argument('--data', type=Path, default=repo.parent/'shared'/'data', help='folder that holds the data sets that are not in this repository')
+    parser.add_argument('--keep', action='store_true', help='measure nothing: execute again under the openings that are there')
     args = parser.parse_args()
+    os.environ['QUICKCLS_QUIET'] = '1'
     for name in args.names:
         folder = repo/'datasets'/name if name in free else args.data.expanduser()/name
         if not folder.is_dir(): print(f'{name}: passed over, no folder {folder}'); continue
-        make(name, folder)
+        if args.keep: write(name, folder, kept(name))
+        else: make(name, folder)
