@@ -6,7 +6,7 @@
 __all__ = ['lesson_cells', 'as_markdown', 'file_stem', 'path_from', 'lesson_notebook', 'new', 'upload_box', 'answer_html']
 
 # %% ../nbs/30_lesson.ipynb #imports
-import html, os, re
+import html, os, re, shlex
 from pathlib import Path
 from .core import QuickclsError
 from .backbones import parse_views
@@ -88,7 +88,7 @@ def new(
     split_items(scan_folder(folder))
     nb = lesson_notebook(path_from(path, Path(folder).expanduser()), name, arch=arch, pictures=pictures)
     _write(nb, path)
-    print(f'{path}: {len(nb.cells)} cells; open it with: jupyter lab {path} (pip install jupyterlab, where there is none)')
+    print(f'{path}: {len(nb.cells)} cells; open it with: jupyter lab {shlex.quote(str(path))} (pip install jupyterlab, where there is none)')
     return path
 
 def _notebook_path(out, name):
