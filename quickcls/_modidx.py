@@ -319,6 +319,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'quickcls.heads.Head.scaled': ('heads.html#head.scaled', 'quickcls/heads.py'),
                                 'quickcls.heads._fit': ('heads.html#_fit', 'quickcls/heads.py'),
                                 'quickcls.heads._leaves': ('heads.html#_leaves', 'quickcls/heads.py'),
+                                'quickcls.heads._not_too_small': ('heads.html#_not_too_small', 'quickcls/heads.py'),
                                 'quickcls.heads._part': ('heads.html#_part', 'quickcls/heads.py'),
                                 'quickcls.heads._rotated': ('heads.html#_rotated', 'quickcls/heads.py'),
                                 'quickcls.heads.calm': ('heads.html#calm', 'quickcls/heads.py'),

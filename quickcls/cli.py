@@ -165,7 +165,7 @@ def cache(
     for g in graphs: print(f'    {g.stem}')
 
 # %% ../nbs/41_cli.ipynb #commands
-commands = dict(train='Train a classifier on a folder of labelled pictures', predict='Say what is in pictures', report='Write one page about a classifier, or about two side by side', backbones='List the pretrained networks', cache='Show or prune what is kept on this machine')
+commands = dict(train='Train a classifier on a folder of labelled pictures', predict='Say what is in pictures', report='Write one page about a classifier, or about two side by side', new='Write a notebook about a folder: look, train, judge, improve', backbones='List the pretrained networks', cache='Show or prune what is kept on this machine')
 
 def command_parser(
     name:str # One of `commands`
@@ -173,6 +173,7 @@ def command_parser(
     "The parser of a command, from the signature of its function"
     from fastcore.script import anno_parser
     if name == 'train': from quickcls.train import train as func
+    elif name == 'new': from quickcls.lesson import new as func
     else: func = globals()[name]
     parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other'])
     parser.epilog = None
@@ -191,6 +192,7 @@ def call(name:str, argv:list)->int: # exit code
     args = vars(parser.parse_args(argv))
     for own in ('debug', 'pdb', 'xtra'): args.pop(own, None)
     if name == 'predict': return func(args.pop('model'), *args.pop('pictures'), **args) or 0
+    if name == 'new': func(**args); return 0 # it gives a path
     if name != 'train': return func(**args) or 0
     as_json = args.pop('json')
     clf = func(**args)

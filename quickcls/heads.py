@@ -193,7 +193,7 @@ def fit_linear(
     import numpy as np
     weight, losses = 'balanced' if class_weights else None, {}
     mean, var = x.mean(0, dtype=np.float64), x.var(0, dtype=np.float64)
-    var[var < 1e-12] = 1 # a column that never changes says nothing; a small divisor would let it shout at prediction time
+    var = _not_too_small(var)
     z = ((x - mean) / np.sqrt(var)).astype(np.float32)
     if c is None: c, losses = choose_c(z, y, np.arange(len(y)) if groups is None else groups, seed=seed, class_weight=weight)
     with calm(): m = _fit(z, y, c, weight)
@@ -201,3 +201,9 @@ def fit_linear(
     arrays = {'0.running_mean': mean, '0.running_var': var, '1.weight': w, '1.bias': b}
     return Head('linear', [dict(kind='batchnorm', eps=0.), dict(kind='linear')], {k: np.ascontiguousarray(v, np.float32) for k, v in arrays.items()},
                 dict(C=c, cv_log_loss={f'{k:.4g}': round(v, 4) for k, v in losses.items()}))
+
+def _not_too_small(var):
+    "Variances by which columns may be divided: none below that of a tenth of the median spread"
+    import numpy as np
+    varied = var[var > 1e-12]
+    return np.maximum(var, np.median(varied)/100) if len(varied) else np.ones_like(var)
