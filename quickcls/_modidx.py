@@ -165,7 +165,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'quickcls.data': { 'quickcls.data.Items': ('data.html#items', 'quickcls/data.py'),
                                'quickcls.data.Items.__len__': ('data.html#items.__len__', 'quickcls/data.py'),
                                'quickcls.data.Items.__str__': ('data.html#items.__str__', 'quickcls/data.py'),
-                               'quickcls.data.Items._repr_markdown_': ('data.html#items._repr_markdown_', 'quickcls/data.py'),
+                               'quickcls.data.Items._repr_html_': ('data.html#items._repr_html_', 'quickcls/data.py'),
                                'quickcls.data.Items.vocab': ('data.html#items.vocab', 'quickcls/data.py'),
                                'quickcls.data.Skipped': ('data.html#skipped', 'quickcls/data.py'),
                                'quickcls.data._and': ('data.html#_and', 'quickcls/data.py'),

@@ -7,7 +7,7 @@ __all__ = ['passed_over', 'side_names', 'columns', 'walk_files', 'sides_of', 'Sk
            'scan_folder', 'draw_number', 'split_items']
 
 # %% ../nbs/02_data.ipynb #imports
-import hashlib, os, re
+import hashlib, html, os, re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -82,7 +82,7 @@ class Items:
     def vocab(self)->list: return sorted(self.table.label.unique()) # the class names, sorted
     def __len__(self): return len(self.table)
     def __str__(self): return describe(self)
-    def _repr_markdown_(self): return f'**{self.folder}**\n\n' + _class_counts(self).to_html(border=0) + ''.join(f'\n\n- {s}' for s in _asides(self))
+    def _repr_html_(self): return f'<p><b>{html.escape(self.folder)}</b></p>' + _class_counts(self).to_html(border=0) + f'<ul>{"".join(f"<li>{html.escape(s)}</li>" for s in _asides(self))}</ul>'
 
 def describe(
     items:Items # From `scan_folder`

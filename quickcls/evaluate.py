@@ -113,7 +113,7 @@ class Evaluation:
     def probs(self): return self.table[[f'p_{c}' for c in self.vocab]].to_numpy(float) # `[n, classes]`
     def __str__(self): return describe_evaluation(self)
     __repr__ = __str__
-    def _repr_html_(self): return f'<p>{html.escape(_headline(self))}</p>' + self.per_class()[['precision', 'recall', 'f1', 'support']].to_html(border=0, float_format='{:.3f}'.format) + f'<p>{html.escape(_confused(self))}</p>'
+    def _repr_html_(self): return f'<p>{html.escape(_headline(self))}</p>'.replace('\n', '<br>') + self.per_class()[['precision', 'recall', 'f1', 'support']].to_html(border=0, float_format='{:.3f}'.format) + f'<p>{html.escape(_confused(self))}</p>'
 
 def _score_intervals(counts):
     "95 % intervals of precision, recall and F1 of each class: Wilson's, for F1 by way of the share of agreement (see above)"

@@ -77,7 +77,7 @@ def new(
     *, out:str=None, # The notebook, or a folder for it (<folder>.ipynb in the current folder where this is not given)
     force:bool=False, # Replace a notebook that is there?
     arch:str='auto', # Backbone, as in `quickcls train`
-    pictures:bool=True # Show pictures; without them it can go to people who may not see the data
+    no_pictures:bool=False # Show no pictures: for people who may not see the data
 )->Path: # of the notebook
     "Write a notebook about a folder of labelled pictures: look, train, judge, improve, save, predict"
     name = os.path.basename(os.path.abspath(Path(folder).expanduser()))
@@ -86,7 +86,7 @@ def new(
     if path.exists() and not force: raise QuickclsError(f'{path} is already there. --force replaces it (in Python: force=True), --out names another notebook (out=).')
     if arch != 'auto': parse_views(arch)
     split_items(scan_folder(folder))
-    nb = lesson_notebook(path_from(path, Path(folder).expanduser()), name, arch=arch, pictures=pictures)
+    nb = lesson_notebook(path_from(path, Path(folder).expanduser()), name, arch=arch, pictures=not no_pictures)
     _write(nb, path)
     print(f'{path}: {len(nb.cells)} cells; open it with: jupyter lab {shlex.quote(str(path))} (pip install jupyterlab, where there is none)')
     return path

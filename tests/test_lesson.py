@@ -71,7 +71,7 @@ def test_few_pictures_many_classes_and_sides_of_its_own(run, tmp_path):
 
 @pytest.mark.slow
 def test_without_pictures_none_is_shown(run, tmp_path):
-    nb = run(new(parts, out=tmp_path, pictures=False))
+    nb = run(new(parts, out=tmp_path, no_pictures=True))
     assert outputs(nb) == set(plots) and 'show_pictures = False' in nb.cells[1].source
     assert 'data:image/jpeg' not in (tmp_path/'models'/'parts-notebook'/'report.html').read_text()
 
