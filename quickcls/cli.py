@@ -79,6 +79,7 @@ def report(
     *, data:str=None, # A labelled folder to report on, in place of the pictures held out in training
     out:str=None, # The page (report.html in the classifier's folder where this is not given; versus-….html here for two)
     max_miss:str='1/200', # Of two classes: the share of one that may be missed, for the threshold
+    cost:float=None, # Of two classes: what a miss costs, in false alarms; in place of --max-miss
     no_pictures:bool=False # Keep pictures out of the page: for data that must not leave
 ):
     "Write one page about a classifier, or about two of them side by side"
@@ -93,7 +94,7 @@ def report(
         page = write_versus(versus, out or f'versus-{facts[0].name}-{facts[1].name}.html', pictures=not no_pictures)
     else:
         print(summary(facts[0]))
-        page = write_report(facts[0], out=out, max_miss=share, pictures=not no_pictures)
+        page = write_report(facts[0], out=out, max_miss=share, cost=cost, pictures=not no_pictures)
     print(page)
 
 def share_of(

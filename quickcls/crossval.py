@@ -21,9 +21,9 @@ def parse_folds(
     "How many folds, and how often"
     if text == 'auto': text = '5x2' if head == 'linear' else '3x1'
     k, _, r = str(text).lower().partition('x')
-    r = r or '1'
+    r = r if _ else '1'
     if k.strip() == '0': return 0, 0
-    if not (k.isdigit() and r.isdigit() and 2 <= int(k) <= 100 and 1 <= int(r) <= 100): raise QuickclsError(f'folds is {text!r}; expected for instance 5x2 (five folds, twice), 10, 0 for none, or auto.')
+    if not (k.isdecimal() and r.isdecimal() and 2 <= int(k) <= 100 and 1 <= int(r) <= 100): raise QuickclsError(f'folds is {text!r}; expected for instance 5x2 (five folds, twice), 10, 0 for none, or auto.')
     return int(k), int(r)
 
 # %% ../nbs/11_crossval.ipynb #cross-validation-class

@@ -115,7 +115,8 @@ def _asides(items, most=8):
 def scan_folder(
     folder:Path, # Holds one folder per class, or `train` and `test` folders that do
     *, group_pattern:str=None, # Regular expression; pictures of one class whose names match it with the same text belong together
-    workers:int=4 # Threads that read files
+    workers:int=4, # Threads that read files
+    least:int=2 # Classes that have to be there: one is enough to ask about, not to learn from
 )->Items: # With `split` filled only where the folders are already divided
     "The labelled pictures of a folder; raises `QuickclsError` where there is nothing to learn from"
     import pandas as pd
@@ -138,7 +139,7 @@ def scan_folder(
         elif above: rows.append({**s, 'label': above[0], 'split': side, 'group': _group(s, above[0], name, group_pattern)})
         else: skipped.append(Skipped(s['path'], 'lies beside the class folders, so it has no label'))
     items = Items(str(folder), pd.DataFrame(rows, columns=columns), skipped)
-    _check_enough(items, files)
+    _check_enough(items, files, least)
     items.notes += _odd(items)
     return items
 
@@ -164,14 +165,14 @@ def _group(row, label, name, pattern):
     shared = m and (m.group(1) if m.re.groups else m.group(0))
     return f'{label}/{shared}' if shared else row['sha256']
 
-def _check_enough(items, files):
+def _check_enough(items, files, least):
     "Raise where nothing can be learned from `items`"
     where, expected = items.folder, f'Expected {Path(items.folder).name}/<class>/<image>, two classes or more.'
     if not files: raise QuickclsError(f'No files in {where}. {expected}')
     if not len(items):
         first = f'; the first: {Path(items.skipped[0].path).name}, {items.skipped[0].reason}' if items.skipped else ''
         raise QuickclsError(f'No labelled pictures in {where}: {len(files)} files, none usable{first}. {expected}')
-    if len(items.vocab) < 2: raise QuickclsError(f'Only one class in {where}: {items.vocab[0]!r} with {len(items)} pictures. {expected}')
+    if len(items.vocab) < least: raise QuickclsError(f'Only one class in {where}: {items.vocab[0]!r} with {len(items)} pictures. {expected}')
 
 def _odd(items):
     "Sentences about twins: byte-identical pictures under one label, under two, or on two sides"
@@ -204,10 +205,10 @@ def split_items(
     "Each picture's side: its folder's, or the one that its own content gives it"
     if not 0 < valid_pct < 1: raise QuickclsError(f'valid_pct is {valid_pct}; expected a share between 0 and 1, for instance 0.3.')
     if len(items.vocab) < 2: raise QuickclsError(f'Of {items.folder} only the class {items.vocab} is left. Expected two classes or more.')
-    if items.table.split.notna().any(): return _drop_unseen(items)
     items = replace(items, table=items.table.copy(), notes=[*items.notes])
     t = items.table
     t['group'] = _joined_groups(t)
+    if t.split.notna().any(): return _drop_unseen(items)
     number = {g: draw_number(g, seed) for g in t.group.unique()}
     held_out = {g for g, n in number.items() if n < valid_pct}
     single, fixed, classes = [], set(), t.groupby('label').group.unique()

@@ -21,7 +21,7 @@ def prediction_table(
     probs, # `[n, classes]`
     vocab:list, # Class names, in the order of the columns of `probs`
     trained_on=() # Contents (SHA-256) of more training pictures than the table holds
-): # DataFrame: path, label, predicted, split, loss, twin, sha256, and `p_<class>` for each class
+): # DataFrame: path, label, predicted, split, loss, twin, sha256, group, and `p_<class>` for each class
     "What each picture is, what it was taken for, and how wrong that was"
     import numpy as np, pandas as pd
     probs = np.asarray(probs, np.float64)
@@ -29,7 +29,7 @@ def prediction_table(
     right = probs[np.arange(len(table)), table.label.map(number).to_numpy(int)]
     seen = set(table.sha256[table.split == 'train']) | set(trained_on)
     head = dict(path=list(table.path), label=list(table.label), predicted=[vocab[i] for i in probs.argmax(1)], split=list(table.split), loss=-np.log(np.clip(right, 1e-12, 1)).round(6),
-                twin=[s != 'train' and h in seen for s, h in zip(table.split, table.sha256)], sha256=list(table.sha256))
+                twin=[s != 'train' and h in seen for s, h in zip(table.split, table.sha256)], sha256=list(table.sha256), group=list(table.group if 'group' in table else table.sha256))
     return pd.concat([pd.DataFrame(head), pd.DataFrame(probs.round(6), columns=[f'p_{c}' for c in vocab])], axis=1)
 
 # %% ../nbs/18_evaluate.ipynb #wilson
@@ -58,7 +58,10 @@ class Evaluation:
         "The numbers, ready for JSON"
         t, right = self.table, self.table.label == self.table.predicted
         c, present = self.per_class(), sorted(t.label.unique())
-        of = lambda right: dict(accuracy=round(float(right.mean()), 6), interval=accuracy_interval(int(right.sum()), len(right)), n=len(right))
+        group = t['group'] if 'group' in t else t.sha256 # copies and pictures of one group say the same: they count once in the interval
+        def of(right):
+            n = group[right.index].nunique()
+            return dict(accuracy=round(float(right.mean()), 6), interval=accuracy_interval(round(float(right.mean())*n), n), n=len(right))
         m = of(right) | dict(errors=int((~right).sum()), balanced_accuracy=round(float(c.recall[present].mean()), 6), macro_f1=round(float(c.f1[present].mean()), 6), log_loss=round(float(t.loss.mean()), 6))
         if t.twin.any(): m['without_twins'] = of(right[~t.twin]) | dict(twins=int(t.twin.sum())) if (~t.twin).any() else None
         return m
@@ -139,9 +142,9 @@ def describe_evaluation(
 def _headline(ev):
     "Accuracy in one sentence, two where some of the pictures stand in training"
     m, kind = ev.metrics(), '' if (ev.table.split == 'folder').any() else 'held-out '
-    if ev.table.twin.all(): return f'accuracy {ev.accuracy:.1%} on {ev.n} pictures that all stand in training: it tells nothing about new ones'
     def of(m): return f'{m["accuracy"]:.1%} on {m["n"]} {kind}pictures (95 % interval {m["interval"][0]:.1%} to {m["interval"][1]:.1%})'
     twins = m.get('without_twins')
+    if ev.table.twin.all(): return f'accuracy {ev.accuracy:.1%}, balanced accuracy {m["balanced_accuracy"]:.1%}, macro F1 {m["macro_f1"]:.1%} on {ev.n} pictures that all stand in training: it tells nothing about new ones'
     balance = f'\nbalanced accuracy {m["balanced_accuracy"]:.1%}, macro F1 {m["macro_f1"]:.1%}'
     return f'accuracy {of(m)}' + balance + (f'\nwithout the {twins["twins"]} that also stand in training: {of(twins)}' if twins else '')
 
@@ -226,7 +229,7 @@ def _evaluate_folder(clf, folder):
     "Predictions for a labelled folder; pictures that turn out damaged are skipped"
     import numpy as np
     from quickcls.data import Skipped, scan_folder
-    items = scan_folder(folder)
+    items = scan_folder(folder, least=1)
     strange = sorted(set(items.vocab) - set(clf.vocab))
     if strange: raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(strange[:5])}. It knows {", ".join(clf.vocab[:8])}.')
     answers = list(clf.predict_many(items.table.path, len(clf.vocab)))

@@ -90,10 +90,13 @@ def facts_on(
     "What a classifier does on another labelled folder"
     import pandas as pd
     from quickcls.classifier import Classifier
-    ev = Classifier.load(facts.folder).evaluate(data)
+    ev, name = Classifier.load(facts.folder).evaluate(data), Path(data).resolve().name
+    known = int(ev.table.twin.sum())
+    if known == ev.n: raise QuickclsError(f'{facts.name} was trained on every picture in {data}, so that tells nothing about new ones. Expected a folder with others.')
+    ev = Evaluation(ev.table[~ev.table.twin].reset_index(drop=True), ev.vocab, ev.skipped)
     trust = facts.metrics.get('trust') or {}
-    metrics = facts.metrics | dict(trust=trust | dict(warnings=doubts(ev.metrics(), trust.get('cross_validation'))), skipped=[s.__dict__ for s in ev.skipped],
-                                   notes=[*(facts.metrics.get('notes') or []), f'the test pictures are those of {data}'], valid=None)
+    notes = [f'the test pictures are those of {name}' + (f'; {known:,} more in it were trained on and are left out' if known else '')]
+    metrics = facts.metrics | dict(trust=trust | dict(warnings=doubts(ev.metrics(), trust.get('cross_validation'), name)), skipped=[s.__dict__ for s in ev.skipped], notes=[*(facts.metrics.get('notes') or []), *notes], valid=None)
     table = pd.concat([facts.table[facts.table.split == 'train'], ev.table.assign(split='test')], ignore_index=True)
     return Facts(facts.folder, facts.name, facts.info, metrics, table, facts.cross, on=str(data))
 
@@ -106,7 +109,8 @@ def summary(
     what = f'{facts.name} tells {_listed(facts.vocab)} apart'
     if facts.held.table.twin.all(): return f'{what}; all {m["n"]:,} held-out pictures also stand in training, so nothing is known about how well it names new ones.'
     crossed = f'; cross-validation over {cv["n"]:,} pictures gives {share(cv["accuracy"])}' if cv else ''
-    return f'{what} and names {share(m["accuracy"])} of {m["n"]:,} held-out pictures right (95 % interval {between(*m["interval"])}){crossed}.'
+    best, held = m.get('without_twins') or m, f'of the {m["without_twins"]["n"]:,} held-out pictures without a copy in training' if m.get('without_twins') else f'of {m["n"]:,} held-out pictures'
+    return f'{what} and names {share(best["accuracy"])} {held} right (95 % interval {between(*best["interval"])}){crossed}.'
 
 def share(v:float)->str: return f'{v:.1%}' # 0.9649 → 96.5%
 def between(low:float, high:float)->str: return f'{low:.1%} to {high:.1%}' # an interval

@@ -226,7 +226,7 @@ def plot_learning_curve(
         if fit and all(_known(fit[k]) for k in 'abc'):
             for a, b, style in ((low, last, '-'), (last, high, '--')):
                 n = np.geomspace(a, b, 60); ax.plot(n, np.clip(1 - fit['a']*n**-fit['b'] - fit['c'], 0, 1), style, color=blue, linewidth=1.2, alpha=.7)
-        _intervals(ax, p.n, p.low, p.high); ax.plot(p.n, p.accuracy, 'o', color=blue, label='measured: mean and range over repeats')
+        _intervals(ax, p.n, p.low, p.high); ax.plot(p.n, p.accuracy, 'o', color=blue, label='measured: mean, and 9 of 10 heads')
         if f:
             _intervals(ax, [f['n']], [f['low']], [f['high']], colors=ink)
             ax.plot([f['n']], [f['accuracy']], 'D', color=ink, markerfacecolor='none', label=f'forecast for {f["n"]:,.0f}: {f["accuracy"]:.1%}' + (f' ({f["low"]:.1%} to {f["high"]:.1%})' if _known(f['low']) and _known(f['high']) else ''))

@@ -12,7 +12,7 @@ import os, re
 from pathlib import Path
 from .core import QuickclsError, explain_os_error
 from .card import write_card
-from .facts import Facts, facts_on, numbers, read_facts, recipe, sentence, share, summary
+from .facts import Facts, facts_on, numbers, public_command, read_facts, recipe, sentence, share, summary
 from .features import decode_ahead
 from .figures import short_name
 from .pictures import NotAPicture, open_picture, to_rgb
@@ -137,7 +137,8 @@ most_skipped = 100 # Files that are named as skipped
 
 def page_context(
     facts:Facts,
-    max_miss:float=1/200 # Share of a class that may pass, for the thresholds
+    max_miss:float=1/200, # Share of a class that may pass, for the thresholds
+    cost:float=None # What a miss costs, in false alarms; in place of `max_miss`
 )->dict: # What `report.html` prints, but for the pictures
     "All that the page says"
     rows, metrics, counts = numbers(facts), facts.metrics, facts.counts
@@ -145,9 +146,9 @@ def page_context(
     low = min([r['value'] for r in rows] + [r['low'] for r in rows if r['low'] is not None])
     ctx = dict(facts=facts, summary=summary(facts), warnings=facts.trust('warnings'), numbers=rows, scale_from=max(0, int(low*20 - .5)/20), matrix=matrix(facts.held), confused=confused.head(12).to_dict('records'),
         classes=_class_rows(facts), sorted_classes=len(facts.vocab) > 12, mistakes=kind, crossed_errors=facts.crossed.metrics()['errors'] if facts.crossed else 0, worst=worst, neighbours=any(w['near'] for w in worst),
-        cross_validation=facts.trust('cross_validation'), calibration=facts.trust('calibration'), learning=facts.trust('learning_curve'), weights=facts.trust('class_weights'), two=_two_classes(facts, max_miss),
+        cross_validation=facts.trust('cross_validation'), calibration=facts.trust('calibration'), learning=facts.trust('learning_curve'), weights=facts.trust('class_weights'), two=_two_classes(facts, max_miss, cost),
         sides=list(counts.columns), counts=list(zip(counts.index, counts.to_numpy().tolist())), totals=counts.sum().tolist(), largest=int(counts.train.max()), smallest=int(counts.train.min()),
-        above=str(facts.data.get('folder') or '').rstrip('/') + '/', notes=metrics.get('notes'), skipped=metrics.get('skipped') or [], command=metrics.get('command'), recipe=recipe(facts), most_skipped=most_skipped)
+        above=str(facts.data.get('folder') or '').rstrip('/') + '/', notes=metrics.get('notes'), skipped=metrics.get('skipped') or [], command=public_command(metrics.get('command') or ''), recipe=recipe(facts), most_skipped=most_skipped)
     return ctx | dict(figures=figures(facts, ctx), contents=_contents(ctx))
 
 def _contents(ctx):
@@ -165,12 +166,12 @@ def _class_rows(facts):
     if len(c) > 12: c = c.assign(untested=c.support == 0).sort_values(['untested', 'f1'], kind='stable')
     return c.reset_index().to_dict('records')
 
-def _two_classes(facts, max_miss):
+def _two_classes(facts, max_miss, cost):
     "Curves and thresholds where there are two classes and held-out pictures of both; the curves are of the rarer class"
     if len(facts.vocab) != 2 or facts.held.table.label.nunique() != 2: return None
     positive, crossed = facts.counts.sum(1).idxmin(), facts.crossed
-    rows = [dict(drawn, held=facts.held.at_threshold(drawn['class'], drawn['threshold']) if crossed else None) for drawn in (crossed or facts.held).thresholds(max_miss).to_dict('records')]
-    return dict(positive=positive, area=facts.held.area(positive), allowed=_one_in(max_miss), needed=pictures_to_prove(max_miss) if max_miss else None, n=(crossed or facts.held).n, crossed=crossed is not None, thresholds=rows)
+    rows = [dict(drawn, held=facts.held.at_threshold(drawn['class'], drawn['threshold']) if crossed else None) for drawn in (crossed or facts.held).thresholds(max_miss, cost).to_dict('records')]
+    return dict(positive=positive, area=facts.held.area(positive), allowed=_one_in(max_miss), cost=cost, needed=pictures_to_prove(max_miss) if max_miss else None, n=(crossed or facts.held).n, crossed=crossed is not None, thresholds=rows)
 
 def _one_in(v):
     "`1 in 200` for 0.005"
@@ -204,11 +205,11 @@ most_thumbnail_bytes = 4_000_000
 
 def render_report(
     facts:Facts,
-    *, max_miss:float=1/200, # As in `write_report`
+    *, max_miss:float=1/200, cost:float=None, # As in `write_report`
     pictures:bool=True # Carry thumbnails?
 )->str: # HTML
     "The page"
-    ctx, worth = page_context(facts, max_miss), in_order_of_worth(facts.held)
+    ctx, worth = page_context(facts, max_miss, cost), in_order_of_worth(facts.held)
     paths = [p for w in ctx['worst'] for p in (w['path'], *(n['path'] for n in w['near']))] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
     numbers = {p: i for i, p in enumerate(dict.fromkeys(paths))}
     for w in ctx['worst']:
@@ -242,6 +243,7 @@ def write_report(
     out:str=None, # The page (report.html in that folder where this is not given, report-<data>.html for other data)
     name:str=None, # What the classifier is called on the page (its folder's name where this is not given)
     max_miss:float=1/200, # Of two classes: the share of one that may pass unseen, between 0 and 1
+    cost:float=None, # Of two classes: what a miss costs, in false alarms; in place of `max_miss`
     pictures:bool=True # Carry thumbnails? Without them, no picture leaves; names of files do
 )->Path: # of the page
     "Write a classifier's report, and its model card"
@@ -249,7 +251,7 @@ def write_report(
     facts = model if isinstance(model, Facts) else read_facts(model, name)
     if data: facts = facts_on(facts, data)
     out = Path(out or facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')).expanduser()
-    page = render_report(facts, max_miss=max_miss, pictures=pictures).encode('utf-8', 'replace')
+    page = render_report(facts, max_miss=max_miss, cost=cost, pictures=pictures).encode('utf-8', 'replace')
     try: out.write_bytes(page)
     except OSError as e: raise QuickclsError(f'{out} cannot be written: {explain_os_error(e)}') from None
     if not facts.on: write_card(facts)

@@ -9,7 +9,7 @@ __all__ = ['pictures_to_prove', 'describe_threshold']
 import math
 from fastcore.basics import patch
 from .core import QuickclsError
-from .evaluate import Evaluation, accuracy_interval
+from .evaluate import Evaluation
 
 # %% ../nbs/21_thresholds.ipynb #curves
 @patch
@@ -71,11 +71,16 @@ def _highest(truth, score, max_miss):
 def at_threshold(self:Evaluation,
     positive:str, # The class that is looked for
     threshold:float # Called so from this probability on, 0 to 1
-)->dict: # class, threshold, misses, n (pictures of the class), miss_rate, miss_high (upper end of its 95 % interval), false_alarms, others (pictures of the other class), false_alarm_rate
+)->dict: # class, threshold, misses, n (pictures of the class), miss_rate, miss_high (what it stays below with 95 % certainty), false_alarms, others (pictures of the other class), false_alarm_rate
     "What a threshold does to these pictures"
     truth, score = _two_classes(self, positive)
     misses, alarms, n, others = int((score[truth] < threshold).sum()), int((score[~truth] >= threshold).sum()), int(truth.sum()), int((~truth).sum())
-    return {'class': positive, 'threshold': round(threshold, 6), 'misses': misses, 'n': n, 'miss_rate': misses/n, 'miss_high': accuracy_interval(misses, n)[1], 'false_alarms': alarms, 'others': others, 'false_alarm_rate': alarms/others}
+    return {'class': positive, 'threshold': float(threshold), 'misses': misses, 'n': n, 'miss_rate': misses/n, 'miss_high': _at_most(misses, n), 'false_alarms': alarms, 'others': others, 'false_alarm_rate': alarms/others}
+
+def _at_most(k, n):
+    "The share that `k` of `n` stay below with 95 % certainty (Clopper and Pearson, one side)"
+    from scipy.stats import binomtest
+    return float(binomtest(k, n, alternative='less').proportion_ci(.95, 'exact').high)
 
 def pictures_to_prove(
     max_miss:float # The share to prove, above 0 to below 1

@@ -7,14 +7,14 @@ __all__ = ['imbalance', 'Trust', 'weigh_classes', 'describe_weights', 'doubts', 
 
 # %% ../nbs/20_trust.ipynb #imports
 import json, math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from fastcore.basics import patch
 from .core import QuickclsError
 from .calibrate import calibrate
 from .classifier import Classifier
 from .crossval import cross_validate, parse_folds
 from .curve import learning_curve
-from .evaluate import accuracy_interval, prediction_table
+from .evaluate import prediction_table
 
 # %% ../nbs/20_trust.ipynb #trust-class
 @dataclass
@@ -31,7 +31,8 @@ class Trust:
     def __str__(self):
         lines, cv, cal = [], self.cross_validation, self.calibration
         if cv: lines.append(f'cross-validated: {cv["accuracy"]:.1%} (95 % interval {cv["interval"][0]:.1%} to {cv["interval"][1]:.1%}), {cv["folds"]} folds × {cv["repeats"]} over {cv["n"]:,} pictures')
-        if cal: lines.append(f'confidence: calibration error {cal["ece_before"]:.3f} before, {cal["ece_after"]:.3f} after temperature {cal["temperature"]:.2f} (chance alone: up to {cal["ece_chance"]:.3f})')
+        if cal and cal['temperature'] == 1: lines.append(f'confidence: no temperature makes it better; calibration error {cal["ece_after"]:.3f} (chance alone: up to {cal["ece_chance"]:.3f})')
+        elif cal: lines.append(f'confidence: calibration error {cal["ece_before"]:.3f} before, {cal["ece_after"]:.3f} after temperature {cal["temperature"]:.2f} (chance alone: up to {cal["ece_chance"]:.3f})')
         if self.learning_curve: lines.append(f'more pictures: {self.learning_curve["advice"]}')
         if self.class_weights: lines.append(describe_weights(self.class_weights))
         lines += [f'note: {w}' for w in self.warnings]
@@ -92,7 +93,8 @@ def describe_weights(
 # %% ../nbs/20_trust.ipynb #warn
 def doubts(
     metrics:dict, # From `Evaluation.metrics`, of the held-out side
-    cv:dict=None # From `CrossValidation.summary`
+    cv:dict=None, # From `CrossValidation.summary`
+    what:str='the split' # Where the pictures of `metrics` are from
 )->list: # of sentences
     "What to know before the accuracy is quoted"
     best = metrics.get('without_twins') or metrics
@@ -100,17 +102,17 @@ def doubts(
     if half > .02:
         more = f'; cross-validation rests on {cv["n"]:,} and says {cv["accuracy"]:.1%} ({cv["interval"][0]:.1%} to {cv["interval"][1]:.1%})' if cv and cv['n'] > 1.2*best['n'] else ''
         out.append(f'{best["n"]} held-out pictures tell the accuracy to ± {100*half:.1f} points only{more}')
-    if cv: out += _disagree(best, cv)
-    if cv and cv['untested']: out.append(f'{cv["untested"]} {"picture is" if cv["untested"] == 1 else "pictures are"} the only one of a class (or copies of it), so cross-validation could not test {"it" if cv["untested"] == 1 else "them"}')
+    if cv: out += _disagree(best, cv, what)
+    if cv and cv['untested']: out.append(f'{cv["untested"]} {"picture" if cv["untested"] == 1 else "pictures"} could not be tested in cross-validation: the only one of a class has to stay in training, with its copies')
     return out
 
-def _disagree(best, cv):
+def _disagree(best, cv, what):
     "Is the split's accuracy another than the cross-validated one?"
     gap, high = best['accuracy'] - cv['accuracy'], best if best['accuracy'] > cv['accuracy'] else cv
     low = cv if high is best else best
     if abs(gap) <= math.hypot(high['accuracy'] - high['interval'][0], low['interval'][1] - low['accuracy']): return []
     why = 'its held-out pictures are easier than the others, or resemble training pictures' if gap > 0 else 'its held-out pictures differ from the training ones (another camera, light or day), or the training side has near-copies of its own, which make cross-validation look too good'
-    return [f'the split says {best["accuracy"]:.1%}, cross-validation {cv["accuracy"]:.1%}: more apart than chance allows. Perhaps {why}']
+    return [f'{what} says {best["accuracy"]:.1%}, cross-validation {cv["accuracy"]:.1%}: more apart than chance allows. Perhaps {why}']
 
 # %% ../nbs/20_trust.ipynb #check
 def check(
@@ -132,7 +134,7 @@ def check(
     own = dict(c=c) if head == 'linear' else dict(epochs=epochs)
     common = dict(folds=k, repeats=repeats, views=views, seed=seed)
     cv = cross_validate(x, y, groups, n_out=len(vocab), head=head, class_weights=class_weights, **common, **own)
-    if cv is None: return Trust(warnings=['no class has two pictures that differ, so nothing could be cross-validated']), None
+    if cv is None: return Trust(warnings=['fewer than two classes have two pictures that differ, so nothing could be cross-validated']), None
     calibration, summary = calibrate(cv, (rows.split == 'train').to_numpy()), cv.summary()
     curve = _curve(x, y, groups, vocab, c, cv if head == 'linear' else None, class_weights, common)
     weights = weigh_classes(x, y, groups, vocab, summary, used=class_weights, head=head, **common, **own)
@@ -152,4 +154,5 @@ def trust(self:Classifier)->Trust:
     "What stands behind the accuracy of a saved classifier"
     path = self.path and self.path/'metrics.json'
     if not path or not path.is_file(): raise QuickclsError('This classifier has no metrics.json. Expected one that `train` saved.')
-    return Trust(**(json.loads(path.read_text(encoding='utf-8')).get('trust') or {}))
+    kept = json.loads(path.read_text(encoding='utf-8')).get('trust') or {}
+    return Trust(**{f.name: kept[f.name] for f in fields(Trust) if f.name in kept}) # another version may have kept more, or less

@@ -66,12 +66,14 @@ class Versus:
 
     def __str__(self):
         c, r, n = self.counts(), self.test(), len(self.table)
-        lines = [f'{n:,} pictures that neither was trained on', f'  {self.a}: {share((c["both"] + c["only_a"])/n)} right', f'  {self.b}: {share((c["both"] + c["only_b"])/n)} right',
+        lines = [f'{_pictures(n)} that neither was trained on', f'  {self.a}: {share((c["both"] + c["only_a"])/n)} right', f'  {self.b}: {share((c["both"] + c["only_b"])/n)} right',
                  f'  difference {100*r["difference"]:+.1f} points (95 % interval {100*r["low"]:+.1f} to {100*r["high"]:+.1f})', self.verdict()]
-        if self.trained: lines.append(f'left out: {self.trained:,} held-out pictures that the other was trained on')
-        if self.relabelled: lines.append(f'left out: {self.relabelled:,} pictures that have another label in the other, or one that the other does not know')
+        if self.trained: lines.append(f'left out: {_pictures(self.trained)} that the other was trained on')
+        if self.relabelled: lines.append(f'left out: {_pictures(self.relabelled)} with another label in the other, or one that the other does not know')
         return '\n'.join(lines)
     __repr__ = __str__
+
+def _pictures(n): return f'{n:,} picture' + ('' if n == 1 else 's')
 
 def _times(n): return {0: 'never', 1: 'once'}.get(n, f'{n:,} times')
 
