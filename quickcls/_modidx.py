@@ -473,6 +473,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'quickcls/thresholds.py'),
                                      'quickcls.thresholds._at_most': ('thresholds.html#_at_most', 'quickcls/thresholds.py'),
                                      'quickcls.thresholds._highest': ('thresholds.html#_highest', 'quickcls/thresholds.py'),
+                                     'quickcls.thresholds._mark': ('thresholds.html#_mark', 'quickcls/thresholds.py'),
                                      'quickcls.thresholds._two_classes': ('thresholds.html#_two_classes', 'quickcls/thresholds.py'),
                                      'quickcls.thresholds.describe_threshold': ( 'thresholds.html#describe_threshold',
                                                                                  'quickcls/thresholds.py'),

@@ -104,11 +104,8 @@ def plot_roc(self:Evaluation,
     threshold:float=None # Marks this one instead
 ): # matplotlib Figure
     "ROC as a picture"
-    import pandas as pd
     from quickcls.plots import plot_roc
-    positive = self.vocab[0] if positive is None else positive
-    row = self.at_threshold(positive, _highest(*_two_classes(self, positive), max_miss) if threshold is None else threshold)
-    mark = pd.DataFrame([dict(name=f'from {row["threshold"]:.2g} on', false_alarms=row['false_alarm_rate'], found=1 - row['miss_rate'])])
+    positive, mark = _mark(self, positive, max_miss, threshold)
     return plot_roc(self.roc(positive), self.area(positive)['roc'], positive, points=mark)
 
 @patch
@@ -118,10 +115,14 @@ def plot_precision_recall(self:Evaluation,
     threshold:float=None # Marks this one instead
 ): # matplotlib Figure
     "Precision against recall as a picture"
-    import pandas as pd
     from quickcls.plots import plot_precision_recall
-    positive = self.vocab[0] if positive is None else positive
-    row = self.at_threshold(positive, _highest(*_two_classes(self, positive), max_miss) if threshold is None else threshold)
-    found = row['n'] - row['misses']
-    mark = pd.DataFrame([dict(name=f'from {row["threshold"]:.2g} on', recall=found/row['n'], precision=found/max(found + row['false_alarms'], 1))])
+    positive, mark = _mark(self, positive, max_miss, threshold)
     return plot_precision_recall(self.precision_recall(positive), self.area(positive)['precision_recall'], positive, points=mark)
+
+def _mark(ev, positive, max_miss, threshold):
+    "(the class, its threshold as a point on either curve)"
+    import pandas as pd
+    positive = ev.vocab[0] if positive is None else positive
+    row = ev.at_threshold(positive, _highest(*_two_classes(ev, positive), max_miss) if threshold is None else threshold)
+    found = row['n'] - row['misses']
+    return positive, pd.DataFrame([dict(name=f'from {row["threshold"]:.2g} on', false_alarms=row['false_alarm_rate'], found=found/row['n'], recall=found/row['n'], precision=found/max(found + row['false_alarms'], 1))])
