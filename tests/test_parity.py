@@ -105,7 +105,7 @@ def test_the_folder_cannot_harm(few, tmp_path):
     "No pickle in it, and a description that contradicts the numbers is refused"
     from quickcls.all import Classifier, QuickclsError, train
     clf = train(few, out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
-    assert {p.suffix for p in clf.path.iterdir()} <= {'.onnx', '.json', '.safetensors', '.png', '.csv'}
+    assert {p.suffix for p in clf.path.iterdir()} <= {'.onnx', '.json', '.safetensors', '.png', '.csv', '.html', '.md'}
     d = json.loads((clf.path/'classifier.json').read_text())
     def refuses(match, **changes):
         (clf.path/'classifier.json').write_text(json.dumps(d | changes))

@@ -45,7 +45,7 @@ def test_what_was_found_can_be_said(messy_folder):
     items = scan_folder(messy_folder.root)
     text = describe(items)
     assert f'{len(messy_folder.good)} pictures of 6 classes' in text and 'skipped 10 files' in text and 'an HTML page' in text
-    assert '<b>x' not in items._repr_markdown_()
+    assert '<b>x' not in items._repr_html_()
 
 def test_a_symlink_to_itself_is_skipped(tmp_path):
     "A link that leads nowhere but to itself is a bad file, not the end of the scan"
