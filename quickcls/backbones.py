@@ -9,7 +9,7 @@ __all__ = ['imagenet', 'half', 'backbones', 'embedded', 'patience', 'remembered'
 
 # %% ../nbs/03_backbones.ipynb #imports
 import hashlib, os, time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from .core import QuickclsError, cache_dir
 

@@ -8,7 +8,7 @@ __all__ = ['few_mistakes', 'fit_temperature', 'reliability', 'bins_for', 'calibr
 
 # %% ../nbs/12_calibrate.ipynb #imports
 from dataclasses import dataclass
-from .crossval import CrossValidation
+from .crossval import CrossValidation, accuracy_interval
 
 # %% ../nbs/12_calibrate.ipynb #fit-temperature
 def fit_temperature(
@@ -37,13 +37,12 @@ def reliability(
 ): # DataFrame: a row a bin: confidence (mean), accuracy, n, low, high (95 % interval of the accuracy)
     "How often answers of the same confidence are right"
     import numpy as np, pandas as pd
-    from scipy.stats import binomtest
     confidence, right = probs.max(1), probs.argmax(1) == y
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, (bins or bins_for(len(y))) + 1)))
     at = np.clip(np.searchsorted(edges, confidence, 'right') - 1, 0, max(len(edges) - 2, 0))
     rows = pd.DataFrame(dict(at=at, confidence=confidence, right=right)).groupby('at').agg(confidence=('confidence', 'mean'), accuracy=('right', 'mean'), k=('right', 'sum'), n=('right', 'size')).reset_index(drop=True)
-    ci = [binomtest(int(k), int(n)).proportion_ci(.95, 'wilson') for k, n in zip(rows.k, rows.n)]
-    return rows.drop(columns='k').assign(low=[float(c.low) for c in ci], high=[float(c.high) for c in ci])
+    ci = [accuracy_interval(int(k), int(n)) for k, n in zip(rows.k, rows.n)]
+    return rows.drop(columns='k').assign(low=[low for low, _ in ci], high=[high for _, high in ci])
 
 def bins_for(
     n:int # Pictures

@@ -8,7 +8,9 @@ __all__ = ['own_card', 'escape_markdown', 'code_block', 'card_header', 'believed
 # %% ../nbs/23_card.ipynb #imports
 import re
 from pathlib import Path
+from .evaluate import describe_confused
 from .facts import Facts, between, numbers, public_command, recipe, sentence, share, summary
+from .trust import describe_weights
 
 # %% ../nbs/23_card.ipynb #escape-markdown
 def escape_markdown(
@@ -34,7 +36,7 @@ def card_header(
 )->str: # YAML, without the lines of `---`
     "What a hub reads about the classifier"
     from huggingface_hub import EvalResult, ModelCardData
-    cv = facts.trust('cross_validation')
+    cv = facts.trust.cross_validation
     def result(kind, name, value): return EvalResult(task_type='image-classification', dataset_type='imagefolder', dataset_name=facts.folder_of_data, metric_type=kind, metric_name=name, metric_value=round(float(value), 4))
     found = [result('accuracy', 'accuracy on held-out pictures', facts.scores['accuracy']), result('f1', 'macro F1 on held-out pictures', facts.scores['macro_f1'])]
     if cv: found.append(result('accuracy', f'accuracy, cross-validated ({cv["folds"]} folds)', cv['accuracy']))
@@ -45,9 +47,8 @@ def believed(
     facts:Facts
 )->list: # of sentences, plain text
     "What stands behind the accuracy: confusions, calibration, learning curve, class weights"
-    from quickcls.trust import describe_weights
-    pairs, cal, curve, weights = facts.held.most_confused(), facts.trust('calibration'), facts.trust('learning_curve'), facts.trust('class_weights')
-    rows = [f'Most confused: {", ".join(f"{r.actual} taken for {r.predicted} ({r[3]})" for r in pairs.head(5).itertuples())}.'] if len(pairs) else ['No held-out picture was taken for another class.']
+    cal, curve, weights = facts.trust.calibration, facts.trust.learning_curve, facts.trust.class_weights
+    rows = [sentence(describe_confused(facts.held))]
     if cal: rows.append(f'Expected calibration error {cal["ece_after"]:.3f} (before its temperature of {cal["temperature"]:.2f}: {cal["ece_before"]:.3f}); chance alone makes up to {cal["ece_chance"]:.3f}.')
     if curve: rows.append(curve['advice'])
     if weights: rows.append(sentence(describe_weights(weights)))
@@ -59,7 +60,7 @@ def limits(
     "What should not be expected of the classifier"
     c = facts.counts
     few, untested = list(c.index[c.train < 20]), [k for k, v in facts.classes.support.items() if v == 0]
-    rows = [sentence(w) for w in facts.trust('warnings') or []]
+    rows = [sentence(w) for w in facts.trust.warnings]
     if not facts.info.get('open_set'): rows.append('It answers with one of its classes whatever a picture shows, also where it shows none of them.')
     rows.append(f'Its figures are of pictures from one collection ({facts.folder_of_data}); other cameras, light or backgrounds can be harder. clf.evaluate("folder/") measures it on labelled pictures of your own.')
     if few: rows.append(f'Fewer than 20 training pictures: {_names(few, c.train)}.')

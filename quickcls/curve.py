@@ -7,6 +7,7 @@ __all__ = ['shares', 'least_for_forecast', 'fit_power_law', 'law_error', 'Learni
 
 # %% ../nbs/19_curve.ipynb #imports
 from dataclasses import dataclass
+from functools import cached_property
 from .crossval import CrossValidation, cross_validate
 
 # %% ../nbs/19_curve.ipynb #shares
@@ -48,50 +49,53 @@ class LearningCurve:
     shares:list # As long
     counts:object # Pictures of each class there are now `[classes]`
     vocab:list
-    head:str # With which head it was measured
 
+    @cached_property
     def points(self): # DataFrame: a row a share: share, n (training pictures), accuracy (mean), low, high (over the heads)
         "The measured part"
         import numpy as np, pandas as pd
         each = [np.array([r[f == i].mean() for r, f in zip(cv.right, cv.fold) for i in range(f.max() + 1)]) for cv in self.runs]
         return pd.DataFrame(dict(share=self.shares, n=[cv.n_train for cv in self.runs], accuracy=[cv.accuracy for cv in self.runs], low=[np.quantile(a, .05) for a in each], high=[np.quantile(a, .95) for a in each]))
 
+    @cached_property
     def fit(self)->dict: # As `fit_power_law`
         "The law behind the points"
-        p = self.points()
+        p = self.points
         return fit_power_law(p.n, 1 - p.accuracy, int(self.runs[0].tested.sum()))
 
-    def forecast(self, times:float=2, seed:int=0)->dict: # n, accuracy, low, high, and `now`: what the law says of the pictures there are; None without a law
-        "What so many times the pictures would bring"
+    @cached_property
+    def forecast(self)->dict: # n, accuracy, low, high, and `now`: what the law says of the pictures there are; None without a law
+        "What twice the pictures would bring"
         import numpy as np
-        fit, n = self.fit(), int(self.counts.sum())
+        fit, n = self.fit, int(self.counts.sum())
         if not fit: return None
-        rng, sizes, tested = np.random.default_rng(seed), [cv.n_train for cv in self.runs], self.runs[0].tested
+        rng, sizes, tested = np.random.default_rng(0), [cv.n_train for cv in self.runs], self.runs[0].tested
         if tested.sum() < least_for_forecast: return None
         wrong = np.array([1 - (cv.right.sum(0)/np.maximum((cv.fold >= 0).sum(0), 1))[tested] for cv in self.runs]) # `[shares, pictures]`, means over the repeats
         drawn = [fit_power_law(sizes, wrong[:, rng.integers(0, wrong.shape[1], wrong.shape[1])].mean(1), wrong.shape[1]) for _ in range(100)]
-        ends = [1 - law_error(f, times*n) for f in drawn if f]
-        best = 1 - law_error(fit, times*n)
-        return dict(n=round(times*n), accuracy=best, low=min(best, float(np.quantile(ends, .025))), high=max(best, float(np.quantile(ends, .975))), now=1 - law_error(fit, n))
+        ends = [1 - law_error(f, 2*n) for f in drawn if f]
+        best = 1 - law_error(fit, 2*n)
+        return dict(n=2*n, accuracy=best, low=min(best, float(np.quantile(ends, .025))), high=max(best, float(np.quantile(ends, .975))), now=1 - law_error(fit, n))
 
-    def per_class(self, times:float=2): # DataFrame: class, n (pictures now), error (share missed), forecast (with so many times the pictures), more (how many that is); what gains most per picture first
+    @cached_property
+    def per_class(self): # DataFrame: class, n (pictures now), error (share missed), forecast (with twice the pictures of every class), more (as many again); what gains most per picture first
         "What more pictures would bring each class"
         import numpy as np, pandas as pd
-        recalls, fit = np.array([cv.recalls() for cv in self.runs]), self.fit()
+        recalls, fit = np.array([cv.recalls() for cv in self.runs]), self.fit
         law = np.array([law_error(fit, cv.n_train) if fit else np.nan for cv in self.runs])
         height = (law[:, None]*(1 - recalls)).sum(0)/(law**2).sum()
         n = int(self.counts.sum())
-        t = pd.DataFrame({'class': self.vocab, 'n': self.counts, 'error': 1 - recalls[-1], 'more': np.round((times - 1)*self.counts).astype(int)})
-        falls = (law_error(fit, n) - law_error(fit, times*n))*height if fit else np.zeros(len(t))
+        t = pd.DataFrame({'class': self.vocab, 'n': self.counts, 'error': 1 - recalls[-1], 'more': self.counts})
+        falls = (law_error(fit, n) - law_error(fit, 2*n))*height if fit else np.zeros(len(t))
         t['forecast'] = np.clip(t.error - falls, 0, 1)
         gain = ((t.error - t.forecast)/t.more.clip(lower=1)).fillna(0)
         return t.assign(gain=gain).sort_values('gain', ascending=False, kind='stable').drop(columns='gain').reset_index(drop=True)[['class', 'n', 'error', 'forecast', 'more']]
 
     def advice(self)->str: # One or two sentences
         "What to collect, if anything"
-        forecast = self.forecast()
+        forecast = self.forecast
         if self.runs[0].tested.sum() < least_for_forecast: return f'Under {least_for_forecast} pictures, a forecast would be a guess. {self._first()}'.strip()
-        if not forecast: return 'Hardly anything is wrong, so nothing can be said about more pictures.' if self.points().accuracy.iloc[-1] > .99 else 'No law fits these accuracies; more pictures of each kind would tell more.'
+        if not forecast: return 'Hardly anything is wrong, so nothing can be said about more pictures.' if self.points.accuracy.iloc[-1] > .99 else 'No law fits these accuracies; more pictures of each kind would tell more.'
         gain = forecast['accuracy'] - forecast['now']
         text = f'Twice the pictures ({forecast["n"]:,}) would bring about {forecast["accuracy"]:.1%} ({forecast["low"]:.1%} to {forecast["high"]:.1%}); with {self.runs[-1].n_train:,.0f} it was {self.runs[-1].accuracy:.1%}.'
         return f'{text} More of the same kind would hardly help.' if gain < .005 else f'{text} {self._first()}'.strip()
@@ -100,18 +104,18 @@ class LearningCurve:
         "What to collect first, in a sentence"
         rare = [c for c, n in zip(self.vocab, self.counts) if n <= 2]
         if rare: return f'First: more of {", ".join(rare[:5])}{f" and {len(rare) - 5} others" if len(rare) > 5 else ""}, of which there are one or two pictures.'
-        known = self.per_class().query('error*n >= 1.5') # one picture more or less says nothing about its class
+        known = self.per_class.query('error*n >= 1.5') # one picture more or less says nothing about its class
         if not len(known): return ''
         first = known.iloc[0]
         return f'First: {first["more"]:,} more of {first["class"]}, of whose {first["n"]:,} pictures {first["error"]:.0%} are missed; were all classes doubled, about {first["forecast"]:.0%} would be.'
 
     def summary(self)->dict: # Ready for JSON
         "The numbers"
-        points, forecast = self.points(), self.forecast()
+        forecast = self.forecast
         whole = lambda t: [{k: v if isinstance(v, str) else int(v) if k in ('n', 'more') else None if v != v else round(float(v), 4) for k, v in r.items()} for r in t.to_dict('records')] # JSON has no NaN
-        return dict(head=self.head, points=whole(points), fit=self.fit(), forecast=forecast and {k: v if k == 'n' else round(v, 4) for k, v in forecast.items()}, per_class=whole(self.per_class()), advice=self.advice())
+        return dict(head='linear', points=whole(self.points), fit=self.fit, forecast=forecast and {k: v if k == 'n' else round(v, 4) for k, v in forecast.items()}, per_class=whole(self.per_class), advice=self.advice())
 
-    def __repr__(self): return self.points().assign(share=lambda t: t.share.map('{:.0%}'.format), n=lambda t: t.n.round().astype(int)).round(3).to_string(index=False) + '\n' + self.advice()
+    def __repr__(self): return self.points.assign(share=lambda t: t.share.map('{:.0%}'.format), n=lambda t: t.n.round().astype(int)).round(3).to_string(index=False) + '\n' + self.advice()
 
 # %% ../nbs/19_curve.ipynb #learning-curve
 def learning_curve(
@@ -132,4 +136,4 @@ def learning_curve(
         cv = full if s == 1 and full is not None else cross_validate(x, y, groups, n_out=len(vocab), c=c, folds=folds, repeats=repeats, share=s, seed=seed, desc=f'learning curve {s:.0%}', **kwargs)
         if cv is None: return None
         if not runs or cv.n_train > 1.2*list(runs.values())[-1].n_train or s == 1: runs[s] = cv # of very few pictures, 5 % and 10 % are the same ones
-    return LearningCurve(list(runs.values()), list(runs), np.bincount(y, minlength=len(vocab)), vocab, 'linear')
+    return LearningCurve(list(runs.values()), list(runs), np.bincount(y, minlength=len(vocab)), vocab)

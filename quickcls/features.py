@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from .core import QuickclsError, progress
 from .data import Skipped
 from .pictures import NotAPicture, load_picture

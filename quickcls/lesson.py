@@ -8,7 +8,7 @@ __all__ = ['lesson_cells', 'as_markdown', 'file_stem', 'path_from', 'lesson_note
 # %% ../nbs/30_lesson.ipynb #imports
 import html, os, re, shlex
 from pathlib import Path
-from .core import QuickclsError
+from .core import QuickclsError, check_apart, explain_os_error
 from .backbones import parse_views
 from .data import scan_folder, split_items
 from .figures import clean_text
@@ -82,7 +82,7 @@ def new(
     "Write a notebook about a folder of labelled pictures: look, train, judge, improve, save, predict"
     name = os.path.basename(os.path.abspath(Path(folder).expanduser()))
     path = _notebook_path(out, name)
-    _check_apart(path, Path(folder).expanduser())
+    check_apart(path.parent/'models', Path(folder).expanduser(), f'{path} would keep its classifier in {path.parent/"models"}, among the pictures in {folder} or around them. Name another place for the notebook with --out (in Python: out=).')
     if path.exists() and not force: raise QuickclsError(f'{path} is already there. --force replaces it (in Python: force=True), --out names another notebook (out=).')
     if arch != 'auto': parse_views(arch)
     split_items(scan_folder(folder))
@@ -98,11 +98,6 @@ def _notebook_path(out, name):
     if path.is_dir(): return path/f'{file_stem(name)}.ipynb'
     raise QuickclsError(f'{path} is no folder and no name of a notebook. Expected a folder that is there, or a name that ends in .ipynb.')
 
-def _check_apart(path, folder):
-    "Raise where the notebook's `models` and the pictures would lie one inside the other"
-    a, b = (path.parent/'models').resolve(), folder.resolve()
-    if a == b or a in b.parents or b in a.parents: raise QuickclsError(f'{path} would keep its classifier in {path.parent/"models"}, among the pictures in {folder} or around them. Name another place for the notebook with --out (in Python: out=).')
-
 def _write(nb, path):
     "The file, whole or not at all"
     import nbformat
@@ -111,9 +106,7 @@ def _write(nb, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(nbformat.writes(nb) + '\n', encoding='utf-8')
         beside.replace(path)
-    except OSError as e:
-        from quickcls.core import explain_os_error
-        raise QuickclsError(f'{path} was not written: {explain_os_error(e)}') from None
+    except OSError as e: raise QuickclsError(f'{path} was not written: {explain_os_error(e)}') from None
     finally: beside.unlink(missing_ok=True)
 
 # %% ../nbs/30_lesson.ipynb #upload-box

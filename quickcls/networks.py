@@ -60,7 +60,7 @@ def fit_network(
     seed:int=42, cbs=() # More fastai callbacks
 )->Head:
     "A head trained by fastai's `fit_one_cycle` on embeddings"
-    import numpy as np, torch
+    import torch
     from fastai.learner import Learner
     from fastai.callback.schedule import fit_one_cycle # adds the method
     from fastai.losses import CrossEntropyLossFlat

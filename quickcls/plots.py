@@ -4,16 +4,13 @@
 
 # %% auto #0
 __all__ = ['plot_confusion_matrix', 'plot_per_class', 'plot_most_confused', 'plot_top_k', 'plot_roc', 'plot_precision_recall',
-           'plot_reliability', 'plot_learning_curve', 'plot_curve_per_class', 'plot_pictures', 'figure_svg',
-           'save_figure']
+           'plot_reliability', 'plot_learning_curve', 'plot_curve_per_class', 'plot_pictures']
 
 # %% ../nbs/17_plots.ipynb #imports
 import math
 from pathlib import Path
-from .figures import blue, dim, faint, figure_svg, ink, new_figure, percent_axis, save_figure, short_name
-from .pictures import open_picture, to_rgb
-
-_all_ = ['figure_svg', 'save_figure'] # who draws also saves
+from .figures import blue, dim, faint, ink, new_figure, percent_axis, short_name
+from .pictures import small_picture
 
 # %% ../nbs/17_plots.ipynb #axes-parts
 def _name_rows(ax, names, note=None, head=''):
@@ -116,7 +113,6 @@ def plot_most_confused(
     most:int=12 # Rows
 ): # matplotlib Figure
     "The pairs of classes that are mixed up, as bars"
-    import numpy as np
     p = pairs.dropna(subset=['count']).head(most)
     with new_figure(7, .7 + .27*max(len(p), 1), title, 'Pairs of classes that are mixed up') as fig:
         ax = fig.subplots()
@@ -283,14 +279,5 @@ def _draw_picture(ax, path, text, colour):
     "One cell: the picture, or why there is none (decoders raise all kinds of errors), its text below, and a frame where it has a colour"
     ax.set_xticks([]); ax.set_yticks([]); ax.grid(False); ax.spines[:].set_visible(True); ax.spines[:].set(color=colour or faint, linewidth=2.5 if colour else .6)
     ax.set_xlabel(text, fontsize=8.5, color=colour or ink); ax.set_anchor('S')
-    try: ax.imshow(_thumbnail(path), interpolation='none')
+    try: ax.imshow(small_picture(path, 240), interpolation='none')
     except Exception: ax.set_box_aspect(1); ax.text(.5, .5, 'not readable' if Path(str(path)).exists() else 'not found', transform=ax.transAxes, ha='center', va='center', color=dim)
-
-def _thumbnail(path, size=240):
-    "A small upright RGB picture with its own proportions"
-    from PIL import ImageOps
-    im = open_picture(path)
-    if im.format == 'JPEG': im.draft(None, (size, size))
-    im = to_rgb(ImageOps.exif_transpose(im))
-    im.thumbnail((size, size))
-    return im

@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['most_right', 'most_listed', 'most_skipped', 'most_bytes', 'most_thumbnail_bytes', 'thumbnail', 'in_order_of_worth',
            'thumbnails', 'matrix', 'cell_pictures', 'file_name', 'worst_mistakes', 'page_context', 'figures',
-           'render_report', 'new_page', 'write_report']
+           'render_report', 'new_page', 'write_page', 'write_report']
 
 # %% ../nbs/24_report.ipynb #imports
-import os, re
+import re
 from pathlib import Path
 from .core import QuickclsError, explain_os_error
 from .card import write_card
-from .facts import Facts, facts_on, numbers, public_command, read_facts, recipe, sentence, share, summary
+from .facts import Facts, facts_on, numbers, picture_count, public_command, read_facts, recipe, sentence, share, summary
 from .features import decode_ahead
-from .figures import short_name
-from .pictures import NotAPicture, open_picture, to_rgb
+from .figures import figure_svg, short_name
+from .plots import plot_per_class
+from .pictures import NotAPicture, small_picture
 from .thresholds import pictures_to_prove
 
 # %% ../nbs/24_report.ipynb #thumbnail
@@ -26,16 +27,9 @@ def thumbnail(
 )->str: # A `data:` address
     "A small JPEG of a picture, upright; raises `NotAPicture`"
     import base64, io
-    from PIL import ImageOps
-    file = io.BytesIO()
-    with open_picture(path) as im:
-        try:
-            im.draft(None, (side, side)) # JPEG is decoded at an eighth of its size where that is enough
-            small = to_rgb(ImageOps.exif_transpose(im))
-            small.thumbnail((side, side), reducing_gap=2.)
-            small.info = {}
-            small.save(file, 'JPEG', quality=quality)
-        except Exception as e: raise NotAPicture(f'a damaged file: {type(e).__name__}') from None # decoders raise all kinds
+    small, file = small_picture(path, side), io.BytesIO()
+    small.info = {}
+    small.save(file, 'JPEG', quality=quality)
     return 'data:image/jpeg;base64,' + base64.b64encode(file.getvalue()).decode()
 
 # %% ../nbs/24_report.ipynb #in-order-of-worth
@@ -56,7 +50,6 @@ def thumbnails(
     most:int=1000 # Thumbnails: each costs time, too
 )->dict: # number → `data:` address; `''` for a picture that could not be read
     "As many thumbnails as there is room for"
-    import base64
     found, used = {}, 0
     numbers = {p: i for i, p in paths.items()}
     for path, uri in decode_ahead(list(numbers)[:most], thumbnail):
@@ -144,9 +137,9 @@ def page_context(
     rows, metrics, counts = numbers(facts), facts.metrics, facts.counts
     confused, (kind, worst) = facts.held.most_confused(), worst_mistakes(facts)
     low = min([r['value'] for r in rows] + [r['low'] for r in rows if r['low'] is not None])
-    ctx = dict(facts=facts, summary=summary(facts), warnings=facts.trust('warnings'), numbers=rows, scale_from=max(0, int(low*20 - .5)/20), matrix=matrix(facts.held), confused=confused.head(12).to_dict('records'),
+    ctx = dict(facts=facts, summary=summary(facts), warnings=facts.trust.warnings, numbers=rows, scale_from=max(0, int(low*20 - .5)/20), matrix=matrix(facts.held), confused=confused.head(12).to_dict('records'),
         classes=_class_rows(facts), sorted_classes=len(facts.vocab) > 12, mistakes=kind, crossed_errors=facts.crossed.metrics()['errors'] if facts.crossed else 0, worst=worst, neighbours=any(w['near'] for w in worst),
-        cross_validation=facts.trust('cross_validation'), calibration=facts.trust('calibration'), learning=facts.trust('learning_curve'), weights=facts.trust('class_weights'), two=_two_classes(facts, max_miss, cost),
+        cross_validation=facts.trust.cross_validation, calibration=facts.trust.calibration, learning=facts.trust.learning_curve, weights=facts.trust.class_weights, two=_two_classes(facts, max_miss, cost),
         sides=list(counts.columns), counts=list(zip(counts.index, counts.to_numpy().tolist())), totals=counts.sum().tolist(), largest=int(counts.train.max()), smallest=int(counts.train.min()),
         above=str(facts.data.get('folder') or '').rstrip('/') + '/', notes=metrics.get('notes'), skipped=metrics.get('skipped') or [], command=public_command(metrics.get('command') or ''), recipe=recipe(facts), most_skipped=most_skipped)
     return ctx | dict(figures=figures(facts, ctx), contents=_contents(ctx))
@@ -183,21 +176,19 @@ def figures(
     ctx:dict # From `page_context`
 )->dict: # name → inline `<svg>`; a figure that says nothing is not there
     "The figures of a page"
-    import pandas as pd
     from markupsafe import Markup
-    from quickcls import plots
     ev, many, drawn = facts.held, len(facts.vocab) > 2, {}
-    if many: drawn['per_class'] = plots.plot_per_class(facts.classes[facts.classes.support > 0].sort_values('f1', kind='stable'))
-    if many and ctx['confused']: drawn['most_confused'] = plots.plot_most_confused(ev.most_confused())
-    if len(facts.vocab) > 3: drawn['top_k'] = plots.plot_top_k(ev.top_k())
+    if many: drawn['per_class'] = plot_per_class(facts.classes[facts.classes.support > 0])
+    if many and ctx['confused']: drawn['most_confused'] = ev.plot_most_confused()
+    if len(facts.vocab) > 3: drawn['top_k'] = ev.plot_top_k()
     if two := ctx['two']:
         line = next(t['threshold'] for t in two['thresholds'] if t['class'] == two['positive'])
         drawn['roc'] = ev.plot_roc(two['positive'], threshold=line)
         drawn['precision_recall'] = ev.plot_precision_recall(two['positive'], threshold=line)
-    if (c := ctx['calibration']) and c.get('bins'): drawn['reliability'] = plots.plot_reliability(pd.DataFrame(c['bins']), pd.DataFrame(c['bins_before']) if c.get('bins_before') else None, ece=c['ece_after'])
-    if (l := ctx['learning']) and l.get('points'): drawn['learning_curve'] = plots.plot_learning_curve(pd.DataFrame(l['points']), l.get('fit'), l.get('forecast'))
-    if l and many and l.get('per_class'): drawn['curve_per_class'] = plots.plot_curve_per_class(pd.DataFrame(l['per_class']))
-    return {name: Markup(plots.figure_svg(fig)) for name, fig in drawn.items()}
+    if ctx['calibration']: drawn['reliability'] = facts.trust.plot_reliability()
+    if ctx['learning']: drawn['learning_curve'] = facts.trust.plot_learning_curve()
+    if ctx['learning'] and many: drawn['curve_per_class'] = facts.trust.plot_per_class()
+    return {name: Markup(figure_svg(fig)) for name, fig in drawn.items()}
 
 # %% ../nbs/24_report.ipynb #render
 most_bytes = 4_900_000 # Of a page
@@ -233,10 +224,18 @@ def new_page(
     style, script = (env.loader.get_source(env, f'report.{s}')[0].replace('\r\n', '\n') for s in ('css', 'js'))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     low, above = ctx.get('scale_from', 0), ctx.get('above', '')
-    env.filters.update(share=share, count='{:,}'.format, pictures=lambda n: f'{n:,} picture{"" if n == 1 else "s"}', exact='{:.3g}'.format, on_scale=lambda v: f'{100*(v - low)/(1 - low):.1f}%', inside=lambda path: path.removeprefix(above), short=short_name, sentence=sentence)
+    env.filters.update(share=share, count='{:,}'.format, pictures=picture_count, exact='{:.3g}'.format, on_scale=lambda v: f'{100*(v - low)/(1 - low):.1f}%', inside=lambda path: path.removeprefix(above), short=short_name, sentence=sentence)
     return env.get_template(template).render(ctx, style=Markup(style), script=Markup(script), script_hash=f'sha256-{digest}')
 
 # %% ../nbs/24_report.ipynb #write-report
+def write_page(
+    out:Path, # The file
+    page:str # HTML; what is no text in it becomes `?`
+):
+    "Write a page; raises `QuickclsError` with the reason where that cannot be"
+    try: out.write_bytes(page.encode('utf-8', 'replace'))
+    except OSError as e: raise QuickclsError(f'{out} cannot be written: {explain_os_error(e)}') from None
+
 def write_report(
     model, # Folder of a classifier, as `quickcls train` wrote it, or its `Facts`
     *, data:str=None, # A labelled folder to report on, in place of the pictures held out in training
@@ -251,8 +250,6 @@ def write_report(
     facts = model if isinstance(model, Facts) else read_facts(model, name)
     if data: facts = facts_on(facts, data)
     out = Path(out or facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')).expanduser()
-    page = render_report(facts, max_miss=max_miss, cost=cost, pictures=pictures).encode('utf-8', 'replace')
-    try: out.write_bytes(page)
-    except OSError as e: raise QuickclsError(f'{out} cannot be written: {explain_os_error(e)}') from None
+    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, pictures=pictures))
     if not facts.on: write_card(facts)
     return out

@@ -10,7 +10,7 @@ import hashlib, inspect, json, os, shlex, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from .core import QuickclsError, check_free
+from .core import QuickclsError, check_apart, check_free
 from .backbones import choose_arch, parse_views
 from .classifier import Classifier
 from .data import describe, scan_folder, split_items
@@ -108,7 +108,7 @@ def train(
     say = (lambda text: None) if quiet else print
     run = Run(say)
     out = Path(out or Path('models')/os.path.basename(os.path.abspath(folder))).expanduser()
-    _check_apart(out, Path(folder).expanduser())
+    check_apart(out, Path(folder).expanduser(), f'{out} and the pictures in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
     check_free(out, force)
     with run.step('scan'):
         scanned = scan_folder(folder, group_pattern=group_pattern)
@@ -153,11 +153,6 @@ def command_line(
         elif v != p.default and p.name not in leave_out: words += [f'--{p.name.replace("_", "-")}'] + ([] if v is True else [str(v)])
     return shlex.join(words)
 
-def _check_apart(out, folder):
-    "Raise where the classifier would be written over the pictures, around them or among them"
-    a, b = out.resolve(), folder.resolve()
-    if a == b or a in b.parents or b in a.parents: raise QuickclsError(f'{out} and the pictures in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
-
 def _graphs(items, arch, weights, size, resize, offline, say):
     "The graph of each view that was asked for"
     from quickcls.graphs import get_graph
@@ -200,7 +195,7 @@ def _evaluate(items, sides, fitted, temperature):
 
 def _neighbours(ev, items, sides, most=24, classes=6):
     "DataFrame: path of a bad mistake, class, nearest training picture of it, cosine; where there are many classes, of the likeliest"
-    import numpy as np, pandas as pd
+    import pandas as pd
     from quickcls.neighbours import nearest_of_each_class
     worst = ev.table[ev.table.label != ev.table.predicted].nlargest(most, 'loss')
     if not len(worst): return None

@@ -10,8 +10,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from .core import QuickclsError
-from .facts import Facts, read_facts, share
-from .report import new_page, thumbnails
+from .crossval import accuracy_interval
+from .facts import Facts, picture_count, share
+from .report import new_page, thumbnails, write_page
 
 # %% ../nbs/25_versus.ipynb #mcnemar
 def mcnemar(
@@ -66,14 +67,12 @@ class Versus:
 
     def __str__(self):
         c, r, n = self.counts(), self.test(), len(self.table)
-        lines = [f'{_pictures(n)} that neither was trained on', f'  {self.a}: {share((c["both"] + c["only_a"])/n)} right', f'  {self.b}: {share((c["both"] + c["only_b"])/n)} right',
+        lines = [f'{picture_count(n)} that neither was trained on', f'  {self.a}: {share((c["both"] + c["only_a"])/n)} right', f'  {self.b}: {share((c["both"] + c["only_b"])/n)} right',
                  f'  difference {100*r["difference"]:+.1f} points (95 % interval {100*r["low"]:+.1f} to {100*r["high"]:+.1f})', self.verdict()]
-        if self.trained: lines.append(f'left out: {_pictures(self.trained)} that the other was trained on')
-        if self.relabelled: lines.append(f'left out: {_pictures(self.relabelled)} with another label in the other, or one that the other does not know')
+        if self.trained: lines.append(f'left out: {picture_count(self.trained)} that the other was trained on')
+        if self.relabelled: lines.append(f'left out: {picture_count(self.relabelled)} with another label in the other, or one that the other does not know')
         return '\n'.join(lines)
     __repr__ = __str__
-
-def _pictures(n): return f'{n:,} picture' + ('' if n == 1 else 's')
 
 def _times(n): return {0: 'never', 1: 'once'}.get(n, f'{n:,} times')
 
@@ -108,7 +107,7 @@ def _names(a, b):
 def _nothing_shared(a, b, shared, fresh):
     "Why two classifiers cannot be compared"
     if not shared: return f'{a.name} and {b.name} share no picture. Expected two classifiers of the same data, or --data with a folder that neither was trained on.'
-    if not fresh: return f'{a.name} and {b.name} share {shared:,} picture{"" if shared == 1 else "s"}, and each was trained on by one of them. Train both with the same --seed and --valid-pct, or name a folder that neither was trained on with --data.'
+    if not fresh: return f'{a.name} and {b.name} share {picture_count(shared)}, and each was trained on by one of them. Train both with the same --seed and --valid-pct, or name a folder that neither was trained on with --data.'
     return f'{a.name} and {b.name} have no class in common under the same label: {", ".join(a.vocab[:4])} and {", ".join(b.vocab[:4])}. Expected two classifiers of the same classes.'
 
 # %% ../nbs/25_versus.ipynb #write-versus
@@ -118,12 +117,12 @@ def write_versus(
     *, pictures:bool=True # Carry thumbnails?
 )->Path: # of the page
     "Write the comparison of two classifiers as one HTML page"
-    from quickcls.evaluate import accuracy_interval
     n, c, rows = len(versus.table), versus.counts(), versus.differ().head(60).to_dict('records')
     thumbs = thumbnails({i: r['path'] for i, r in enumerate(rows)}, 3_000_000) if pictures else {}
     interval = lambda k: dict(value=k/n, low=accuracy_interval(k, n)[0], high=accuracy_interval(k, n)[1])
+    rest = len(versus.differ()) - len(rows)
     page = new_page('versus.html', dict(versus=versus, n=n, counts=c, test=versus.test(), verdict=versus.verdict(), scores=[(versus.a, interval(c['both'] + c['only_a'])), (versus.b, interval(c['both'] + c['only_b']))],
-                    classes=versus.per_class().reset_index().to_dict('records'), rows=[r | dict(thumb=thumbs.get(i), file=os.path.basename(r['path'])) for i, r in enumerate(rows)], pictures=pictures, more=len(versus.differ()) - len(rows)))
+                    classes=versus.per_class().reset_index().to_dict('records'), rows=[r | dict(thumb=thumbs.get(i), file=os.path.basename(r['path'])) for i, r in enumerate(rows)], pictures=pictures, more=rest))
     out = Path(out).expanduser()
-    out.write_bytes(page.encode('utf-8', 'replace'))
+    write_page(out, page)
     return out

@@ -3,7 +3,7 @@ import csv, json, os, re, subprocess, sys
 from pathlib import Path
 import pytest
 from PIL import Image
-from tests.helpers import as_bytes, picture, repo, write_folder
+from tests.helpers import picture, repo, write_folder
 
 parts, defect = repo/'datasets'/'parts', repo/'docs'/'parts'/'defect.jpg'
 lite0 = ('--arch', 'efficientnet_lite0')
@@ -180,7 +180,7 @@ def test_a_messy_folder_trains_and_every_bad_file_is_named(quickcls, messy_folde
 
 def test_kill_and_run_again(python, quickcls, tmp_path):
     "After `kill -9` in the middle of the pass, the next run finishes and computes only what was not committed"
-    import random, signal, sqlite3, time
+    import signal, sqlite3, time
     for i in range(400): (tmp_path/'set'/str(i % 2)).mkdir(parents=True, exist_ok=True); picture(i, 600, 500).save(tmp_path/'set'/str(i % 2)/f'{i}.png')
     cache = tmp_path/'own-cache'
     (cache/'graphs').mkdir(parents=True)

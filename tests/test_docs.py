@@ -1,6 +1,5 @@
 "What the README and the reference say is what the program does"
-import re, runpy, shutil
-from pathlib import Path
+import re, runpy
 import pytest
 from tests.helpers import repo
 

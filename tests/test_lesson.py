@@ -1,5 +1,5 @@
 "The notebook that `quickcls new` writes runs to its end on any labelled folder; those of the data sets are what it writes, executed"
-import json, os, re, shutil
+import json, re, shutil
 from datetime import datetime
 from pathlib import Path
 import nbformat, pytest

@@ -1,6 +1,5 @@
 "Live, saved, opened as a Learner: the same predictions"
 import json
-from pathlib import Path
 import numpy as np, pytest
 from tests.helpers import repo, write_folder
 

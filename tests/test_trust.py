@@ -1,6 +1,5 @@
 "A figure that can be believed: cross-validation, calibration, twins, imbalance, thresholds, the pages of one and of two classifiers"
 import json, os, shutil, subprocess, sys
-from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from quickcls.all import Classifier, QuickclsError, describe_threshold, train
 from quickcls.evaluate import Evaluation
