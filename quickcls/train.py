@@ -196,7 +196,7 @@ def _evaluate(items, sides, fitted, temperature):
 def _neighbours(ev, items, sides, most=24, classes=6):
     "DataFrame: path of a bad mistake, class, nearest training picture of it, cosine; where there are many classes, of the likeliest"
     import pandas as pd
-    from quickcls.neighbours import nearest_of_each_class
+    from quickcls.openset import nearest_of_each_class
     worst = ev.table[ev.table.label != ev.table.predicted].nlargest(most, 'loss')
     if not len(worst): return None
     paths = items.table.path[items.table.split == 'train'].to_numpy()
