@@ -14,7 +14,8 @@ from .core import QuickclsError, write_whole
 from .backbones import Backbone, View
 from .engines import OpenVINOEngine, open_engine
 from .features import decode_ahead, joined
-from .heads import Head
+from .heads import Head, onnx_nodes, softmax
+from .openset import OpenSet, read_open_set
 from .pictures import NotAPicture, load_picture, resize_methods
 
 # %% ../nbs/15_classifier.ipynb #prediction-class
@@ -24,20 +25,26 @@ class Prediction:
     path:str|None # Where it came from, if from a file
     top:list # of `{'label': str, 'probability': float}`, the most likely first
     unknown:bool|None=None # Is it unlike everything seen in training? None: not known
+    known_score:float|None=None # Share of known pictures that are less familiar, 0 to 1
+    nearest:list|None=None # of `{'picture': str, 'label': str, 'similarity': float}`: the training pictures most like it
     error:str|None=None # Why there is no answer
 
     @property
     def label(self)->str|None: return self.top[0]['label'] if self.top else None # the most likely class
     def to_dict(self)->dict: return asdict(self) # ready for JSON
+    @property
+    def familiarity(self)->str: # how strange it is, in words
+        less = 'less familiar than all known pictures' if self.known_score < .0005 else f'{1 - self.known_score:.1%} of known pictures are more familiar'
+        return less + ''.join(f'; most like {n["picture"]} ({n["label"]}, similarity {n["similarity"]:.2f})' for n in self.nearest[:1])
     def __str__(self):
         if self.error: return f'{self.path or "picture"}: {self.error}'
-        return '\n'.join(f'{t["probability"]:6.1%}  {t["label"]}' for t in self.top)
+        return '\n'.join([*([f'none of these: {self.familiarity}'] if self.unknown else []), *(f'{t["probability"]:6.1%}  {t["label"]}' for t in self.top)])
     __repr__ = __str__
     def _repr_html_(self):
         if self.error: return f'<i>{html.escape(str(self))}</i>'
         bar = '<div style="background:#4c78a8;height:.8em;width:{:.0f}px"></div>'
         rows = (f'<tr><td style="text-align:left">{html.escape(t["label"])}</td><td>{t["probability"]:.1%}</td><td>{bar.format(t["probability"]*160)}</td></tr>' for t in self.top)
-        return f'<table>{"".join(rows)}</table>'
+        return (f'<p><b>none of these</b>: {html.escape(self.familiarity)}</p>' if self.unknown else '') + f'<table>{"".join(rows)}</table>'
 
 # %% ../nbs/15_classifier.ipynb #classifier-class
 @dataclass
@@ -48,6 +55,7 @@ class Classifier:
     levels:str # `all` or `last`
     head:Head
     temperature:float=1.
+    open_set:OpenSet|None=None # What is familiar; None: not known
     info:dict = field(default_factory=dict) # Metrics, data, versions: what `classifier.json` tells beside the above
     graphs:list|None=None # of `quickcls.graphs.Graph`, before it is saved
     path:Path|None=None # Its folder, once it is saved
@@ -94,11 +102,18 @@ class Classifier:
         "Answers for one batch of (source, views or `NotAPicture`)"
         import numpy as np
         good = [v for _, v in waiting if not isinstance(v, NotAPicture)]
-        probs = iter(self.head.probs(self.embed([np.stack(b) for b in zip(*good)]), self.temperature) if good else ())
+        answers = iter(self._named(self.embed([np.stack(b) for b in zip(*good)]), k) if good else ())
         for source, v in waiting:
             path = str(source) if isinstance(source, (str, Path)) else None
-            if isinstance(v, NotAPicture): yield Prediction(path, [], error=str(v))
-            else: p = next(probs); yield Prediction(path, [dict(label=self.vocab[i], probability=round(float(p[i]), 6)) for i in p.argsort()[::-1][:k]])
+            yield Prediction(path, [], error=str(v)) if isinstance(v, NotAPicture) else Prediction(path, **next(answers))
+
+    def _named(self, x, k):
+        "Top classes and familiarity of embeddings"
+        logits = self.head.logits(x)/self.temperature
+        top = [[dict(label=self.vocab[i], probability=round(float(p[i]), 6)) for i in p.argsort()[::-1][:k]] for p in softmax(logits)]
+        if not self.open_set: return [dict(top=t) for t in top]
+        scores, nearest = self.open_set.score(x, logits), self.open_set.nearest(x, 3, self.vocab)
+        return [dict(top=t, unknown=bool(s < self.open_set.threshold), known_score=round(float(s), 6), nearest=n) for t, s, n in zip(top, scores, nearest)]
 
     @property
     def arch(self)->str: return ','.join(map(str, self.views)) # the text that names its views
@@ -128,7 +143,7 @@ def join_graphs(
         outputs.append(next(o for o in m.graph.output if 'feature_map' in o.name))
         joined.append(_take_levels(nodes, inits, f'view{i}/embedding', g, clf.levels))
     nodes.append(onnx.helper.make_node('Concat', joined, ['embedding'], axis=1))
-    _head_nodes(nodes, inits, clf.head, clf.temperature)
+    nodes += onnx_nodes(clf.head, clf.temperature, inits)
     n = inputs[0].type.tensor_type.shape.dim[0].dim_param or 'n'
     floats = onnx.TensorProto.FLOAT
     outputs = [onnx.helper.make_tensor_value_info('probs', floats, [n, len(clf.vocab)]), onnx.helper.make_tensor_value_info('embedding', floats, [n, clf.head.n_in]), *outputs]
@@ -154,26 +169,6 @@ def _take_levels(nodes, inits, name, graph, levels):
     nodes.append(onnx.helper.make_node('Slice', [name, *(e.name for e in ends)], [f'{name}/last']))
     return f'{name}/last'
 
-def _head_nodes(nodes, inits, head, temperature):
-    "A head behind the node `embedding`, ending in `probs`"
-    import numpy as np, onnx
-    def const(name, a): inits.append(onnx.numpy_helper.from_array(np.ascontiguousarray(a, np.float32), name)); return name
-    at = 'embedding'
-    for i, layer in enumerate(head.layers):
-        to = f'head/{i}'
-        if layer['kind'] == 'batchnorm':
-            scale, shift = head.affine(i)
-            nodes.append(onnx.helper.make_node('Mul', [at, const(f'{to}/scale', scale)], [f'{to}/scaled']))
-            nodes.append(onnx.helper.make_node('Add', [f'{to}/scaled', const(f'{to}/shift', shift)], [to]))
-        elif layer['kind'] == 'linear':
-            w = head.arrays[f'{i}.weight']
-            nodes.append(onnx.helper.make_node('Gemm', [at, const(f'{to}/weight', w), const(f'{to}/bias', head.arrays.get(f'{i}.bias', np.zeros(len(w))))], [to], transB=1))
-        elif layer['kind'] == 'relu': nodes.append(onnx.helper.make_node('Relu', [at], [to]))
-        else: continue # dropout does nothing at prediction time
-        at = to
-    nodes.append(onnx.helper.make_node('Div', [at, const('temperature', np.array([temperature]))], ['logits']))
-    nodes.append(onnx.helper.make_node('Softmax', ['logits'], ['probs'], axis=1))
-
 # %% ../nbs/15_classifier.ipynb #save
 format_version = 1
 
@@ -189,7 +184,7 @@ def save_classifier(
     if clf.graphs is None: raise QuickclsError(f'This classifier was loaded from {clf.path}; copy that folder to have it elsewhere.')
     with write_whole(folder, force) as w:
         onnx.save(join_graphs(clf), str(w/'model.onnx'))
-        arrays = {f'head.{k}': v for k, v in clf.head.arrays.items()} | (clf.body_state or {})
+        arrays = {f'head.{k}': v for k, v in clf.head.arrays.items()} | {f'open_set.{k}': v for k, v in (clf.open_set.arrays if clf.open_set else {}).items()} | (clf.body_state or {})
         try: save_file(arrays, str(w/'weights.safetensors'))
         except Exception as e: raise OSError(28 if 'No space' in str(e) else 5, str(e).splitlines()[0]) from None # safetensors has an error of its own
         (w/'weights.safetensors').chmod(0o644) # it comes with the rights of a temporary file, and a classifier is there to be shared
@@ -201,7 +196,7 @@ def _description(clf):
     "What `classifier.json` says"
     views = [dict(backbone=asdict(v.backbone), size=v.size, resize=v.resize, digest=g.digest, weights=g.weights) for v, g in zip(clf.views, clf.graphs)]
     return dict(format=format_version, vocab=clf.vocab, views=views, levels=clf.levels, head=dict(kind=clf.head.kind, layers=clf.head.layers, notes=clf.head.notes),
-                temperature=clf.temperature, open_set=None, versions=_versions(), **clf.info)
+                temperature=clf.temperature, open_set=clf.open_set and dict(keep=clf.open_set.keep, late=clf.open_set.late), versions=_versions(), **clf.info)
 
 def _versions():
     "What it was made with"
@@ -239,10 +234,11 @@ def _from_description(d, arrays):
     last = max(i for i, l in enumerate(layers) if l['kind'] == 'linear')
     if head.arrays[f'{last}.weight'].shape[0] != len(vocab): raise QuickclsError(f'its head answers {head.arrays[f"{last}.weight"].shape[0]} classes, its vocab names {len(vocab)}.')
     views = [_view(v) for v in d['views']]
-    info = {k: v for k, v in d.items() if k not in ('format', 'vocab', 'views', 'levels', 'head', 'temperature')} | dict(digests=[v['digest'] for v in d['views']], weights=[v['weights'] for v in d['views']])
+    info = {k: v for k, v in d.items() if k not in ('format', 'vocab', 'views', 'levels', 'head', 'temperature', 'open_set')} | dict(digests=[v['digest'] for v in d['views']], weights=[v['weights'] for v in d['views']])
     temperature = float(d['temperature'])
     if not temperature > 0: raise QuickclsError(f'its temperature is {temperature}, expected a number above 0.')
-    return Classifier(vocab, views, d['levels'], head, temperature, info, body_state={k: v for k, v in arrays.items() if k.startswith('body.')} or None)
+    open_set = d.get('open_set') and read_open_set(d['open_set'], {k.removeprefix('open_set.'): v for k, v in arrays.items() if k.startswith('open_set.')}, head.n_in, len(vocab))
+    return Classifier(vocab, views, d['levels'], head, temperature, open_set, info, body_state={k: v for k, v in arrays.items() if k.startswith('body.')} or None)
 
 def _view(v):
     "A view from JSON"

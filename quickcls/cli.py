@@ -32,7 +32,7 @@ def predict(
             failed += p.error is not None
             write(p)
             if json: print_json(p.to_dict())
-            elif not csv: print(p if len(paths) == 1 or p.error else f'{p.path}: ' + ', '.join(f'{t["label"]} {t["probability"]:.1%}' for t in p.top))
+            elif not csv: print(p if len(paths) == 1 or p.error else f'{p.path}: {"none of these; " if p.unknown else ""}' + ', '.join(f'{t["label"]} {t["probability"]:.1%}' for t in p.top))
     if csv and not json: print(f'{len(paths) - failed:,} pictures in {csv}' + (f', {failed} could not be read' if failed else ''))
     return 1 if failed else 0 # a script has to notice
 
@@ -64,10 +64,10 @@ class open_table:
         import csv
         self.file = open(self.path, 'w', newline='', encoding='utf-8', errors='replace')
         rows, ranks = csv.writer(self.file), range(2, self.top + 1)
-        rows.writerow(['path', 'label', 'probability', *(f'{what}_{i}' for i in ranks for what in ('label', 'probability')), 'unknown', 'error'])
+        rows.writerow(['path', 'label', 'probability', *(f'{what}_{i}' for i in ranks for what in ('label', 'probability')), 'unknown', 'known_score', 'error'])
         def write(p):
             top = [v for t in p.top for v in (t['label'], t['probability'])]
-            rows.writerow([p.path, *top, *['']*(2*self.top - len(top)), '' if p.unknown is None else p.unknown, p.error or ''])
+            rows.writerow([p.path, *top, *['']*(2*self.top - len(top)), *('' if v is None else v for v in (p.unknown, p.known_score)), p.error or ''])
         return write
     def __exit__(self, *_):
         if self.path: self.file.close()

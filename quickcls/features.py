@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['batch_size', 'commit_every', 'Pass', 'decode_ahead', 'decoders', 'embed_pictures', 'embed_items', 'read_items',
-           'embed_augmented', 'check_levels', 'joined', 'Embeddings']
+           'embed_augmented', 'check_levels', 'joined', 'late_columns', 'Embeddings']
 
 # %% ../nbs/08_features.ipynb #imports
 import os, queue, time
@@ -170,6 +170,15 @@ def joined(
     "The embeddings of all views side by side, with the levels asked for"
     import numpy as np
     return np.ascontiguousarray(np.concatenate([p if levels == 'all' else p[:, :2*g.nf] for p, g in zip(parts, graphs)], 1))
+
+def late_columns(
+    graphs:list, # One a view
+    levels:str # `all` or `last`
+)->list: # [from, to] a view
+    "Which columns of joined embeddings are the final stage of a view"
+    at, found = 0, []
+    for g in graphs: found.append([at, at + 2*g.nf]); at += g.dim if levels == 'all' else 2*g.nf
+    return found
 
 # %% ../nbs/08_features.ipynb #embeddings-class
 class Embeddings:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['plot_confusion_matrix', 'plot_per_class', 'plot_most_confused', 'plot_top_k', 'plot_roc', 'plot_precision_recall',
-           'plot_reliability', 'plot_learning_curve', 'plot_curve_per_class', 'plot_pictures']
+           'plot_reliability', 'plot_learning_curve', 'plot_curve_per_class', 'plot_refused', 'plot_pictures']
 
 # %% ../nbs/17_plots.ipynb #imports
 import math
@@ -253,6 +253,21 @@ def plot_curve_per_class(
         _intervals(ax, y, t.forecast, t.error, vertical=False, linewidth=2.4, alpha=.3)
         ax.plot(t.error, y, 'o', color=blue, label='error now'); ax.plot(t.forecast, y, 'D', color=ink, markerfacecolor='none', markersize=5, label='forecast with twice the pictures')
         percent_axis(ax, 'x', [[0], t.error, t.forecast]); _legend(ax, 2)
+    return fig
+
+# %% ../nbs/17_plots.ipynb #plot-refused
+def plot_refused(
+    curve, # DataFrame: share (of known pictures that may be refused), held_out, left_out, background (shares that are refused; None: not measured)
+    at:float=None, # The share that was chosen
+    title:str='' # Above it
+): # matplotlib Figure
+    "What is refused as none of these, against the share of known pictures that may be"
+    with new_figure(6.4, 3.6, title, 'Refused pictures against the share of known pictures that may be refused') as fig:
+        ax = fig.subplots(); ax.plot([0, curve.share.max()], [0, curve.share.max()], '--', color=dim, linewidth=1)
+        for name, label, style in (('background', 'background pictures', dict(color=ink, marker='s')), ('left_out', 'a class left out of training', dict(color='#d08a2e', marker='D')), ('held_out', 'known pictures, held out (dashed: as chosen)', dict(color=blue, marker='o'))):
+            if curve[name].notna().any(): ax.plot(curve.share, curve[name].astype(float), markersize=4, label=label, **style)
+        if at: ax.axvline(at, color=dim, linewidth=1)
+        percent_axis(ax, 'x', [[0], curve.share]); percent_axis(ax, 'y', [[0, 1]]); ax.set_xlabel('known pictures that may be refused'); ax.set_ylabel('refused'); _legend(ax)
     return fig
 
 # %% ../nbs/17_plots.ipynb #plot-pictures
