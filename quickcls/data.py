@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['passed_over', 'side_names', 'columns', 'walk_files', 'sides_of', 'Skipped', 'look_at', 'Items', 'describe',
-           'scan_folder', 'scan_loose', 'draw_number', 'split_items']
+           'scan_folder', 'draw_number', 'split_items', 'scan_loose']
 
 # %% ../nbs/02_data.ipynb #imports
 import hashlib, html, os, re
@@ -188,24 +188,6 @@ def _odd(items):
     if crossing: notes.append(f'{crossing} held-out pictures stand in train too, byte by byte: accuracy is given with and without them')
     return notes
 
-# %% ../nbs/02_data.ipynb #scan-loose
-def scan_loose(
-    folder:Path, # Pictures, in folders or not
-    *, without=frozenset(), # Contents (SHA-256) to leave out
-    label:str='background', # What all of them are called
-    seed:int=42, workers:int=4
-)->Items: # Half of them `train`, half `valid`, by content
-    "All pictures below a folder, whatever they show; raises `QuickclsError` where there are fewer than two"
-    import pandas as pd
-    folder = Path(folder).expanduser()
-    if not folder.is_dir(): raise QuickclsError(f'There is no folder {folder}. Expected a folder with pictures of anything but the classes.')
-    with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, walk_files(folder)))
-    rows = {s['sha256']: s for s in seen if isinstance(s, dict)}
-    new = sorted((r for h, r in rows.items() if h not in without), key=lambda r: draw_number(r['sha256'], seed))
-    if len(new) < 2: raise QuickclsError(f'{len(new)} pictures in {folder} can serve as foreign examples ({len(rows) - len(new)} more are among the known ones). Expected two or more of anything but the classes; some hundred are better.')
-    rows = [dict(r, label=label, split='train' if i % 2 else 'valid', group=r['sha256']) for i, r in enumerate(new)]
-    return Items(str(folder), pd.DataFrame(rows, columns=columns), [s for s in seen if isinstance(s, Skipped)], [f'{len(seen) - len(new)} files are no new pictures'] if len(seen) > len(new) else [])
-
 # %% ../nbs/02_data.ipynb #draw-number
 def draw_number(
     group:str, # The content hash, or the name of a group
@@ -264,3 +246,21 @@ def _and(words, most=5):
     "`a, b and c`, at most `most` of them"
     words = list(words) if len(words) <= most else [*words[:most-1], f'{len(words)-most+1} more']
     return words[0] if len(words) == 1 else f'{", ".join(words[:-1])} and {words[-1]}'
+
+# %% ../nbs/02_data.ipynb #scan-loose
+def scan_loose(
+    folder:Path, # Pictures, in folders or not
+    *, without=frozenset(), # Contents (SHA-256) to leave out
+    label:str='background', # What all of them are called
+    seed:int=42, workers:int=4
+)->Items: # Half of them `train`, half `valid`, by content
+    "All pictures below a folder, whatever they show; raises `QuickclsError` where there are fewer than two"
+    import pandas as pd
+    folder = Path(folder).expanduser()
+    if not folder.is_dir(): raise QuickclsError(f'There is no folder {folder}. Expected a folder with pictures of anything but the classes.')
+    with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, walk_files(folder)))
+    rows = {s['sha256']: s for s in seen if isinstance(s, dict)}
+    new = sorted((r for h, r in rows.items() if h not in without), key=lambda r: draw_number(r['sha256'], seed))
+    if len(new) < 2: raise QuickclsError(f'{len(new)} pictures in {folder} can serve as foreign examples ({len(rows) - len(new)} more are among the known ones). Expected two or more of anything but the classes; some hundred are better.')
+    rows = [dict(r, label=label, split='train' if i % 2 else 'valid', group=r['sha256']) for i, r in enumerate(new)]
+    return Items(str(folder), pd.DataFrame(rows, columns=columns), [s for s in seen if isinstance(s, Skipped)], [f'{len(seen) - len(new)} files are no new pictures'] if len(seen) > len(new) else [])

@@ -24,7 +24,8 @@ class OpenVINOEngine:
         try: self.compiled = ov.Core().compile_model(str(path), 'CPU', config)
         except RuntimeError as e: raise QuickclsError(f'{path} cannot be loaded: {str(e).strip().splitlines()[-1][:150]} Expected an ONNX graph that quickcls wrote.') from None
         self.streams, self.name = streams, 'openvino'
-        self.precision = {'bfloat16': 'bf16', 'float16': 'f16'}.get(self.compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name(), 'f32')
+        name = self.compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name() # versions of OpenVINO differ in it
+        self.precision = {'bf16': 'bf16', 'bfloat16': 'bf16', 'f16': 'f16', 'float16': 'f16'}.get(name, 'f32')
         self.queue = None
 
     def __call__(self, *batches): # A batch per input → dict of output name → array

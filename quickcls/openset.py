@@ -185,7 +185,7 @@ def fit_open_set(
     scale = np.maximum(np.abs(coords).max(0), 1e-9)/127
     arrays = dict(late_basis=basis, rows=np.round(coords/scale).astype(np.int8), row_scale=scale.astype(np.float32), labels=np.asarray(y)[at].astype(np.int32),
                   pictures=np.frombuffer(json.dumps([str(pictures[i]) for i in at]).encode('utf-8'), np.uint8))
-    if earlier is not None: arrays['early_basis'] = directions(earlier, 64, seed)[:, :n_within]
+    if earlier is not None: arrays['early_basis'] = np.ascontiguousarray(directions(earlier, 64, seed)[:, :n_within])
     if background is not None: arrays['background_weight'], arrays['background_bias'] = _against(x, background)
     spread = np.stack([known.mean(0), np.maximum(known.std(0), 1e-6)], 1).astype(np.float32)
     s = np.sort(combined(known, spread))
@@ -202,7 +202,7 @@ def directions(
     from sklearn.utils.extmath import randomized_svd
     rows = a if len(a) <= 2000 else a[np.random.default_rng(seed).permutation(len(a))[:2000]]
     _, s, v = randomized_svd(rows, int(min(k, *rows.shape)), n_iter=4, random_state=seed)
-    return v[s > s[0]*1e-6].T.astype(np.float16)
+    return np.ascontiguousarray(v[s > s[0]*1e-6].T, np.float16)
 
 def _against(x, background, most=1500):
     "(weights, bias) of the log-odds that a picture is no foreign example"
