@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from .evaluate import describe_confused
 from .facts import Facts, between, numbers, public_command, recipe, sentence, share, summary
-from .trust import describe_weights
+from .trust import describe_open_set, describe_weights
 
 # %% ../nbs/26_card.ipynb #escape-markdown
 def escape_markdown(
@@ -61,7 +61,8 @@ def limits(
     c = facts.counts
     few, untested = list(c.index[c.train < 20]), [k for k, v in facts.classes.support.items() if v == 0]
     rows = [sentence(w) for w in facts.trust.warnings]
-    if not facts.info.get('open_set'): rows.append('It answers with one of its classes whatever a picture shows, also where it shows none of them.')
+    if facts.trust.open_set: rows.append(f'None of these: it {describe_open_set(facts.trust.open_set)}. Pictures that resemble a class are not noticed.')
+    elif not facts.info.get('open_set'): rows.append('It answers with one of its classes whatever a picture shows, also where it shows none of them.')
     rows.append(f'Its figures are of pictures from one collection ({facts.folder_of_data}); other cameras, light or backgrounds can be harder. clf.evaluate("folder/") measures it on labelled pictures of your own.')
     if few: rows.append(f'Fewer than 20 training pictures: {_names(few, c.train)}.')
     if untested: rows.append(f'No held-out picture, so nothing is known about how well it is found: {_names(untested)}.')

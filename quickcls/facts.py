@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from .core import QuickclsError
-from .evaluate import Evaluation, held_out
+from .evaluate import Evaluation, held_out, read_table
 from .trust import Trust, doubts, trust_of
 
 # %% ../nbs/25_facts.ipynb #facts-class
@@ -67,18 +67,12 @@ def read_facts(
         if not (folder/need).is_file(): raise QuickclsError(f'{folder} has no {need}. Expected a folder that `quickcls train` wrote.')
     try:
         info, metrics = _read_json(folder/'classifier.json'), _read_json(folder/'metrics.json')
-        facts = Facts(folder, name or folder.resolve().name, info, metrics, *(_read_table(folder/f'{f}.csv') for f in ('predictions', 'cross_validation', 'neighbours')))
+        facts = Facts(folder, name or folder.resolve().name, info, metrics, *(read_table(folder/f'{f}.csv') for f in ('predictions', 'cross_validation', 'neighbours')))
         facts.held.accuracy, facts.arch
     except Exception as e: raise QuickclsError(f'{folder} is damaged: {type(e).__name__} ({str(e).splitlines()[0][:100] if str(e) else "no details"}). Expected the files as `quickcls train` wrote them.') from None
     return facts
 
 def _read_json(path): return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-
-def _read_table(path):
-    "A table in which names stay text; None where there is none"
-    import pandas as pd
-    if not path.is_file(): return None
-    return pd.read_csv(path, dtype={k: str for k in ('path', 'label', 'predicted', 'class', 'nearest')}, keep_default_na=False, encoding='utf-8')
 
 # %% ../nbs/25_facts.ipynb #facts-on
 def facts_on(

@@ -139,14 +139,14 @@ def page_context(
     low = min([r['value'] for r in rows] + [r['low'] for r in rows if r['low'] is not None])
     ctx = dict(facts=facts, summary=summary(facts), warnings=facts.trust.warnings, numbers=rows, scale_from=max(0, int(low*20 - .5)/20), matrix=matrix(facts.held), confused=confused.head(12).to_dict('records'),
         classes=_class_rows(facts), sorted_classes=len(facts.vocab) > 12, mistakes=kind, crossed_errors=facts.crossed.metrics()['errors'] if facts.crossed else 0, worst=worst, neighbours=any(w['near'] for w in worst),
-        cross_validation=facts.trust.cross_validation, calibration=facts.trust.calibration, learning=facts.trust.learning_curve, weights=facts.trust.class_weights, two=_two_classes(facts, max_miss, cost),
+        cross_validation=facts.trust.cross_validation, calibration=facts.trust.calibration, learning=facts.trust.learning_curve, weights=facts.trust.class_weights, strange=_strange(facts), two=_two_classes(facts, max_miss, cost),
         sides=list(counts.columns), counts=list(zip(counts.index, counts.to_numpy().tolist())), totals=counts.sum().tolist(), largest=int(counts.train.max()), smallest=int(counts.train.min()),
         above=str(facts.data.get('folder') or '').rstrip('/') + '/', notes=metrics.get('notes'), skipped=metrics.get('skipped') or [], command=public_command(metrics.get('command') or ''), recipe=recipe(facts), most_skipped=most_skipped)
     return ctx | dict(figures=figures(facts, ctx), contents=_contents(ctx))
 
 def _contents(ctx):
     "(id, title) of each section"
-    two = [('thresholds', 'Where to draw the line')] if ctx['two'] else []
+    two = [('strange', 'None of these'), *([('thresholds', 'Where to draw the line')] if ctx['two'] else [])]
     return [('numbers', 'Numbers'), ('matrix', 'Confusion matrix'), ('classes', 'Each class'), ('mistakes', 'Least sure' if ctx['mistakes'] == 'none' else 'Worst mistakes'), ('sure', 'How sure it is'), *two,
             ('more', 'Would more pictures help?'), ('balance', 'Balance'), ('data', 'The data'), ('again', 'How to make it again')]
 
@@ -158,6 +158,13 @@ def _class_rows(facts):
         c = c.assign(**{f'cross_{k}': cross[k] for k in ('recall', 'recall_low', 'recall_high', 'support')})
     if len(c) > 12: c = c.assign(untested=c.support == 0).sort_values(['untested', 'f1'], kind='stable')
     return c.reset_index().to_dict('records')
+
+def _strange(facts, most=6):
+    "What is known of strangeness: `Trust.open_set`, how many held-out pictures are refused, the least familiar ones; None where nothing is"
+    o, t = facts.trust.open_set, facts.held.table
+    if not o or 'known_score' not in t: return None
+    least = [dict(path=r['path'], file=file_name(r['path']), label=r['label'], known_score=r['known_score']) for r in t.nsmallest(most, 'known_score').to_dict('records')]
+    return o | dict(refused=int((t.known_score < o['threshold']).sum()), least=least)
 
 def _two_classes(facts, max_miss, cost):
     "Curves and thresholds where there are two classes and held-out pictures of both; the curves are of the rarer class"
@@ -186,6 +193,7 @@ def figures(
         drawn['roc'] = ev.plot_roc(two['positive'], threshold=line)
         drawn['precision_recall'] = ev.plot_precision_recall(two['positive'], threshold=line)
     if ctx['calibration']: drawn['reliability'] = facts.trust.plot_reliability()
+    if ctx['strange']: drawn['refused'] = facts.trust.plot_open_set()
     if ctx['learning']: drawn['learning_curve'] = facts.trust.plot_learning_curve()
     if ctx['learning'] and many: drawn['curve_per_class'] = facts.trust.plot_per_class()
     return {name: Markup(figure_svg(fig)) for name, fig in drawn.items()}
@@ -201,10 +209,10 @@ def render_report(
 )->str: # HTML
     "The page"
     ctx, worth = page_context(facts, max_miss, cost), in_order_of_worth(facts.held)
-    paths = [p for w in ctx['worst'] for p in (w['path'], *(n['path'] for n in w['near']))] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
+    shown = [*(v for w in ctx['worst'] for v in (w, *w['near'])), *(ctx['strange'] or dict(least=[]))['least']]
+    paths = [v['path'] for v in shown] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
     numbers = {p: i for i, p in enumerate(dict.fromkeys(paths))}
-    for w in ctx['worst']:
-        for v in (w, *w['near']): v['key'] = numbers[v['path']]
+    for v in shown: v['key'] = numbers[v['path']]
     ctx.update(cells=dict(classes=facts.vocab, cells=cell_pictures(worth, facts.vocab, ctx['matrix']['place'], numbers)), pictures=pictures, thumbs={}, gone=0)
     page = new_page('report.html', ctx)
     if not pictures: return page

@@ -213,9 +213,8 @@ def _evaluate(items, sides, fitted, temperature, open_set):
     for split, (x, _) in sides.items():
         at, logits = (t.split == split).to_numpy(), fitted.logits(x)/temperature
         probs[at] = softmax(logits)
-        if open_set and split != 'train': known[at] = open_set.score(x, logits).round(6) # a training picture is its own nearest
-    table = prediction_table(t, probs, items.vocab)
-    if open_set: table.insert(table.columns.get_loc('group') + 1, 'known_score', known)
+        if open_set and split != 'train': known[at] = open_set.score(x, logits) # a training picture is its own nearest
+    table = prediction_table(t, probs, items.vocab, known_score=known if open_set else None)
     ev = Evaluation(held_out(table), items.vocab)
     metrics = ev.metrics()
     if {'valid', 'test'} <= set(sides): metrics['valid'] = Evaluation(table[table.split == 'valid'], items.vocab).metrics()

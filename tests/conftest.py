@@ -67,3 +67,11 @@ def messy_folder(tmp_path):
     (root/'42'/'up').symlink_to(root, target_is_directory=True)
     (root/'42'/'gone.jpg').symlink_to(root/'nowhere.jpg'); bad['gone.jpg'] = 'No such file or directory'
     return SimpleNamespace(root=root, good=good, bad=bad, broken=set(broken))
+
+@pytest.fixture(scope='session')
+def quickcls(cache):
+    "Function: words of the command line → the finished process"
+    def run(*words, cwd=repo, **env):
+        code = 'import sys; from quickcls.cli import main; sys.exit(main())'
+        return subprocess.run([sys.executable, '-c', code, *map(str, words)], cwd=cwd, env=os.environ | {'PYTHONPATH': str(repo)} | env, capture_output=True, text=True, timeout=300)
+    return run

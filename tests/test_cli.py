@@ -9,14 +9,6 @@ parts, defect = repo/'datasets'/'parts', repo/'docs'/'parts'/'defect.jpg'
 lite0 = ('--arch', 'efficientnet_lite0')
 
 @pytest.fixture(scope='session')
-def quickcls(cache):
-    "Function: words of the command line → the finished process"
-    def run(*words, cwd=repo, **env):
-        code = 'import sys; from quickcls.cli import main; sys.exit(main())'
-        return subprocess.run([sys.executable, '-c', code, *map(str, words)], cwd=cwd, env=os.environ | {'PYTHONPATH': str(repo)} | env, capture_output=True, text=True, timeout=300)
-    return run
-
-@pytest.fixture(scope='session')
 def trained(quickcls, tmp_path_factory):
     "(folder of a classifier, the finished training)"
     out = tmp_path_factory.mktemp('models')/'parts'
