@@ -112,7 +112,7 @@ class Classifier:
         logits = self.head.logits(x)/self.temperature
         top = [[dict(label=self.vocab[i], probability=round(float(p[i]), 6)) for i in p.argsort()[::-1][:k]] for p in softmax(logits)]
         if not self.open_set: return [dict(top=t) for t in top]
-        scores, nearest = self.open_set.score(x, logits), self.open_set.nearest(x, 3, self.vocab)
+        scores, nearest = self.open_set.judge(x, logits, 3, self.vocab)
         return [dict(top=t, unknown=bool(s < self.open_set.threshold), known_score=round(float(s), 6), nearest=n) for t, s, n in zip(top, scores, nearest)]
 
     @property

@@ -75,25 +75,32 @@ class OpenSet:
         late, early = _stages(x, self.late)
         return late @ self._array('late_basis'), early @ self._array('early_basis') if 'early_basis' in self.arrays else None
 
-    def similarities(self, x): # float32 `[n, training pictures]`
-        "Cosine with each training picture"
-        return self.coordinates(x)[0] @ self._array('rows').T
+    def similarities(self, x): return self.coordinates(x)[0] @ self._array('rows').T # cosine with each training picture, float32 `[n, training pictures]`
 
     def witness(self,
         x, # Embeddings, float32 `[n, d]`
         logits # Of the head, divided by the temperature `[n, classes]`
     ): # float32 `[n, witnesses]`; higher is more familiar
         "What each witness says"
-        import numpy as np
         late, early = self.coordinates(x)
-        said = [(late @ self._array('rows').T).max(1), _length(late[:, :n_within]), log_odds(logits)]
+        return self._said(x, logits, late, early, late @ self._array('rows').T)
+
+    def _said(self, x, logits, late, early, near):
+        import numpy as np
+        said = [near.max(1), _length(late[:, :n_within]), log_odds(logits)]
         if early is not None: said.append(_length(early))
         if 'background_weight' in self.arrays: said.append(x @ self.arrays['background_weight'] + self.arrays['background_bias'])
         return np.stack(said, 1)
 
-    def score(self, x, logits): # float `[n]`, 0 to 1
-        "The share of known pictures that are less familiar"
-        return self.rank(combined(self.witness(x, logits), self.arrays['witnesses']))
+    def score(self, x, logits): return self.judge(x, logits)[0] # the share of known pictures that are less familiar, float `[n]`, 0 to 1
+
+    def judge(self, x, logits, # As in `witness`
+        k:int=0, vocab:list=None # As in `nearest`
+    )->tuple: # (as from `score`, as from `nearest`)
+        "Score and nearest pictures, with one comparison for both"
+        late, early = self.coordinates(x)
+        near = late @ self._array('rows').T
+        return self.rank(combined(self._said(x, logits, late, early, near), self.arrays['witnesses'])), self._most_similar(near, k, vocab)
 
     def rank(self,
         s # From `combined`, `[n]`
@@ -110,7 +117,12 @@ class OpenSet:
         vocab:list=None # Class names, to name classes in place of numbering them
     )->list: # For each row a list of {'picture', 'label', 'similarity'}, most similar first
         "The training pictures that are most similar"
-        return [[self._named(i, r[i], vocab) for i in r.argsort()[::-1][:k]] for r in self.similarities(x)]
+        return self._most_similar(self.similarities(x), k, vocab)
+    def _most_similar(self, near, k, vocab):
+        import numpy as np
+        k = min(k, near.shape[1])
+        best = np.argpartition(near, -k, 1)[:, near.shape[1]-k:] if k else np.empty((len(near), 0), int)
+        return [[self._named(i, r[i], vocab) for i in b[r[b].argsort()[::-1]]] for r, b in zip(near, best)]
 
     def nearest_of_each_class(self, x, vocab:list): # for each row a dict class name → {'picture', 'label', 'similarity'}
         "The most similar training picture of each class"
@@ -161,9 +173,7 @@ def _stages(x, late):
     for a, b in late: mask[a:b] = True
     return _unit(x[:, mask]), None if mask.all() else _unit(x[:, ~mask])
 
-def _length(a):
-    import numpy as np
-    return np.linalg.norm(a, axis=1)
+def _length(a): return (a*a).sum(1)**.5
 
 # %% ../nbs/13_openset.ipynb #fit-open-set
 @calm()

@@ -107,6 +107,26 @@ class Bench:
             mb = (self.tmp/'model'/'report.html').stat().st_size/2**20
             self.row('its report.html', f'{mb:.2f} MB', '< 5 MB', mb < 5)
 
+    def bench_unknown(self):
+        "None of these: against other sets, with a class left out, saved and live, and what it costs"
+        if not all(self.photos(n) for n in ('flowers', 'hymenoptera', 'casting', 'trashnet', 'dogs_angry_happy', 'lego_bricks')): return
+        rows = [json.loads(l) for l in timed(sys.executable, '-m', 'tests.benchmarks.none_of_these', data, QUICKCLS_CACHE=str(self.tmp/'cache')).out.splitlines()]
+        of = lambda what: [r for r in rows if r['what'] == what]
+        for r in of('others'):
+            self.row(f'{r["name"]}: area against nine other sets', f'{r["area"]:.3f} (worst {r["worst"].split("/")[0]} {r["worst_area"]:.3f})', '>= 0.95', r['area'] >= .95)
+            self.row('  refused: foreign, known held-out pictures', f'{r["refused"]:.1%}, {r["known_refused"]:.1%} ({r["splits"]} splits)', '<= 7 % of known', r['known_refused'] <= .07)
+        mean = statistics.mean(r['area'] for r in of('others'))
+        self.row('mean area against other sets', f'{mean:.4f}', '>= 0.98', mean >= .98)
+        known = statistics.mean(r['known_refused'] for r in of('others'))
+        self.row('known pictures refused, mean', f'{known:.1%}', '<= 7 %', known <= .07)
+        for r in of('left'): self.row(f'{r["name"]}: area with one class left out', f'{r["area"]:.3f}, {r["refused"]:.0%} refused (worst {r["worst"]})')
+        mean = statistics.mean(r['area'] for r in of('left'))
+        self.row('mean area with one class left out', f'{mean:.3f}', '>= 0.80', mean >= .8)
+        live, slower, size = of('live')[0], of('seconds')[0], max(r['mb'] for r in of('others'))
+        self.row('known score, saved against live, largest difference', f'{live["difference"]:.0e} ({live["n"]} photographs)', '<= 1e-4', live['difference'] <= 1e-4)
+        self.row('a picture takes longer by', f'{1000*slower["slower"]:.2f} ms ({slower["n"]:,} training pictures)', '<= 3 ms', slower['slower'] <= .003)
+        self.row('largest statistics, casting', f'{size:.1f} MB', '<= 5 MB', size <= 5)
+
     def bench_pass(self):
         "The embedding pass against what decoding and the graph allow together, and its memory"
         folder = self.photos('hymenoptera') or root/'datasets'/'parts'
@@ -141,7 +161,7 @@ class Bench:
 
 def main():
     b = Bench()
-    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_pass')}
+    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_pass')}
     names = sys.argv[1:] or list(benches)
     print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
     try:
