@@ -60,7 +60,7 @@ def limits(
     "What should not be expected of the classifier"
     c = facts.counts
     few, untested = list(c.index[c.train < 20]), [k for k, v in facts.classes.support.items() if v == 0]
-    rows = [sentence(w) for w in facts.trust.warnings]
+    rows = [sentence(w) for w in facts.warnings]
     if facts.trust.open_set: rows.append(f'None of these: it {describe_open_set(facts.trust.open_set)}. Pictures that resemble a class are not noticed.')
     elif not facts.info.get('open_set'): rows.append('It answers with one of its classes whatever a picture shows, also where it shows none of them.')
     rows.append(f'Its figures are of pictures from one collection ({facts.folder_of_data}); other cameras, light or backgrounds can be harder. clf.evaluate("folder/") measures it on labelled pictures of your own.')

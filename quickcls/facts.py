@@ -54,6 +54,10 @@ class Facts:
         return pd.crosstab(self.table.label, self.table.split).reindex(index=self.vocab, columns=sides, fill_value=0)
 
     @cached_property
+    def focus(self)->dict|None: return _read_json(self.folder/'focus.json') or None # where the evidence for each class lies, from `quickcls.focus.focus`
+    @property
+    def warnings(self)->list: return self.trust.warnings + (self.focus['warnings'] if self.focus else []) # sentences: what to know before the figures are believed
+    @cached_property
     def trust(self)->Trust: return trust_of(self.metrics) # how far the numbers can be trusted, as far as it was measured
 
 # %% ../nbs/25_facts.ipynb #read-facts
@@ -68,7 +72,7 @@ def read_facts(
     try:
         info, metrics = _read_json(folder/'classifier.json'), _read_json(folder/'metrics.json')
         facts = Facts(folder, name or folder.resolve().name, info, metrics, *(read_table(folder/f'{f}.csv') for f in ('predictions', 'cross_validation', 'neighbours')))
-        facts.held.accuracy, facts.arch
+        facts.held.accuracy, facts.arch, facts.warnings
     except Exception as e: raise QuickclsError(f'{folder} is damaged: {type(e).__name__} ({str(e).splitlines()[0][:100] if str(e) else "no details"}). Expected the files as `quickcls train` wrote them.') from None
     return facts
 

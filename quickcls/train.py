@@ -16,6 +16,7 @@ from .classifier import Classifier
 from .data import describe, scan_folder, scan_loose, split_items
 from .evaluate import Evaluation, held_out, prediction_table
 from .features import Embeddings, check_levels, late_columns
+from .focus import focus
 from .crossval import parse_folds
 from .networks import check_head
 from .trust import check, doubts, familiar
@@ -145,12 +146,15 @@ def train(
         table, ev, metrics = _evaluate(items, sides, fitted, temperature, open_set)
         trust.warnings += doubts(metrics, trust.cross_validation, open_set=trust.open_set)
     say(f'\n{ev}\n\n{trust}\n')
-    with run.step('save'):
+    with run.step('focus'):
         data = dict(folder=items.folder, n_train=len(sides['train'][0]), n_valid=ev.n, fingerprint=data_fingerprint(items.table), valid_pct=valid_pct, seed=seed, group_pattern=group_pattern, augment=augment, class_weights=class_weights, background=background)
         clf = Classifier(items.vocab, [g.view for g in graphs], levels, fitted, temperature, open_set, dict(metrics=metrics, data=data), graphs, body_state=_own_weights(graphs, weights))
+        looked = focus(clf, table)
+    for w in looked['warnings']: say(f'note: {w}\n')
+    with run.step('save'):
         tables = dict(predictions=table, cross_validation=folded, neighbours=_neighbours(ev, items, sides))
         facts = dict(command=command, trust=trust.to_dict(), notes=items.notes, skipped=[s.__dict__ for s in items.skipped], seconds=run.seconds)
-        clf = clf.save(out, force=force, beside=lambda folder: _write_beside(folder, out.name, clf, ev, tables, facts, not no_pictures))
+        clf = clf.save(out, force=force, beside=lambda folder: _write_beside(folder, out.name, clf, ev, tables, facts, looked, not no_pictures))
     run.seconds['total'] = round(time.perf_counter() - run.started, 3)
     clf.run = run_summary(clf, items, run)
     say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
@@ -234,7 +238,7 @@ def _neighbours(ev, items, sides, most=24, classes=6):
         found += [(p, items.vocab[c], paths[rows[i, c]], round(float(cosines[i, c]), 4)) for c in likely if rows[i, c] >= 0]
     return pd.DataFrame(found, columns=['path', 'class', 'nearest', 'similarity'])
 
-def _write_beside(folder, name, clf, ev, tables, facts, pictures):
+def _write_beside(folder, name, clf, ev, tables, facts, looked, pictures):
     "Everything about a classifier that is no part of it"
     from quickcls.figures import save_figure
     from quickcls.report import write_report
@@ -244,6 +248,7 @@ def _write_beside(folder, name, clf, ev, tables, facts, pictures):
     save_figure(ev.plot_confusion_matrix(f'{name}: accuracy {ev.accuracy:.1%} on {ev.n} pictures'), folder/'confusion_matrix.png')
     numbers = dict(**clf.info['metrics'], per_class=ev.per_class().round(6).to_dict('index'), data=clf.info['data'], arch=clf.arch, head=clf.head.kind, **facts)
     (folder/'metrics.json').write_text(json.dumps(numbers, indent=1, ensure_ascii=False), encoding='utf-8', errors='replace')
+    (folder/'focus.json').write_text(json.dumps(looked, ensure_ascii=False), encoding='utf-8', errors='replace')
     write_report(folder, name=name, pictures=pictures)
 
 def _own_weights(graphs, file):

@@ -137,6 +137,17 @@ class Bench:
         peak = {n: timed(sys.executable, here/'embedding_pass.py', 'memory', root/'datasets'/'parts', n, QUICKCLS_CACHE=str(self.tmp/'pass')).mb for n in (400, 20_000)}
         for n, mb in peak.items(): self.row(f'peak memory of the pass, {n:,} pictures', f'{mb:,.0f} MB', '<= 1,200 MB, the same', mb <= 1200 and abs(mb - peak[400]) <= .15*peak[400])
 
+    def bench_heat(self):
+        "magnetic_tile: does the strongest cell of a heat map lie on the defect?"
+        folder = self.photos('magnetic_tile')
+        if not folder: return
+        m = timed(sys.executable, here/'heat_maps.py', folder, QUICKCLS_CACHE=str(self.tmp/'cache')).last
+        self.row('magnetic_tile: defects named right by heads that had not seen them', f'{m["right"]} of {m["asked"]}')
+        for kind, k in m['kinds'].items():
+            goal = .85 if kind in ('224 px', '448 px') else None
+            self.row(f'heat map on the defect, {kind}', f'{k["hit"]:.1%} (chance {k["chance"]:.1%}), {k["seconds"]:.2f} s', goal and '>= 85 %', goal and k['hit'] >= goal)
+            self.row('  its centre within one cell of a marked pixel', f'{k["strict"]:.1%} (chance {k["strict_chance"]:.1%})')
+
     def bench_help(self):
         "What a person waits for first"
         t = median([quickcls('--help') for _ in range(9)])
@@ -161,7 +172,7 @@ class Bench:
 
 def main():
     b = Bench()
-    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_pass')}
+    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_heat', 'bench_pass')}
     names = sys.argv[1:] or list(benches)
     print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
     try:
