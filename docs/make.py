@@ -35,6 +35,15 @@ def result_picture(path:Path):
     ax.set(xlabel='predicted', ylabel='actual'); ax.set_title(f'accuracy {ev.accuracy:.1%} on {ev.n} held-out parts', fontsize=11)
     fig.savefig(path)
 
+def heat_picture(path:Path):
+    "What in a defect part speaks for a defect"
+    from quickcls.all import train
+    from quickcls.figures import save_figure
+    with tempfile.TemporaryDirectory() as d:
+        clf = train(docs.parent/'datasets'/'parts', out=f'{d}/parts', arch='efficientnet_lite0', quiet=True)
+        save_figure(clf.explain(docs/'parts'/'defect.jpg').plot(), path)
+
 if __name__ == '__main__':
     (docs/'cli.md').write_text(help_page(), encoding='utf-8')
     result_picture(docs/'result.png')
+    heat_picture(docs/'heat.png')

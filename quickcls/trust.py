@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from .core import QuickclsError
 from .calibrate import calibrate
 from .classifier import Classifier
-from .crossval import accuracy_interval, cross_validate, parse_folds
+from .crossval import cross_validate, parse_folds
 from .curve import learning_curve
 from .evaluate import prediction_table
 
@@ -179,10 +179,10 @@ def doubts(
 
 def _strange(o):
     "Are more held-out pictures refused than chance allows?"
+    from scipy.stats import binomtest
     held = o['held_out']
-    low, _ = accuracy_interval(held['refused'], held['n'])
-    if low <= 1 - o['keep']: return []
-    return [f'{held["refused"]} of {held["n"]:,} held-out pictures are less familiar than the {1 - o["keep"]:.0%} to be refused: they were taken otherwise than the training pictures (another camera, light or day?)']
+    if binomtest(held['refused'], held['n'], 1 - o['keep'], alternative='greater').pvalue > .01: return []
+    return [f'{held["refused"]} of {held["n"]:,} held-out pictures are refused as none of these, where {1 - o["keep"]:.0%} were to be: perhaps they were taken otherwise than the training pictures (another camera, light or day)']
 
 def _disagree(best, cv, what):
     "Is the split's accuracy another than the cross-validated one?"
