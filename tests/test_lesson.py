@@ -8,8 +8,8 @@ from quickcls.core import QuickclsError
 from quickcls.lesson import as_markdown, file_stem, lesson_notebook, new, upload_box
 
 parts, foreign = repo/'datasets'/'parts', ('casting', 'hymenoptera', 'flowers')
-shows_pictures = ('look-at-pictures', 'worst-pictures', 'predict') # the cells in which a picture of the data can appear
-plots = ('each-class', 'how-sure', 'confusion-matrix', 'learning-curve')
+shows_pictures = ('look-at-pictures', 'worst-pictures', 'heat-map', 'predict') # the cells in which a picture of the data can appear
+plots = ('each-class', 'how-sure', 'confusion-matrix', 'none-of-these', 'learning-curve')
 
 @pytest.fixture
 def run(monkeypatch, cache):
