@@ -97,7 +97,7 @@ def render_card(
     code = lambda text, language='': Markup(code_block(text, language))
     c = facts.classes
     weakest = c if len(c) <= 40 else c.sort_values('f1', kind='stable').head(40)
-    use = dict(shell=code(f'quickcls predict {shlex.quote(facts.name)} photo.jpg'), python=code(f'from quickcls.classifier import Classifier\nclf = Classifier.load({facts.name!r})\nprint(clf.predict("photo.jpg"))', 'python'))
+    use = dict(shell=code(f'quickcls predict {shlex.quote(facts.name)} photo.jpg'), python=code(f'from quickcls.all import Classifier\nclf = Classifier.load({facts.name!r})\nprint(clf.predict("photo.jpg"))', 'python'))
     command = public_command(facts.metrics.get('command') or '')
     return env.get_template('card.md').render(facts=facts, header=Markup(card_header(facts)), summary=summary(facts), numbers=numbers(facts), classes=weakest.reset_index().to_dict('records'), use=use, limits=limits(facts), believed=believed(facts),
         command=command and code(command), recipe=recipe(facts), skipped=len(facts.metrics.get('skipped') or []), own=Markup(own_card))

@@ -236,8 +236,9 @@ def _from_description(d, arrays):
     views = [_view(v) for v in d['views']]
     info = {k: v for k, v in d.items() if k not in ('format', 'vocab', 'views', 'levels', 'head', 'temperature', 'open_set')} | dict(digests=[v['digest'] for v in d['views']], weights=[v['weights'] for v in d['views']])
     temperature = float(d['temperature'])
-    if not temperature > 0: raise QuickclsError(f'its temperature is {temperature}, expected a number above 0.')
-    open_set = d.get('open_set') and read_open_set(d['open_set'], {k.removeprefix('open_set.'): v for k, v in arrays.items() if k.startswith('open_set.')}, head.n_in, len(vocab))
+    if not 0 < temperature < float('inf'): raise QuickclsError(f'its temperature is {temperature}, expected a number above 0.')
+    if not isinstance(d.get('data', {}), dict) or not isinstance(d.get('data', {}).get('folder', ''), str): raise QuickclsError('what it says of its data is no description.')
+    open_set = (d.get('open_set') or None) and read_open_set(d['open_set'], {k.removeprefix('open_set.'): v for k, v in arrays.items() if k.startswith('open_set.')}, head.n_in, len(vocab))
     return Classifier(vocab, views, d['levels'], head, temperature, open_set, info, body_state={k: v for k, v in arrays.items() if k.startswith('body.')} or None)
 
 def _view(v):

@@ -13,7 +13,7 @@ from pathlib import Path
 from .core import QuickclsError, explain_os_error
 from .classifier import Classifier
 from .evidence import comparison, fine_evidence, look, most_enlarged, occlusion
-from .figures import dim, faint, ink, new_figure, short_name
+from .figures import dim, ink, new_figure, short_name
 from .pictures import NotAPicture, open_picture, small_picture
 
 # %% ../nbs/23_explain.ipynb #laid-over
@@ -73,7 +73,8 @@ class HeatMap:
         left, top, right, bottom = self.box
         x, y = (right - left)/w, (bottom - top)/h
         inside = lambda v, most: int(min(max(round(v), 0), most))
-        return inside(left + j*x, self.width), inside(top + i*y, self.height), inside(left + (j + 1)*x, self.width), inside(top + (i + 1)*y, self.height)
+        a, b = inside(left + j*x, self.width - 1), inside(top + i*y, self.height - 1)
+        return a, b, max(a + 1, inside(left + (j + 1)*x, self.width)), max(b + 1, inside(top + (i + 1)*y, self.height))
 
     @property
     def grid(self)->str: return f'{self.cells.shape[1]} × {self.cells.shape[0]} cells, each {self.cell:.3g} of {self.size} px' # how fine it is, in words
@@ -83,7 +84,7 @@ class HeatMap:
     def how(self)->str: # how it was made, in words
         "What the numbers are"
         if self.method == 'occlusion': return 'occlusion: how much the log-odds fall when a place is covered'
-        if self.exact: return f'class activation, exact: the cells add up to {self.cells.sum():+.2f} of log-odds, and {self.nowhere:+.2f} have no place (what is not in the picture)'
+        if self.exact: return f'class activation, exact: by its cells, {self.label} is {self.cells.sum():+.2f} ahead of {self.against or "the others"}, compared with a usual picture; {self.nowhere:+.2f} more have no place (what is not in the picture)'
         return 'class activation from several windows, stitched; without --size it is exact' if self.linear else 'Grad-CAM: this head is not linear, so the cells add up only nearly'
 
     def overlay(self,
@@ -144,7 +145,8 @@ def heat_map(
     weights, times = comparison(seen.logits, of, rival), (size or own)/own
     coarse, nowhere = seen.evidence(of, rival)
     cells = fine_evidence(clf, source, seen, weights, times) if method == 'cam' else occlusion(clf, squares, of, rival, n=round(len(coarse)*times))
-    return HeatMap(cells, clf.vocab[of], against, float(seen.probs[of]), clf.vocab[best], photo, w, h, clf.views[0].resize, own*times/len(cells), round(own*times), method,
+    looked = own if method == 'occlusion' or len(cells) == len(coarse) else round(own*times) # what the network's squares showed
+    return HeatMap(cells, clf.vocab[of], against, float(seen.probs[of]), clf.vocab[best], photo, w, h, clf.views[0].resize, looked/len(cells), looked, method,
                    exact=method == 'cam' and seen.exact and len(cells) == len(coarse), linear=seen.exact, nowhere=nowhere if method == 'cam' else 0., path=path, near=_near(clf, seen, of, rival))
 
 def class_number(
@@ -268,4 +270,5 @@ def _in_words(heat, file):
     lines = [f'{heat.label} {heat.probability:.1%}' + ('' if heat.label == heat.predicted else f' (taken for {heat.predicted})'),
              f'what speaks most for {heat.question} lies around ({(left + right)//2}, {(top + bottom)//2}) of {heat.width} × {heat.height} px; {heat.grid}', heat.how]
     lines += [f'most like it in training: {n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
+    if heat.near and not any(Path(n['picture']).is_file() for n in heat.near): lines.append('those pictures are not here, so the map stands alone: they lie in the folder of the training, seen from where it was started')
     return '\n'.join([*lines, str(file)])

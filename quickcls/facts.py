@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from .core import QuickclsError
 from .evaluate import Evaluation, held_out, read_table
-from .trust import Trust, doubts, trust_of
+from .trust import Trust, asked_again, doubts, trust_of
 
 # %% ../nbs/25_facts.ipynb #facts-class
 @dataclass
@@ -54,7 +54,7 @@ class Facts:
         return pd.crosstab(self.table.label, self.table.split).reindex(index=self.vocab, columns=sides, fill_value=0)
 
     @cached_property
-    def focus(self)->dict|None: return _read_json(self.folder/'focus.json') or None # where the evidence for each class lies, from `quickcls.focus.focus`
+    def focus(self)->dict|None: return _checked_focus(_read_json(self.folder/'focus.json')) # where the evidence for each class lies, from `quickcls.focus.focus`
     @property
     def warnings(self)->list: return self.trust.warnings + (self.focus['warnings'] if self.focus else []) # sentences: what to know before the figures are believed
     @cached_property
@@ -76,6 +76,14 @@ def read_facts(
     except Exception as e: raise QuickclsError(f'{folder} is damaged: {type(e).__name__} ({str(e).splitlines()[0][:100] if str(e) else "no details"}). Expected the files as `quickcls train` wrote them.') from None
     return facts
 
+def _checked_focus(f):
+    "What `quickcls.focus.focus` gave, as far as a page relies on it; None where there is none"
+    if not f: return None
+    numbers = [v for c in f['classes'] for z in ('border', 'corners', 'background') for v in (c[z], c['chance'][z])] + [p['p'] for p in f['pictures']] + [v for p in f['pictures'] for row in p['cells'] for v in row]
+    texts = [*f['warnings'], *(c['class'] for c in f['classes']), *(p[k] for p in f['pictures'] for k in ('path', 'class', 'split'))]
+    if not all(isinstance(v, (int, float)) for v in numbers) or not all(isinstance(t, str) for t in texts) or len(f['grid']) != 2: raise ValueError('focus.json')
+    return f
+
 def _read_json(path): return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
 
 # %% ../nbs/25_facts.ipynb #facts-on
@@ -91,7 +99,8 @@ def facts_on(
     if known == ev.n: raise QuickclsError(f'{facts.name} was trained on every picture in {data}, so that tells nothing about new ones. Expected a folder with others.')
     ev = Evaluation(ev.table[~ev.table.twin].reset_index(drop=True), ev.vocab, ev.skipped)
     notes = [f'the test pictures are those of {name}' + (f'; {known:,} more in it were trained on and are left out' if known else '')]
-    metrics = facts.metrics | dict(trust=facts.trust.to_dict() | dict(warnings=doubts(ev.metrics(), facts.trust.cross_validation, name)), skipped=[s.__dict__ for s in ev.skipped], notes=[*(facts.metrics.get('notes') or []), *notes], valid=None)
+    strange = asked_again(facts.trust.open_set, ev.table.known_score) if facts.trust.open_set and 'known_score' in ev.table else None
+    metrics = facts.metrics | dict(trust=facts.trust.to_dict() | dict(open_set=strange, warnings=doubts(ev.metrics(), facts.trust.cross_validation, name, strange)), skipped=[s.__dict__ for s in ev.skipped], notes=[*(facts.metrics.get('notes') or []), *notes], valid=None)
     table = pd.concat([facts.table[facts.table.split == 'train'], ev.table.assign(split='test')], ignore_index=True)
     return Facts(facts.folder, facts.name, facts.info, metrics, table, facts.cross, on=str(data))
 

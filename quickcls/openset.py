@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['n_within', 'most_pictures', 'background_counts', 'most_bytes', 'nearest_of_each_class', 'OpenSet', 'read_open_set',
-           'log_odds', 'combined', 'fit_open_set', 'directions', 'known_witness', 'left_out']
+           'log_odds', 'combined', 'fit_open_set', 'directions', 'known_witness', 'of_pictures']
 
 # %% ../nbs/13_openset.ipynb #imports
 import json
 from dataclasses import dataclass, field
 from .core import QuickclsError
-from .heads import calm, compact, fit_linear, fit_logistic, stratified_folds
+from .heads import calm, fit_linear
 
 # %% ../nbs/13_openset.ipynb #nearest-of-each-class
 def nearest_of_each_class(
@@ -131,7 +131,7 @@ class OpenSet:
 
     def _named(self, i, similarity, vocab):
         c = int(self.arrays['labels'][i])
-        return dict(picture=self.pictures[i], label=vocab[c] if vocab else c, similarity=round(float(similarity), 4))
+        return dict(picture=self.pictures[i], label=vocab[c] if vocab else c, similarity=round(min(float(similarity), 1.), 4))
 
     def __repr__(self): return f'OpenSet({len(self.arrays["labels"]):,} training pictures, keeps {self.keep:.0%} of known ones, {sum(a.nbytes for a in self.arrays.values())/1e6:.1f} MB)'
 
@@ -142,11 +142,16 @@ def read_open_set(
     n_out:int # Classes
 )->OpenSet:
     "An open set from a file; raises `QuickclsError` where its parts contradict each other"
+    import numpy as np
     o = OpenSet([[int(a), int(b)] for a, b in d['late']], arrays, float(d['keep']))
-    n_late, m, k = sum(b - a for a, b in o.late), len(arrays['labels']), arrays['late_basis'].shape[1]
-    shapes = dict(late_basis=(n_late, k), rows=(m, k), row_scale=(k,), witnesses=(3 + ('early_basis' in arrays) + ('background_weight' in arrays), 3), background_weight=(n_in,), early_basis=(n_in - n_late, arrays.get('early_basis', arrays['rows']).shape[1]))
-    wrong = [n for n, s in shapes.items() if n in arrays and arrays[n].shape != s]
-    if wrong or not 0 < o.keep < 1 or not 0 <= arrays['labels'].min() <= arrays['labels'].max() < n_out or len(o.pictures) != m: raise QuickclsError(f'what it knows of familiar pictures contradicts itself{" in " + wrong[0] if wrong else ""}.')
+    ends, m, k = [0, *(v for pair in o.late for v in pair), n_in], len(arrays['labels']), arrays['late_basis'].shape[1]
+    n_late, known = sum(b - a for a, b in o.late), arrays['known']
+    shapes = dict(late_basis=(n_late, k), rows=(m, k), row_scale=(k,), witnesses=(3 + ('early_basis' in arrays) + ('background_weight' in arrays), 3), known=(max(len(known), 1),), tail=(1,), background_weight=(n_in,), background_bias=(1,),
+                  early_basis=(n_in - n_late, arrays.get('early_basis', arrays['rows']).shape[1]))
+    wrong = [n for n, s in shapes.items() if n in arrays and (arrays[n].shape != s or not np.isfinite(arrays[n]).all())]
+    if any((np.diff(known) < 0, (arrays['witnesses'][:, 1] <= 0), arrays['tail'] <= 0)[i].any() for i in range(3)): wrong.append('known')
+    inside = isinstance(o.pictures, list) and len(o.pictures) == m and all(isinstance(p, str) and not p.startswith(('/', '\\')) and '..' not in p.split('/') and p.isprintable() for p in o.pictures)
+    if wrong or not inside or ends != sorted(ends) or not 0 < o.keep < 1 or not 0 <= arrays['labels'].min() <= arrays['labels'].max() < n_out: raise QuickclsError(f'what it knows of familiar pictures contradicts itself{" in " + wrong[0] if wrong else ""}.')
     return o
 
 def log_odds(
@@ -195,11 +200,11 @@ def fit_open_set(
     coords = final @ basis.astype(np.float32)
     scale = np.maximum(np.abs(coords).max(0), 1e-9)/127
     arrays = dict(late_basis=basis, rows=np.round(coords/scale).astype(np.int8), row_scale=scale.astype(np.float32), labels=np.asarray(y)[at].astype(np.int32),
-                  pictures=np.frombuffer(json.dumps([str(pictures[i]) for i in at]).encode('utf-8'), np.uint8))
+                  pictures=np.frombuffer(json.dumps([''.join(c if c.isprintable() else '?' for c in str(pictures[i])) for i in at]).encode('utf-8'), np.uint8))
     if earlier is not None: arrays['early_basis'] = np.ascontiguousarray(directions(earlier, 64, seed)[:, :n_within])
     if background is not None: arrays['background_weight'], arrays['background_bias'] = _against(x, background)
     weight = np.where(np.arange(known.shape[1]) == (known.shape[1] - 1 if background is not None else -1), background_counts, 1)
-    spread = np.stack([known.mean(0), np.maximum(known.std(0), 1e-6), weight], 1).astype(np.float32)
+    spread = np.stack([known.mean(0), np.maximum(known.std(0), 1e-3), weight], 1).astype(np.float32)
     s = np.sort(combined(known, spread))
     low = s[:max(1, len(s)//10)]
     return OpenSet(late, arrays | dict(witnesses=spread, known=np.quantile(s, np.linspace(0, 1, min(len(s), 1001))).astype(np.float32), tail=np.array([max(float(low.max() - low.mean()), .1)], np.float32)), keep)
@@ -219,7 +224,7 @@ def directions(
 def _against(x, background, most=1500):
     "(weights, bias) of the log-odds that a picture is no foreign example"
     import numpy as np
-    x = x[np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)]
+    x, background = (a[np.linspace(0, len(a) - 1, min(len(a), most)).astype(int)] for a in (x, background))
     h = fit_linear(np.concatenate([background, x]), np.repeat([0, 1], [len(background), len(x)]), c=.01, class_weights=True)
     scale, shift = h.affine(0)
     w = h.arrays['1.weight'][1] - h.arrays['1.weight'][0]
@@ -259,41 +264,19 @@ def known_witness(
 def _leading(a):
     "The `n_within` directions that hold most of `a`, `[k, n_within]`"
     import numpy as np
-    return np.linalg.eigh(a.T @ a)[1][:, ::-1][:, :n_within]
+    w, v = np.linalg.eigh(a.T @ a)
+    return (v*(w > w[-1]*1e-6))[:, ::-1][:, :n_within] # of few distinct rows there are fewer directions
 
-# %% ../nbs/13_openset.ipynb #left-out
-@calm()
-def left_out(
-    x, y, groups, # As in `quickcls.crossval.cross_validate`
-    openset:OpenSet, # Of the classifier with all classes
-    *, c:float, # Inverse L2 strength
-    most_classes:int=10, most_rows:int=2000, # Classes that are left out, rows that are used: each costs time
-    seed:int=42
-)->dict: # class number → (area under the ROC curve, known scores of its pictures `[n]`); {} where there are two classes
-    "How well a class is noticed by a classifier that was trained without it"
-    import numpy as np
-    from sklearn.metrics import roc_auc_score
-    rng, found = np.random.default_rng(seed), {}
-    if len(np.unique(y)) < 3: return found
-    rows = np.sort(rng.permutation(len(x))[:most_rows])
-    x, y, groups = x[rows], y[rows], groups[rows]
-    z = compact(x)
-    for k in rng.permutation(np.unique(y))[:most_classes].tolist():
-        others = np.flatnonzero(y != k)
-        names, yo = np.unique(y[others], return_inverse=True)
-        splits = stratified_folds(yo, groups[others], 3, seed) if len(names) > 1 else []
-        if not splits: continue
-        a, b = (others[s] for s in splits[0])
-        head = fit_logistic(z[a], yo[splits[0][0]], c, tol=1e-3)
-        without, logits = _of_rows(openset, x[a]), lambda at: head.decision_function(z[at])
-        s_known, s_new = (combined(without.witness(x[at], np.atleast_2d(logits(at).T).T if len(names) > 2 else np.stack([-logits(at)/2, logits(at)/2], 1)), openset.arrays['witnesses']) for at in (b, np.flatnonzero(y == k)))
-        found[k] = float(roc_auc_score(np.repeat([1, 0], [len(s_known), len(s_new)]), np.concatenate([s_known, s_new]))), openset.rank(s_new)
-    return found
-
-def _of_rows(openset, x):
-    "The same open set with other training pictures"
+# %% ../nbs/13_openset.ipynb #of-pictures
+def of_pictures(
+    openset:OpenSet,
+    x, # Embeddings of other training pictures, float32 `[n, d]`
+    background=None # As in `fit_open_set`
+)->OpenSet: # To score with; the names of its pictures are those of `openset`
+    "The same measure with other training pictures, and no witness that has seen any but those"
     import numpy as np
     final, earlier = _stages(x, openset.late)
     arrays = openset.arrays | dict(late_basis=(b := directions(final, 256)), rows=final @ b.astype(np.float32), row_scale=np.float32(1))
     if earlier is not None: arrays['early_basis'] = directions(earlier, 64)[:, :n_within]
+    if background is not None: arrays['background_weight'], arrays['background_bias'] = _against(x, background)
     return OpenSet(openset.late, arrays, openset.keep)

@@ -19,7 +19,7 @@ from .features import Embeddings, check_levels, late_columns
 from .focus import focus
 from .crossval import parse_folds
 from .networks import check_head
-from .trust import check, doubts, familiar
+from .trust import check, doubts, familiar, fewest_known
 
 # %% ../nbs/40_train.ipynb #run-class
 @dataclass
@@ -122,6 +122,7 @@ def train(
     if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
     if size is not None and not 32 <= size <= 1024: raise QuickclsError(f'A size of {size} pixels cannot be used. Expected 32 to 1024.')
     if not .5 <= keep_known < 1: raise QuickclsError(f'keep_known is {keep_known}; expected a share from 0.5 to below 1, for instance 0.95 to refuse one known picture in twenty.')
+    if background and not parse_folds(folds, head)[0]: raise QuickclsError('What is none of the classes is learned in cross-validation, and folds is 0. Expected --background with folds (the default), or neither.')
     say = (lambda text: None) if quiet else print
     run = Run(say)
     out = Path(out or Path('models')/os.path.basename(os.path.abspath(folder))).expanduser()
@@ -207,6 +208,7 @@ def _check(items, sides, views, fitted, folds, epochs, class_weights, seed, stra
     trust, table, cv = check(rows, x, items.vocab, head=fitted.kind, c=c, folds=folds, class_weights=class_weights, epochs=epochs, views=views, seed=seed)
     if cv is None: return trust, table, None
     open_set, trust.open_set = familiar(rows, x, items.vocab, cv, fitted, trust.temperature, held[0], folder=items.folder, c=c, seed=seed, **strange)
+    if open_set is None: trust.warnings.append(f'what is familiar was not measured, so no picture is refused{" and the background was not used" if strange["background"] else ""}: that takes {fewest_known} different training pictures in cross-validation')
     return trust, table, open_set
 
 def _evaluate(items, sides, fitted, temperature, open_set):
