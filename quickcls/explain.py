@@ -14,7 +14,7 @@ from .core import QuickclsError, explain_os_error
 from .classifier import Classifier
 from .evidence import comparison, fine_evidence, look, most_enlarged, occlusion
 from .figures import dim, ink, new_figure, short_name
-from .pictures import NotAPicture, open_picture, small_picture
+from .pictures import NotAPicture, small_picture, upright_size
 
 # %% ../nbs/23_explain.ipynb #laid-over
 orange, azure = (225, 96, 0), (40, 105, 190) # for and against
@@ -136,7 +136,7 @@ def heat_map(
     own = max(v.size for v in clf.views)
     if size is not None and not own <= size <= most_enlarged*own: raise QuickclsError(f'A size of {size} pixels cannot be had. Expected {own} (the size this classifier was trained for) to {most_enlarged*own}.')
     if hasattr(source, 'read'): source = source.read()
-    try: squares, photo, (w, h) = clf.prepare(source), small_picture(source, 1024), _upright_size(source)
+    try: squares, photo, (w, h) = clf.prepare(source), small_picture(source, 1024), upright_size(source)
     except NotAPicture as e: raise QuickclsError(f'{path or "The picture"}: {e}. Expected a photo.') from None
     seen, = look(clf, [s[None] for s in squares])
     best = int(seen.logits.argmax())
@@ -159,12 +159,6 @@ def class_number(
     near = get_close_matches(str(name).lower(), {c.lower(): c for c in clf.vocab}, n=1, cutoff=.5)
     guess = next((c for c in clf.vocab if near and c.lower() == near[0]), None)
     raise QuickclsError(f'{name!r} is no class of this classifier. Expected one of {", ".join(clf.vocab[:12])}{" …" if len(clf.vocab) > 12 else ""}.' + (f' Did you mean {guess}?' if guess else ''))
-
-def _upright_size(source):
-    "(width, height) of a picture once it is turned as EXIF says"
-    from PIL import Image
-    im = source if isinstance(source, Image.Image) else open_picture(source) if isinstance(source, (str, Path, bytes)) else Image.fromarray(source)
-    return im.size[::-1] if im.getexif().get(0x0112, 1) in (5, 6, 7, 8) else im.size
 
 def _near(clf, seen, of, rival, most=4):
     "Training pictures of the class and of its rivals; none for a classifier that kept none"
