@@ -8,7 +8,6 @@ __all__ = ['commands', 'rooms', 'predict', 'print_json', 'open_table', 'report',
 
 # %% ../nbs/41_cli.ipynb #imports
 import os, sys
-from pathlib import Path
 from .core import QuickclsError, explain_os_error
 
 # %% ../nbs/41_cli.ipynb #predict-command
