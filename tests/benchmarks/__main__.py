@@ -127,6 +127,23 @@ class Bench:
         self.row('a picture takes longer by', f'{1000*slower["slower"]:.2f} ms ({slower["n"]:,} training pictures)', '<= 3 ms', slower['slower'] <= .003)
         self.row('largest statistics, casting', f'{size:.1f} MB', '<= 5 MB', size <= 5)
 
+    def bench_tag(self):
+        "Several kinds in one picture: collages of flowers that were held out, those flowers by themselves, foreign pictures"
+        if not all(self.photos(n) for n in ('flowers', 'dogs_angry_happy', 'trashnet', 'lego_bricks')): return
+        rows = [json.loads(l) for l in timed(sys.executable, '-m', 'tests.benchmarks.several_kinds', data, 40, 42, 7, 8, QUICKCLS_CACHE=str(self.tmp/'cache')).out.splitlines()]
+        total = {k: sum(r[k] for r in rows) for k in rows[0]}
+        for name, r in ((*((f'split {r["seed"]}', r) for r in rows), ('all splits', total))):
+            share, false = r['found']/r['kinds'], r['false']/r['pictures']
+            self.row(f'collages, {name}: kinds found', f'{share:.3f} of {r["kinds"]}', '>= 0.88', share >= .88)
+            self.row('  false kinds a picture', f'{false:.3f} ({r["pictures"]} pictures)', '<= 0.15', false <= .15)
+            self.row('  boxes of the found at IoU >= 0.3', f'{r["boxes"]/max(r["found"], 1):.3f}', '>= 0.90', r['boxes'] >= .9*r['found'])
+        seconds = statistics.median(r['seconds'] for r in rows)
+        self.row('seconds a picture', f'{seconds:.2f}', '<= 1', seconds <= 1)
+        self.row('boxes beyond one a kind, a collage', f'{total["again"]/total["pictures"]:.2f}')
+        self.row('a flower by itself: found, false kinds a picture', f'{total["single_found"]/total["singles"]:.3f}, {total["single_false"]/total["singles"]:.3f} ({total["singles"]})')
+        self.row('foreign pictures: false kinds a picture', f'{total["foreign_false"]/total["foreign"]:.3f} ({total["foreign"]})')
+        self.row('accuracy of the classifiers on whole pictures', ', '.join(f'{r["accuracy"]:.3f}' for r in rows))
+
     def bench_pass(self):
         "The embedding pass against what decoding and the graph allow together, and its memory"
         folder = self.photos('hymenoptera') or root/'datasets'/'parts'
@@ -172,7 +189,7 @@ class Bench:
 
 def main():
     b = Bench()
-    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_heat', 'bench_pass')}
+    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_heat', 'bench_tag', 'bench_pass')}
     names = sys.argv[1:] or list(benches)
     print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
     try:

@@ -1,0 +1,120 @@
+"Several kinds in one picture: found where they are, nothing where nothing is, in the pixels of the upright picture"
+import json
+import numpy as np, pytest
+from PIL import Image
+from quickcls.all import train
+from quickcls.tag import Tags, tag, windows
+from tests.helpers import as_bytes, bad_files, with_orientation
+
+def thing(kind, seed, side=200):
+    "A red disc or a blue cross on a grey ground, of any size, place and shade"
+    rng = np.random.default_rng((seed, kind == 'disc'))
+    r = rng.uniform(.35, .95)
+    y, x = (np.mgrid[:side, :side] - side/2)/side*2 - rng.uniform(-1, 1, (2, 1, 1))*min(.4, 1 - r)
+    inside = x*x + y*y < r*r if kind == 'disc' else (np.minimum(abs(x), abs(y)) < .25*r) & (np.maximum(abs(x), abs(y)) < r)
+    a = np.full((side, side, 3), 128.) + rng.normal(0, 6, (side, side, 3))
+    a[inside] = np.array((200, 40, 40) if kind == 'disc' else (30, 60, 200)) + rng.uniform(-25, 25, 3) + rng.normal(0, 6, (inside.sum(), 3))
+    return Image.fromarray(a.clip(0, 255).astype(np.uint8))
+
+@pytest.fixture(scope='module')
+def things(tmp_path_factory):
+    root = tmp_path_factory.mktemp('things')
+    for kind in ('cross', 'disc'):
+        (root/'set'/kind).mkdir(parents=True)
+        for i in range(30): thing(kind, i).save(root/'set'/kind/f'{i}.png')
+    return train(root/'set', out=root/'m', arch='efficientnet_lite0', quiet=True)
+
+@pytest.fixture(scope='module')
+def both():
+    "A canvas with one of each, and where they are"
+    im = Image.fromarray(np.random.default_rng(0).normal(128, 6, (400, 640, 3)).clip(0, 255).astype(np.uint8))
+    im.paste(thing('disc', 100), (50, 150)); im.paste(thing('cross', 101), (390, 60))
+    return im, dict(disc=(50, 150, 250, 350), cross=(390, 60, 590, 260))
+
+def overlap(a, b):
+    shared = max(0, min(a[2], b[2]) - max(a[0], b[0]))*max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    return shared/((a[2] - a[0])*(a[3] - a[1]) + (b[2] - b[0])*(b[3] - b[1]) - shared)
+
+def check(found, truth):
+    assert {f['label'] for f in found} == set(truth), found
+    for label, box in truth.items(): assert max(overlap(f['box'], box) for f in found if f['label'] == label) >= .3, found
+
+def test_two_kinds_side_by_side_are_found_where_they_are(things, both): check(things.tag(both[0]).found, both[1])
+
+def test_boxes_are_in_pixels_of_the_upright_picture(things, both):
+    "A camera held sideways, and a photo that is worked on at a fraction of its size"
+    im, truth = both
+    w, h = im.size
+    turned = as_bytes(im.rotate(90, expand=True), quality=95, exif=with_orientation(6))
+    tags = things.tag(turned)
+    assert (tags.width, tags.height) == (w, h)
+    check(tags.found, truth)
+    big = things.tag(im.resize((4*w, 4*h)))
+    check(big.found, {k: [4*v for v in box] for k, box in truth.items()})
+    assert max(big.draw().size) == 1024
+
+@pytest.mark.parametrize('ground', ['plain', 'noise', 'one pixel', 'a line'])
+def test_nothing_is_found_where_nothing_is(things, ground):
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8))
+    im = dict(plain=Image.new('RGB', (400, 300), (128, 128, 128)), noise=noise, **{'one pixel': Image.new('RGB', (1, 1)), 'a line': Image.new('RGB', (3000, 2), 'white')})[ground]
+    assert things.tag(im).found == []
+
+def test_windows_are_few_and_inside():
+    for w, h in ((640, 480), (480, 640), (1024, 1024), (3000, 2), (1, 1), (1024, 300)):
+        b = windows(w, h)
+        assert len(b) <= 300 and (b[:, :2] >= 0).all() and (b[:, 2:] <= (w, h)).all() and (b[:, 2:] > b[:, :2]).all()
+
+def test_json_annotated_picture_and_exit_code(things, both, tmp_path, capsys):
+    photo, bad = tmp_path/'photo.jpg', tmp_path/'bad.jpg'
+    both[0].save(photo, quality=95); bad.write_bytes(bad_files()['page.jpg'][0])
+    assert tag(str(things.path), str(photo), out=str(tmp_path/'seen.png'), json=True) == 0
+    d = json.loads(capsys.readouterr().out)
+    assert set(d) == {'path', 'found', 'error'} and d['path'] == str(photo) and all(set(f) == {'label', 'probability', 'box'} and all(type(v) is int for v in f['box']) for f in d['found'])
+    check(d['found'], both[1])
+    with Image.open(tmp_path/'seen.png') as im: assert im.size == (640, 400)
+    assert tag(str(things.path), str(bad), str(photo), out=str(tmp_path/'many')) == 1 # a script has to notice, and the run goes on
+    out = capsys.readouterr().out
+    assert 'an HTML page' in out and [p.name for p in (tmp_path/'many').iterdir()] == ['photo.png']
+
+def test_a_picture_is_never_replaced_by_its_boxes(things, both, tmp_path):
+    both[0].save(tmp_path/'photo.png')
+    with pytest.raises(Exception, match='not replaced'): tag(str(things.path), str(tmp_path/'photo.png'), out=str(tmp_path/'photo.png'))
+    with pytest.raises(Exception, match='Expected .png'): tag(str(things.path), str(tmp_path/'photo.png'), out=str(tmp_path/'photo.jpg'))
+
+def test_names_of_any_script_and_boxes_at_the_border_are_drawn():
+    found = [dict(label=n, probability=.9, box=b) for n, b in (('图', [0, 0, 50, 40]), ('дуб '*20, [40, 0, 50, 40]), ('<b>\n', [49, 39, 50, 40]), ('x', [0, 0, 0, 0]))]
+    for w, h in ((50, 40), (1, 1), (3000, 2)): assert Tags('p', found, width=w, height=h, photo=Image.new('RGB', (w, h)))._repr_png_()
+
+@pytest.mark.parametrize('name', list(bad_files()))
+def test_a_bad_picture_is_an_answer_with_an_error(things, name):
+    data, reason = bad_files()[name]
+    tags = things.tag(data)
+    assert tags.error == reason and tags.to_dict()['found'] == []
+
+def test_classifiers_of_other_kinds_tag_too(things, both, tmp_path, capsys):
+    "Without statistics of familiar pictures (told once), with padding, with two views"
+    for options in (dict(folds='0'), dict(resize='pad'), dict(arch='efficientnet_lite0,efficientnet_lite0@160')):
+        clf = train(things.info['data']['folder'], out=tmp_path/'other', force=True, **dict(arch='efficientnet_lite0', quiet=True) | options)
+        both[0].save(tmp_path/'photo.png')
+        tag(str(clf.path), str(tmp_path/'photo.png'), str(tmp_path/'photo.png'))
+        out = capsys.readouterr().out
+        assert out.count('confidence alone decides') == (clf.open_set is None)
+        assert 'disc' in out or 'cross' in out
+
+def test_tagging_imports_no_torch(things, both, tmp_path, python):
+    both[0].save(tmp_path/'photo.png')
+    out = python('import sys; from quickcls.tag import tag; tag(sys.argv[1], sys.argv[2], out=sys.argv[3]); print([m for m in ("torch", "fastai", "matplotlib", "pandas") if m in sys.modules])', things.path, tmp_path/'photo.png', tmp_path/'seen.png')
+    assert out.strip().endswith('[]')
+
+def test_flowers_that_were_held_out_are_found_in_collages(photos, tmp_path):
+    "A weaker bound than the benchmark's, on fewer pictures"
+    from quickcls.data import scan_folder, split_items
+    from tests.benchmarks.collages import collages
+    clf = train(photos('flowers'), out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
+    t = split_items(scan_folder(photos('flowers'))).table
+    held = list(zip(t.path[t.split == 'valid'], t.label[t.split == 'valid']))
+    found = kinds = false = 0
+    for im, truth in collages(held, sorted(photos('trashnet').rglob('*.jpg')), 12, 5):
+        got, truth = {f['label'] for f in clf.tag(im).found}, {l for l, _ in truth}
+        found, kinds, false = found + len(got & truth), kinds + len(truth), false + len(got - truth)
+    assert found >= .55*kinds and false <= .4*12
