@@ -586,7 +586,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'quickcls.tag._places': ('tag.html#_places', 'quickcls/tag.py'),
                               'quickcls.tag._png': ('tag.html#_png', 'quickcls/tag.py'),
                               'quickcls.tag._said': ('tag.html#_said', 'quickcls/tag.py'),
-                              'quickcls.tag._upright_size': ('tag.html#_upright_size', 'quickcls/tag.py'),
                               'quickcls.tag._write': ('tag.html#_write', 'quickcls/tag.py'),
                               'quickcls.tag.class_map': ('tag.html#class_map', 'quickcls/tag.py'),
                               'quickcls.tag.look_around': ('tag.html#look_around', 'quickcls/tag.py'),

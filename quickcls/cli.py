@@ -151,8 +151,8 @@ def cache(
     for g in graphs: print(f'    {g.stem}')
 
 # %% ../nbs/41_cli.ipynb #commands
-commands = dict(train='Train a classifier on a folder of labelled pictures', predict='Say what is in pictures', explain='Show what in a picture speaks for its class', report='Write one page about a classifier, or about two side by side', new='Write a notebook about a folder: look, train, judge, improve', backbones='List the pretrained networks', cache='Show or prune what is kept on this machine')
-rooms = dict(train='train', new='lesson', explain='explain') # of commands whose function stands in a room of its own
+commands = dict(train='Train a classifier on a folder of labelled pictures', predict='Say what is in pictures', tag='Say which kinds are in pictures, and where', explain='Show what in a picture speaks for its class', report='Write one page about a classifier, or about two side by side', new='Write a notebook about a folder: look, train, judge, improve', backbones='List the pretrained networks', cache='Show or prune what is kept on this machine')
+rooms = dict(train='train', new='lesson', explain='explain', tag='tag') # of commands whose function stands in a room of its own
 
 def command_parser(
     name:str # One of `commands`
@@ -177,7 +177,7 @@ def call(name:str, argv:list)->int: # exit code
     parser, func = command_parser(name)
     args = vars(parser.parse_args(argv))
     for own in ('debug', 'pdb', 'xtra'): args.pop(own, None)
-    if name == 'predict': return func(args.pop('model'), *args.pop('pictures'), **args) or 0
+    if name in ('predict', 'tag'): return func(args.pop('model'), *args.pop('pictures'), **args) or 0
     if name in ('new', 'explain'): func(**args); return 0 # they give what they made
     if name != 'train': return func(**args) or 0
     as_json = args.pop('json')

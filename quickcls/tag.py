@@ -14,11 +14,11 @@ from pathlib import Path
 from fastcore.basics import patch
 from .core import QuickclsError, explain_os_error
 from .classifier import Classifier
-from .data import walk_files
+from .data import expand
 from .evidence import gradient
 from .features import decode_ahead, joined
 from .figures import short_name
-from .pictures import NotAPicture, open_picture, small_picture
+from .pictures import NotAPicture, small_picture, upright_size
 
 # %% ../nbs/24_tag.ipynb #windows
 window_shapes = ((1, (1,), .4), (.7, (1, 1.5, 1/1.5), .35), (.5, (1, 1.5, 1/1.5), .35), (.35, (1,), .35)) # size, widths by heights, step as a share of the window
@@ -212,7 +212,7 @@ def tag(self:Classifier,
     "The kinds in a picture, each with its box. A bad picture's answer has an `error`"
     path = str(source) if isinstance(source, (str, Path)) else None
     if hasattr(source, 'read'): source = source.read()
-    try: photo, (w, h) = small_picture(source.copy() if hasattr(source, 'thumbnail') else source, work_side), _upright_size(source)
+    try: photo, (w, h) = small_picture(source.copy() if hasattr(source, 'thumbnail') else source, work_side), upright_size(source)
     except NotAPicture as e: return Tags(path, [], error=str(e))
     looks = look_around(self, photo, windows(*photo.size, squares=any(v.resize != 'squish' for v in self.views)))
     probs = [(b, named(looks, b)) for b in regions(*class_map(looks, *photo.size), *photo.size)]
@@ -220,18 +220,10 @@ def tag(self:Classifier,
     found = [dict(label=self.vocab[int(p.argmax())], probability=round(float(p.max()), 6), box=[round(v*s) for v, s in zip(b, scale)]) for b, p in probs if p.max() >= sure]
     return Tags(path, sorted(found, key=lambda f: -f['probability']), width=w, height=h, photo=photo)
 
-def _upright_size(source):
-    "(width, height) of a picture once it is turned as EXIF says"
-    from PIL import Image
-    im = source if isinstance(source, Image.Image) else open_picture(source) if isinstance(source, (str, Path, bytes)) else Image.fromarray(source)
-    try: turned = im.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except Exception: turned = False # damaged EXIF: the picture stays as it is
-    return im.size[::-1] if turned else im.size
-
 # %% ../nbs/24_tag.ipynb #tag-command
 def tag(
     model:str, # Folder of a classifier, as `quickcls train` wrote it
-    *pictures:str, # Pictures, or folders of them
+    *pictures:str, # Pictures, folders of them, or patterns such as 'photos/*.jpg'
     out:str=None, # Picture with boxes: a .png file for one picture, a folder for several
     sure:float=.55, # Probability from which a kind is named
     json:bool=False # One JSON object a line and picture
@@ -240,8 +232,8 @@ def tag(
     if not pictures: raise QuickclsError('No picture was named. Expected for instance: quickcls tag models/pets photo.jpg')
     if not 0 <= sure <= 1: raise QuickclsError(f'sure is {sure}; expected 0 to 1.')
     clf, failed = Classifier.load(model), 0
-    paths = [q for p in map(lambda n: Path(n).expanduser(), pictures) for q in (walk_files(p) if p.is_dir() else [p])]
-    if not paths: raise QuickclsError(f'No files in {", ".join(pictures)}. Expected pictures, or folders of them.')
+    paths = list(expand(pictures))
+    if not paths: raise QuickclsError(f'No files in {", ".join(pictures)}. Expected pictures, folders of them, or patterns.')
     files = _files(out, paths)
     if not clf.open_set and not json: print('This classifier does not know what is familiar (it was trained with --folds 0 or before that was measured): its confidence alone decides, and it may see things on empty walls.')
     for p, file in zip(paths, files):
