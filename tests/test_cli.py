@@ -23,7 +23,7 @@ def refused(p, *texts, code=1):
 def test_training_writes_the_whole_folder(trained):
     out, p = trained
     assert p.returncode == 0, p.stderr
-    assert {f.name for f in out.iterdir()} == {'model.onnx', 'classifier.json', 'weights.safetensors', 'confusion_matrix.png', 'confusion_matrix.csv', 'predictions.csv', 'metrics.json', 'cross_validation.csv', 'neighbours.csv', 'report.html', 'README.md'}
+    assert {f.name for f in out.iterdir()} == {'model.onnx', 'classifier.json', 'weights.safetensors', 'confusion_matrix.png', 'confusion_matrix.csv', 'predictions.csv', 'metrics.json', 'cross_validation.csv', 'neighbours.csv', 'report.html', 'README.md', 'focus.json'}
     assert not list(out.parent.glob('.*')) # nothing half-written stays
     rows = list(csv.DictReader(open(out/'predictions.csv')))
     assert len(rows) == 240 and {'path', 'label', 'predicted', 'split', 'loss', 'p_defect', 'p_ok'} <= set(rows[0])
@@ -38,7 +38,7 @@ def test_json_is_the_last_line_and_tells_the_run(trained):
     assert d['n_train'] + d['n_valid'] == 240 == d['embedded'] + d['from_store'] and d['arch'] == 'efficientnet_lite0' and d['skipped'] == []
     low, high = d['interval']
     assert low < d['accuracy'] < high
-    assert {'scan', 'embed', 'head', 'check', 'evaluate', 'save', 'total'} == set(d['seconds'])
+    assert {'scan', 'embed', 'head', 'check', 'evaluate', 'focus', 'save', 'total'} == set(d['seconds'])
     rows = [r for r in csv.DictReader(open(trained[0]/'predictions.csv')) if r['split'] == 'valid']
     assert sum(r['label'] == r['predicted'] for r in rows)/len(rows) == pytest.approx(d['accuracy'], abs=1e-6)
 
