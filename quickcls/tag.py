@@ -10,14 +10,14 @@ __all__ = ['window_shapes', 'grid', 'half_trusted', 'faintest', 'of_strongest', 
 # %% ../nbs/24_tag.ipynb #imports
 import io
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from fastcore.basics import patch
 from .core import QuickclsError, explain_os_error
 from .classifier import Classifier
 from .data import expand
 from .evidence import gradient
-from .features import decode_ahead, joined
+from .features import joined
+from .heads import calm
 from .figures import draw_box, short_name
 from .pictures import NotAPicture, small_picture, upright_size
 
@@ -47,6 +47,7 @@ class Looks:
     familiar:object # `[n]`, 0 to 1
     cells:object # `[n, h, w]`, 0 to 1: where in the window the evidence lies
 
+@calm()
 def look_around(
     clf:Classifier,
     photo, # PIL image, RGB
@@ -55,8 +56,8 @@ def look_around(
 )->Looks:
     "Ask a classifier about every window"
     import numpy as np
-    pieces, parts = decode_ahead(boxes, lambda b: clf.prepare(photo.crop(tuple(map(int, b))))), []
-    while batch := [views for _, views in islice(pieces, bs)]: parts.append(_said(clf, [np.stack(v) for v in zip(*batch)]))
+    pieces = [clf.prepare(photo.crop(tuple(map(int, b)))) for b in boxes] # one after the other: threads beside those of the engine cost more than they save
+    parts = [_said(clf, [np.stack(v) for v in zip(*pieces[i:i+bs])]) for i in range(0, len(pieces), bs)]
     return Looks(boxes, *(np.concatenate(p) for p in zip(*parts)))
 
 def _said(clf, batches):
