@@ -7,7 +7,6 @@ __all__ = ['orange', 'azure', 'methods', 'kinds_of_file', 'covered', 'laid_over'
            'plot_heat', 'explain']
 
 # %% ../nbs/23_explain.ipynb #imports
-import html
 from dataclasses import dataclass, field
 from pathlib import Path
 from .core import QuickclsError, explain_os_error
@@ -106,11 +105,7 @@ class HeatMap:
                     width=self.width, height=self.height, box=[round(v, 1) for v in self.box], size=self.size, cell=round(self.cell, 2), nowhere=round(self.nowhere, 4), method=self.method, exact=self.exact, near=self.near)
 
     def __repr__(self): return f'HeatMap({self.question}, {self.probability:.1%}, {self.grid}, peak {self.peak})'
-    def _repr_png_(self): return _file_bytes(self.overlay(480), 'PNG')
-    def _repr_html_(self):
-        import base64
-        picture = base64.b64encode(_file_bytes(self.overlay(480), 'JPEG')).decode()
-        return f'<img src="data:image/jpeg;base64,{picture}" alt="heat map"><div>{html.escape(self.question)} ({self.probability:.1%}): orange speaks for it, blue against. {html.escape(self.grid)}.</div>'
+    def _repr_jpeg_(self): return _file_bytes(self.overlay(480), 'JPEG') # small: notebooks keep it
 
 def _file_bytes(im, format):
     "A PIL image as the bytes of a file"

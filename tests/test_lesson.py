@@ -176,7 +176,7 @@ def test_data_set_notebooks_run_on_a_small_sample(run, photos, tmp_path, name):
     for c in nb.cells:
         if c.cell_type == 'code': c.outputs = []
     nbformat.write(nb, tmp_path/f'{name}.ipynb')
-    assert set(plots) <= outputs(run(tmp_path/f'{name}.ipynb'))
+    assert set(plots) - {'none-of-these'} <= outputs(run(tmp_path/f'{name}.ipynb')) # so small a sample may not tell what is familiar
 
 @pytest.mark.parametrize('name', ['parts', *foreign])
 def test_each_data_set_has_a_card(name):
