@@ -10,6 +10,8 @@ __all__ = ['most_enlarged', 'evidence', 'on_grid', 'comparison', 'gradient', 'St
 from dataclasses import dataclass, replace
 from .core import QuickclsError, import_openvino
 from .classifier import Classifier
+from .heads import softmax
+from .openset import log_odds
 from .pictures import load_picture
 
 # %% ../nbs/22_evidence.ipynb #evidence
@@ -87,8 +89,7 @@ def comparison(
     if against is not None: others[against] = 1
     else:
         rest = np.delete(np.arange(len(logits)), of)
-        e = np.exp(logits[rest] - logits[rest].max())
-        others[rest] = e/e.sum()
+        others[rest] = softmax(logits[None, rest])[0]
     return np.eye(len(logits))[of] - others
 
 def gradient(
@@ -157,10 +158,7 @@ class Seen:
         self.logits = self.clf.head.logits(self.x)/self.clf.temperature
 
     @property
-    def probs(self): # `[classes]`
-        import numpy as np
-        e = np.exp(self.logits - self.logits.max())
-        return e/e.sum()
+    def probs(self): return softmax(self.logits[None])[0] # `[classes]`
 
     def evidence(self,
         of:int, # Number of a class
@@ -250,16 +248,9 @@ def occlusion(
         s = s.copy(); s[y0:y1, x0:x1] = b[y0:y1, x0:x1]
         return s
     places, fall = [(i, j) for i in range(-1, n) for j in range(-1, n)], np.zeros((n + 2, n + 2))
-    score = lambda batch: _scores(clf.head.logits(clf.embed(batch))/clf.temperature, of, against)
+    score = lambda batch: log_odds(clf.head.logits(clf.embed(batch))/clf.temperature, of, against)
     whole = score([s[None] for s in squares])[0]
     for k in range(0, len(places), 8):
         now = score([np.stack([covered(s, b, i, j) for i, j in places[k:k+8]]) for s, b in zip(squares, blurred)])
         for (i, j), v in zip(places[k:k+8], now): fall[i+1:i+3, j+1:j+3] += (whole - v)/4
     return fall[1:-1, 1:-1]
-
-def _scores(logits, of, against):
-    "Log-odds of a class against all others, or against one `[n]`"
-    import numpy as np
-    rest = logits[:, [against]] if against is not None else np.delete(logits, of, 1)
-    top = rest.max(1, keepdims=True)
-    return logits[:, of] - top[:, 0] - np.log(np.exp(rest - top).sum(1))

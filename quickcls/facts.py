@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from .core import QuickclsError
 from .evaluate import Evaluation, held_out, read_table
-from .trust import Trust, asked_again, doubts, trust_of
+from .trust import Trust, with_held_out, doubts, trust_of
 
 # %% ../nbs/25_facts.ipynb #facts-class
 @dataclass
@@ -99,7 +99,7 @@ def facts_on(
     if known == ev.n: raise QuickclsError(f'{facts.name} was trained on every picture in {data}, so that tells nothing about new ones. Expected a folder with others.')
     ev = Evaluation(ev.table[~ev.table.twin].reset_index(drop=True), ev.vocab, ev.skipped)
     notes = [f'the test pictures are those of {name}' + (f'; {known:,} more in it were trained on and are left out' if known else '')]
-    strange = asked_again(facts.trust.open_set, ev.table.known_score) if facts.trust.open_set and 'known_score' in ev.table else None
+    strange = with_held_out(facts.trust.open_set, ev.table.known_score) if facts.trust.open_set and 'known_score' in ev.table else None
     metrics = facts.metrics | dict(trust=facts.trust.to_dict() | dict(open_set=strange, warnings=doubts(ev.metrics(), facts.trust.cross_validation, name, strange)), skipped=[s.__dict__ for s in ev.skipped], notes=[*(facts.metrics.get('notes') or []), *notes], valid=None)
     table = pd.concat([facts.table[facts.table.split == 'train'], ev.table.assign(split='test')], ignore_index=True)
     return Facts(facts.folder, facts.name, facts.info, metrics, table, facts.cross, on=str(data))

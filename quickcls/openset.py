@@ -86,11 +86,8 @@ class OpenSet:
         return self._said(x, logits, late, early, late @ self._array('rows').T)
 
     def _said(self, x, logits, late, early, near):
-        import numpy as np
-        said = [near.max(1), _length(late[:, :n_within]), log_odds(logits)]
-        if early is not None: said.append(_length(early))
-        if 'background_weight' in self.arrays: said.append(x @ self.arrays['background_weight'] + self.arrays['background_bias'])
-        return np.stack(said, 1)
+        foreign = x @ self.arrays['background_weight'] + self.arrays['background_bias'] if 'background_weight' in self.arrays else None
+        return _side_by_side(near, late[:, :n_within], logits, early, foreign)
 
     def score(self, x, logits): return self.judge(x, logits)[0] # the share of known pictures that are less familiar, float `[n]`, 0 to 1
 
@@ -154,14 +151,24 @@ def read_open_set(
     if wrong or not inside or ends != sorted(ends) or not 0 < o.keep < 1 or not 0 <= arrays['labels'].min() <= arrays['labels'].max() < n_out: raise QuickclsError(f'what it knows of familiar pictures contradicts itself{" in " + wrong[0] if wrong else ""}.')
     return o
 
-def log_odds(
-    logits # `[n, classes]`
-): # `[n]`
-    "Log-odds of the likeliest class"
+def _side_by_side(near, within, logits, texture, foreign):
+    "What each witness says, in their order; the last two may be None"
     import numpy as np
-    z = np.sort(logits, 1)
-    rest = z[:, :-1]
-    return z[:, -1] - rest[:, -1] - np.log(np.exp(rest - rest[:, -1:]).sum(1))
+    said = (near.max(1), _length(within), log_odds(logits), None if texture is None else _length(texture), foreign)
+    return np.stack([s for s in said if s is not None], 1)
+
+def log_odds(
+    logits, # `[n, classes]`
+    of:int=None, # Number of a class; the likeliest of each row where this is None
+    against:int=None # Number of another; all others where this is None
+): # `[n]`
+    "Log-odds of a class"
+    import numpy as np
+    best = logits.argmax(1) if of is None else np.full(len(logits), of)
+    own = np.take_along_axis(logits, best[:, None], 1)
+    rest = logits[:, [against]] if against is not None else np.where(np.arange(logits.shape[1]) == best[:, None], -np.inf, logits)
+    top = rest.max(1, keepdims=True)
+    return (own - top)[:, 0] - np.log(np.exp(rest - top).sum(1))
 
 def combined(
     witness, # `[n, witnesses]`
@@ -255,10 +262,8 @@ def known_witness(
         for i in range(fold.max() + 1):
             a, b = (fold != i) & told, (fold == i) & asked
             if not b.any(): continue
-            said = [(final[b] @ final[a].T).max(1), _length(final[b] @ _leading(final[a])), log_odds(logits[b]/temperature)]
-            if earlier is not None: said.append(_length(earlier[b] @ _leading(earlier[a])))
-            if background is not None: w, c = _against(x[a], background); said.append(x[b] @ w + c)
-            parts.append(np.stack(said, 1))
+            w, c = (None, None) if background is None else _against(x[a], background)
+            parts.append(_side_by_side(final[b] @ final[a].T, final[b] @ _leading(final[a]), logits[b]/temperature, None if earlier is None else earlier[b] @ _leading(earlier[a]), None if w is None else x[b] @ w + c))
     return np.concatenate(parts)
 
 def _leading(a):

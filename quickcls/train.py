@@ -19,7 +19,7 @@ from .features import Embeddings, check_levels, late_columns
 from .focus import focus
 from .crossval import parse_folds
 from .networks import check_head
-from .trust import check, doubts, familiar, fewest_known
+from .trust import check, doubts, familiar, fewest_known, with_held_out
 
 # %% ../nbs/40_train.ipynb #run-class
 @dataclass
@@ -145,6 +145,7 @@ def train(
     with run.step('evaluate'):
         temperature = trust.temperature
         table, ev, metrics = _evaluate(items, sides, fitted, temperature, open_set)
+        if open_set: trust.open_set = with_held_out(trust.open_set, ev.table.known_score)
         trust.warnings += doubts(metrics, trust.cross_validation, open_set=trust.open_set)
     say(f'\n{ev}\n\n{trust}\n')
     with run.step('focus'):
@@ -204,10 +205,10 @@ def _check(items, sides, views, fitted, folds, epochs, class_weights, seed, stra
     import numpy as np, pandas as pd
     t, own = items.table, [s for s in ('train', 'valid') if s in sides]
     rows, x = pd.concat([t[t.split == s] for s in own]), np.concatenate([sides[s][0] for s in own])
-    c, held = fitted.notes.get('C'), sides.get('test') or sides['valid']
+    c = fitted.notes.get('C')
     trust, table, cv = check(rows, x, items.vocab, head=fitted.kind, c=c, folds=folds, class_weights=class_weights, epochs=epochs, views=views, seed=seed)
     if cv is None: return trust, table, None
-    open_set, trust.open_set = familiar(rows, x, items.vocab, cv, fitted, trust.temperature, held[0], folder=items.folder, c=c, seed=seed, **strange)
+    open_set, trust.open_set = familiar(rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **strange)
     if open_set is None: trust.warnings.append(f'what is familiar was not measured, so no picture is refused{" and the background was not used" if strange["background"] else ""}: that takes {fewest_known} different training pictures in cross-validation')
     return trust, table, open_set
 

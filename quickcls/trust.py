@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['imbalance', 'most_left_out', 'fewest_known', 'refusal_shares', 'Trust', 'weigh_classes', 'describe_weights',
-           'left_out', 'familiar', 'asked_again', 'describe_open_set', 'doubts', 'check', 'trust_of']
+           'left_out', 'familiar', 'with_held_out', 'describe_open_set', 'doubts', 'check', 'trust_of']
 
 # %% ../nbs/20_trust.ipynb #imports
 import json, math, os
@@ -116,6 +116,7 @@ def left_out(
     x, y, groups, # As in `quickcls.crossval.cross_validate`
     openset, # `OpenSet` of the classifier with all classes
     *, c:float, # Inverse L2 strength
+    temperature:float=1., # Of the classifier
     background=None, # As in `fit_open_set`
     most_classes:int=10, most_rows:int=most_left_out, # Classes that are left out, rows that are used: each costs time
     seed:int=42
@@ -135,8 +136,8 @@ def left_out(
         if not splits: continue
         a, b = (others[s] for s in splits[0])
         head = fit_logistic(z[a], yo[splits[0][0]], c, tol=1e-3)
-        without, logits = of_pictures(openset, x[a], background), lambda at: head.decision_function(z[at])
-        s_known, s_new = (combined(without.witness(x[at], np.atleast_2d(logits(at).T).T if len(names) > 2 else np.stack([-logits(at)/2, logits(at)/2], 1)), openset.arrays['witnesses']) for at in (b, np.flatnonzero(y == k)))
+        without = of_pictures(openset, x[a], background)
+        s_known, s_new = (combined(without.witness(x[at], head.predict_log_proba(z[at])/temperature), openset.arrays['witnesses']) for at in (b, np.flatnonzero(y == k)))
         found[k] = _area(s_known, s_new), openset.rank(s_new)
     return found
 
@@ -149,14 +150,13 @@ def familiar(
     cv, # Its `CrossValidation`
     head, # The trained `Head`
     temperature:float,
-    held, # Embeddings of the held-out pictures, float32 `[n, d]`
     *, late:list, # As in `quickcls.openset.OpenSet`
     folder:str='', # Of the data; paths of pictures are kept without it
     keep:float=.95, # Share of known pictures to keep
     background=None, # Embeddings of foreign examples: (to learn from, to test on), float32 `[n, d]` each
     c:float=None, # Inverse L2 strength of the linear head; a middling one where this is None
     seed:int=42
-)->tuple: # (`OpenSet`, dict ready for JSON), or (None, None) with fewer than `fewest_known` pictures
+)->tuple: # (`OpenSet`, dict ready for JSON), or (None, None) with fewer than `fewest_known` pictures; `with_held_out` adds what the held-out pictures say
     "What is familiar to a classifier, and how well it notices what is not"
     import numpy as np
     from quickcls.openset import fit_open_set, known_witness
@@ -166,23 +166,22 @@ def familiar(
     y, learn = rows.label.map({c: i for i, c in enumerate(vocab)}).to_numpy(), background and background[0]
     names = [os.path.relpath(p, folder).replace(os.sep, '/') if folder else p for p in rows.path[told]]
     openset = fit_open_set(x[told], y[told], names, known_witness(x, cv, temperature, late, rows=told, background=learn, seed=seed), late, keep=keep, background=learn, seed=seed)
-    without = left_out(x[told], y[told], rows.group[told].to_numpy().astype(str), openset, c=c or .01, background=learn, seed=seed)
-    score = lambda a: openset.score(a, head.logits(a)/temperature)
-    known, foreign = score(held), score(background[1]) if background else None
-    below = lambda s, share: float((s < share).mean()) # known scores are shares of known pictures, so a share is a threshold
-    mean = lambda share: float(np.mean([below(s, share) for _, s in without.values()])) if without else None
-    curve = [dict(share=t, held_out=below(known, t), left_out=mean(t), background=None if foreign is None else below(foreign, t)) for t in refusal_shares]
-    return openset, dict(keep=keep, threshold=openset.threshold, n=n, held_out=dict(n=len(held), refused=int((known < openset.threshold).sum())),
-        left_out=dict(of=len(vocab), rows=min(int(told.sum()), most_left_out), area=round(float(np.mean([a for a, _ in without.values()])), 4), refused=round(mean(openset.threshold), 4), classes=[{'class': vocab[k], 'area': round(a, 4), 'refused': round(below(s, openset.threshold), 4), 'n': len(s)} for k, (a, s) in sorted(without.items())]) if without else None,
-        background=None if foreign is None else dict(n_train=len(learn), n=len(foreign), area=round(_area(known, foreign), 4), refused=round(below(foreign, openset.threshold), 4)), curve=curve)
+    without = left_out(x[told], y[told], rows.group[told].to_numpy().astype(str), openset, c=c or .01, temperature=temperature, background=learn, seed=seed)
+    foreign = openset.score(background[1], head.logits(background[1])/temperature) if background else None
+    mean = lambda share: float(np.mean([_below(s, share) for _, s in without.values()])) if without else None
+    curve = [dict(share=t, left_out=mean(t), background=None if foreign is None else _below(foreign, t)) for t in refusal_shares]
+    return openset, dict(keep=keep, threshold=openset.threshold, n=n,
+        left_out=dict(of=len(vocab), rows=min(int(told.sum()), most_left_out), area=round(float(np.mean([a for a, _ in without.values()])), 4), refused=round(mean(openset.threshold), 4), classes=[{'class': vocab[k], 'area': round(a, 4), 'refused': round(_below(s, openset.threshold), 4), 'n': len(s)} for k, (a, s) in sorted(without.items())]) if without else None,
+        background=None if foreign is None else dict(n_train=len(learn), n=len(foreign), area=round(1 - float(foreign.mean()), 4), refused=round(_below(foreign, openset.threshold), 4)), curve=curve) # a known score is the share of known pictures below: its mean over foreign ones is the area on the other side
 
-def asked_again(
+def with_held_out(
     o:dict, # From `familiar`
-    known # Known scores of other pictures of the classes `[n]`
+    known # Known scores of pictures of the classes that were held out, or of other ones `[n]`
 )->dict:
-    "The same about other pictures in place of the held-out ones"
-    below = lambda share: float((known < share).mean())
-    return o | dict(held_out=dict(n=len(known), refused=int((known < o['threshold']).sum())), curve=[r | dict(held_out=below(r['share'])) for r in o['curve']])
+    "The same, with what these pictures say"
+    return o | dict(held_out=dict(n=len(known), refused=int((known < o['threshold']).sum())), curve=[r | dict(held_out=_below(known, r['share'])) for r in o['curve']])
+
+def _below(scores, share): return float((scores < share).mean()) # known scores are shares of known pictures, so a share is a threshold
 
 def _area(known, foreign):
     "Area under the ROC curve"
