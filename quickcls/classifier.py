@@ -69,8 +69,13 @@ class Classifier:
 
     def embed(self, batches:list): # float32 `[n, d]`; `batches` holds one array `[n, size, size, 3]` a view
         "Joined embeddings of prepared pictures"
-        if self.path: return self._engine(*batches)['embedding']
-        return joined([e(b)['embedding'] for e, b in zip(self._engine, batches)], self.graphs, self.levels)
+        return self.features(batches)[0]
+
+    def features(self, batches:list): # (float32 `[n, d]`, float32 `[n, nf, h, w]`); `batches` as in `embed`
+        "Joined embeddings of prepared pictures, and the final feature maps of the first view"
+        outs = [self._engine(*batches)] if self.path else [e(b) for e, b in zip(self._engine, batches)]
+        x = outs[0]['embedding'] if self.path else joined([o['embedding'] for o in outs], self.graphs, self.levels)
+        return x, outs[0]['feature_map']
 
     @property
     def _engine(self):

@@ -9,11 +9,11 @@ __all__ = ['orange', 'azure', 'methods', 'kinds_of_file', 'covered', 'laid_over'
 # %% ../nbs/23_explain.ipynb #imports
 from dataclasses import dataclass, field
 from pathlib import Path
-from .core import QuickclsError, explain_os_error
+from .core import QuickclsError, explain_os_error, print_json
 from .classifier import Classifier
 from .evidence import comparison, fine_evidence, look, most_enlarged, occlusion
 from .figures import dim, ink, new_figure, short_name
-from .pictures import NotAPicture, small_picture, upright_size
+from .pictures import NotAPicture, file_bytes, small_picture, upright_size
 
 # %% ../nbs/23_explain.ipynb #laid-over
 orange, azure = (225, 96, 0), (40, 105, 190) # for and against
@@ -105,13 +105,7 @@ class HeatMap:
                     width=self.width, height=self.height, box=[round(v, 1) for v in self.box], size=self.size, cell=round(self.cell, 2), nowhere=round(self.nowhere, 4), method=self.method, exact=self.exact, near=self.near)
 
     def __repr__(self): return f'HeatMap({self.question}, {self.probability:.1%}, {self.grid}, peak {self.peak})'
-    def _repr_jpeg_(self): return _file_bytes(self.overlay(480), 'JPEG') # small: notebooks keep it
-
-def _file_bytes(im, format):
-    "A PIL image as the bytes of a file"
-    import io
-    im.save(file := io.BytesIO(), format)
-    return file.getvalue()
+    def _repr_jpeg_(self): return file_bytes(self.overlay(480), 'JPEG') # small: notebooks keep it
 
 # %% ../nbs/23_explain.ipynb #explain-method
 methods = ('cam', 'occlusion')
@@ -241,9 +235,7 @@ def explain(
     if file.exists() and Path(picture).expanduser().exists() and file.samefile(Path(picture).expanduser()): raise QuickclsError(f'{file} is the picture itself, and is not replaced by its map. Name another file with --out (in Python: out=).')
     heat = Classifier.load(model).explain(Path(picture).expanduser(), label, against=against, size=size, method=method)
     if out or not json: _write(heat, file)
-    if json:
-        from json import dumps
-        print(dumps(heat.to_dict(), ensure_ascii=False))
+    if json: print_json(heat.to_dict())
     else: print(_in_words(heat, file))
     return heat
 

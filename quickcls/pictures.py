@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['resize_methods', 'NotAPicture', 'reason_not_a_picture', 'open_picture', 'to_rgb', 'load_picture', 'upright_size',
-           'small_picture']
+           'small_picture', 'file_bytes']
 
 # %% ../nbs/01_pictures.ipynb #imports
 import io
@@ -105,6 +105,17 @@ def small_picture(
     "A picture as a person wants to see it among others; raises `NotAPicture` with the reason"
     def within(im): im.thumbnail((side, side), reducing_gap=2.); return im
     return _decoded(source, side, within)
+
+def file_bytes(
+    im, # PIL image
+    format:str, # `PNG`, `JPEG`
+    **options # To Pillow's `save`
+)->bytes:
+    "A picture as the bytes of a file, without what its own file said beside the pixels"
+    im, file = im.copy(), io.BytesIO()
+    im.info = {}
+    im.save(file, format, **options)
+    return file.getvalue()
 
 def _decoded(source, size, shape):
     "`shape` of the upright RGB picture, which was decoded no larger than it takes to fill `size`"

@@ -17,7 +17,7 @@ from .facts import Facts, facts_on, numbers, picture_count, public_command, read
 from .features import decode_ahead
 from .figures import figure_svg, short_name
 from .plots import plot_per_class
-from .pictures import NotAPicture, small_picture
+from .pictures import NotAPicture, file_bytes, small_picture
 from .thresholds import pictures_to_prove
 
 # %% ../nbs/27_report.ipynb #thumbnail
@@ -28,11 +28,8 @@ def thumbnail(
     over=lambda im: im # What is done to it once it is small
 )->str: # A `data:` address
     "A small JPEG of a picture, upright; raises `NotAPicture`"
-    import base64, io
-    small, file = over(small_picture(path, side)), io.BytesIO()
-    small.info = {}
-    small.save(file, 'JPEG', quality=quality)
-    return 'data:image/jpeg;base64,' + base64.b64encode(file.getvalue()).decode()
+    import base64
+    return 'data:image/jpeg;base64,' + base64.b64encode(file_bytes(over(small_picture(path, side)), 'JPEG', quality=quality)).decode()
 
 # %% ../nbs/27_report.ipynb #in-order-of-worth
 most_right = 24 # Thumbnails of a cell whose pictures were named right

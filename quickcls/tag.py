@@ -8,18 +8,16 @@ __all__ = ['window_shapes', 'grid', 'half_trusted', 'faintest', 'of_strongest', 
            'Tags', 'tag']
 
 # %% ../nbs/24_tag.ipynb #imports
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
-from .core import QuickclsError, explain_os_error
+from .core import QuickclsError, explain_os_error, print_json
 from .classifier import Classifier
 from .data import expand
 from .evidence import gradient
-from .features import joined
-from .heads import calm
+from .heads import calm, softmax
 from .figures import draw_box, short_name
-from .pictures import NotAPicture, small_picture, upright_size
+from .pictures import NotAPicture, file_bytes, small_picture, upright_size
 
 # %% ../nbs/24_tag.ipynb #windows
 window_shapes = ((1, (1,), .4), (.7, (1, 1.5, 1/1.5), .35), (.5, (1, 1.5, 1/1.5), .35), (.35, (1,), .35)) # size, widths by heights, step as a share of the window
@@ -62,16 +60,10 @@ def look_around(
 
 def _said(clf, batches):
     "(probabilities, familiarity, places) of one batch of windows"
-    x, maps = _features(clf, batches)
+    x, maps = clf.features(batches)
     z = clf.head.logits(x)/clf.temperature
-    p = clf.head.probs(x, clf.temperature)
+    p = softmax(z)
     return p, clf.open_set.score(x, z) if clf.open_set else p.max(1)**2, _places(clf, x, z, maps)
-
-def _features(clf, batches):
-    "(joined embeddings `[n, d]`, final feature maps of the first view `[n, nf, h, w]`)"
-    if clf.path: out = clf._engine(*batches); return out['embedding'], out['feature_map']
-    outs = [e(b) for e, b in zip(clf._engine, batches)]
-    return joined([o['embedding'] for o in outs], clf.graphs, clf.levels), outs[0]['feature_map']
 
 def _places(clf, x, logits, maps):
     "Where the evidence for the likeliest class lies, 0 to 1 `[n, h, w]`"
@@ -138,25 +130,22 @@ def named(
     box # left, top, right, bottom
 ): # `[classes]`
     "Probabilities of a region: those of the windows that lie in it and fill it, each by its familiarity"
-    import numpy as np
-    b, r = looks.boxes.astype(float), np.asarray(box, float)
-    area = lambda a: np.prod(a[..., 2:] - a[..., :2], -1)
-    shared = np.clip(np.minimum(b[:, 2:], r[2:]) - np.maximum(b[:, :2], r[:2]), 0, None).prod(1)
-    weight = ((shared >= .7*area(b)) & (shared >= .15*area(r)))*looks.familiar
-    if not weight.any(): weight = shared/(area(b) + area(r) - shared) == (shared/(area(b) + area(r) - shared)).max()
+    shared, windows, region = _shared(looks.boxes, box)
+    weight = ((shared >= .7*windows) & (shared >= .15*region))*looks.familiar
+    if not weight.any(): union = shared/(windows + region - shared); weight = union == union.max()
     return weight @ looks.probs/weight.sum()
+
+def _shared(boxes, box):
+    "(area that each of `[n, 4]` shares with one box, areas of the former, area of the latter)"
+    import numpy as np
+    boxes, box = np.asarray(boxes, float).reshape(-1, 4), np.asarray(box, float)
+    area = lambda v: np.prod(np.clip(v[..., 2:] - v[..., :2], 0, None), -1)
+    return area(np.concatenate([np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])], 1)), area(boxes), area(box)
 
 # %% ../nbs/24_tag.ipynb #closer
 candidates, steps = 4, (.12, .12, .06, .06, .03) # windows that are moved, and how far each time, as shares of their sides
 as_known, very_sure = .1, .9 # familiarity and probability by which a window counts without others
 _moves = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [.5, .5, -.5, -.5]]
-
-def _shared(a, b):
-    "Of boxes `[n, 4]` and one box, what they share as a part of the smaller one `[n]`"
-    import numpy as np
-    area = lambda v: np.prod(v[..., 2:] - v[..., :2], -1)
-    both = np.clip(np.minimum(a[:, 2:], b[2:]) - np.maximum(a[:, :2], b[:2]), 0, None).prod(1)
-    return both/np.maximum(np.minimum(area(a), area(b)), 1e-9)
 
 def closer(
     clf:Classifier,
@@ -169,7 +158,8 @@ def closer(
     best = []
     for i in score.argsort()[::-1]:
         if len(best) == candidates: break
-        if (_shared(np.array([b for b, *_ in best]).reshape(-1, 4), boxes[i]) < .2).all(): best.append((boxes[i], looks.probs[i], looks.familiar[i]))
+        shared, others, own = _shared([b for b, *_ in best], boxes[i])
+        if (shared < .2*np.minimum(others, own)).all(): best.append((boxes[i], looks.probs[i], looks.familiar[i]))
     for step in steps: best = _moved(clf, photo, best, step)
     return [(b.tolist(), p) for b, p, f in best if f >= as_known and p.max() >= very_sure]
 
@@ -205,14 +195,10 @@ class Tags:
         for f in reversed(self.found): draw_box(draw, [v*scale for v in f['box']], f'{short_name(f["label"], 30)} {f["probability"]:.0%}', labels.index(f['label']))
         return im
 
-    def _repr_png_(self): return None if self.error else _png(self.draw())
+    def _repr_png_(self): return None if self.error else file_bytes(self.draw(), 'PNG')
     def __str__(self):
         if self.error: return f'{self.path or "picture"}: {self.error}'
         return f'{self.path or "picture"}: ' + ('; '.join(f'{f["label"]} {f["probability"]:.1%} ({", ".join(map(str, f["box"]))})' for f in self.found) or 'none of these')
-
-def _png(im):
-    im.save(file := io.BytesIO(), 'PNG')
-    return file.getvalue()
 
 # %% ../nbs/24_tag.ipynb #tag-method
 work_side = 1024 # longer side of the copy that is cut, pixels
@@ -254,13 +240,9 @@ def tag(
         tags = clf.tag(p, sure=sure)
         failed += tags.error is not None
         if file and not tags.error: _write(tags, file)
-        print(_line(tags) if json else f'{tags}{f" → {file}" if file and not tags.error else ""}', flush=True)
+        if json: print_json(tags.to_dict())
+        else: print(f'{tags}{f" → {file}" if file and not tags.error else ""}', flush=True)
     return 1 if failed else 0
-
-def _line(tags):
-    "One line of JSON"
-    from json import dumps
-    return dumps(tags.to_dict(), ensure_ascii=False)
 
 def _files(out, paths):
     "Where the annotated pictures go, None where they go nowhere; never over a picture that was named"
@@ -286,5 +268,5 @@ def _write(tags, file):
     "The annotated picture as a file"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(_png(tags.draw()))
+        file.write_bytes(file_bytes(tags.draw(), 'PNG'))
     except OSError as e: raise QuickclsError(f'{file} cannot be written: {explain_os_error(e)}') from None
