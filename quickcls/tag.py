@@ -144,7 +144,7 @@ def _shared(boxes, box):
 
 # %% ../nbs/24_tag.ipynb #closer
 candidates, steps = 4, (.12, .12, .06, .06, .03) # windows that are moved, and how far each time, as shares of their sides
-as_known, very_sure = .1, .9 # familiarity and probability by which a window counts without others
+as_known, very_sure = .2, .9 # familiarity and probability by which a window counts without others
 _moves = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [.5, .5, -.5, -.5]]
 
 def closer(
