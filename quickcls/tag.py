@@ -143,7 +143,7 @@ def _shared(boxes, box):
     return area(np.concatenate([np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])], 1)), area(boxes), area(box)
 
 # %% ../nbs/24_tag.ipynb #closer
-candidates, steps = 4, (.12, .12, .06, .06, .03) # windows that are moved, and how far each time, as shares of their sides
+candidates, steps = 4, (.2, .1, .05, .1, .05, .025) # windows that are moved, and how far each time, as shares of their sides: wide, narrow, and once more from there
 as_known, very_sure = .2, .9 # familiarity and probability by which a window counts without others
 _moves = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [.5, .5, -.5, -.5]]
 
