@@ -100,11 +100,14 @@ class Classifier:
         waiting = []
         for source, views in decode_ahead(sources, self.prepare):
             waiting.append((source, views))
-            if len(waiting) == bs: yield from self._answers(waiting, k); waiting = []
-        yield from self._answers(waiting, k)
+            if len(waiting) == bs: yield from self.answers(waiting, k); waiting = []
+        yield from self.answers(waiting, k)
 
-    def _answers(self, waiting, k):
-        "Answers for one batch of (source, views or `NotAPicture`)"
+    def answers(self,
+        waiting:list, # of (source, what `prepare` made of it or the `NotAPicture` that it raised)
+        k:int=3 # How many classes to name
+    ): # Generator of `Prediction`, in order
+        "Answers about one batch of prepared pictures"
         import numpy as np
         good = [v for _, v in waiting if not isinstance(v, NotAPicture)]
         answers = iter(self._named(self.embed([np.stack(b) for b in zip(*good)]), k) if good else ())

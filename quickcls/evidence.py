@@ -7,6 +7,7 @@ __all__ = ['most_enlarged', 'evidence', 'on_grid', 'comparison', 'gradient', 'St
            'occlusion']
 
 # %% ../nbs/22_evidence.ipynb #imports
+import threading
 from dataclasses import dataclass, replace
 from .core import QuickclsError, import_openvino
 from .classifier import Classifier
@@ -112,7 +113,7 @@ class Stages:
         clf:Classifier
     ):
         files = [clf.path/'model.onnx'] if clf.path else [g.path for g in clf.graphs]
-        self.last_only = clf.levels == 'last'
+        self.last_only, self.lock = clf.levels == 'last', threading.Lock()
         self.opened = [self._open(f, clf.precision) for f in files]
 
     def _open(self, file, precision):
@@ -132,7 +133,7 @@ class Stages:
         "Run now"
         views, batches = [], iter(batches)
         for compiled, counts in self.opened:
-            maps = iter(compiled({i: next(batches) for i in range(len(counts))}).values())
+            with self.lock: maps = iter(compiled({i: next(batches) for i in range(len(counts))}).values()) # a compiled graph does one thing at a time
             views += [[next(maps) for _ in range(c)] for c in counts]
         return list(zip(*[list(zip(*v)) for v in views]))
 

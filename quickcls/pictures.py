@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['resize_methods', 'NotAPicture', 'reason_not_a_picture', 'open_picture', 'to_rgb', 'load_picture', 'upright_size',
-           'small_picture', 'file_bytes']
+           'small_picture', 'file_bytes', 'data_uri']
 
 # %% ../nbs/01_pictures.ipynb #imports
 import io
@@ -116,6 +116,14 @@ def file_bytes(
     im.info = {}
     im.save(file, format, **options)
     return file.getvalue()
+
+def data_uri(
+    im, # PIL image
+    quality:int=64 # Of JPEG, 1 to 95
+)->str: # A `data:` address
+    "A picture as an address that holds it: a page that shows it needs no other file"
+    import base64
+    return 'data:image/jpeg;base64,' + base64.b64encode(file_bytes(im, 'JPEG', quality=quality)).decode()
 
 def _decoded(source, size, shape):
     "`shape` of the upright RGB picture, which was decoded no larger than it takes to fill `size`"

@@ -17,7 +17,7 @@ from .facts import Facts, facts_on, numbers, picture_count, public_command, read
 from .features import decode_ahead
 from .figures import figure_svg, short_name
 from .plots import plot_per_class
-from .pictures import NotAPicture, file_bytes, small_picture
+from .pictures import NotAPicture, data_uri, small_picture
 from .thresholds import pictures_to_prove
 
 # %% ../nbs/27_report.ipynb #thumbnail
@@ -25,11 +25,11 @@ def thumbnail(
     path:Path, # Of a picture
     side:int=128, # Pixels, of the longer side
     quality:int=64, # Of JPEG, 1 to 95
-    over=lambda im: im # What is done to it once it is small
+    over=lambda im: im, # What is done to it once it is small
+    picture=small_picture # (path, side) → PIL image
 )->str: # A `data:` address
     "A small JPEG of a picture, upright; raises `NotAPicture`"
-    import base64
-    return 'data:image/jpeg;base64,' + base64.b64encode(file_bytes(over(small_picture(path, side)), 'JPEG', quality=quality)).decode()
+    return data_uri(over(picture(path, side)), quality)
 
 # %% ../nbs/27_report.ipynb #in-order-of-worth
 most_right = 24 # Thumbnails of a cell whose pictures were named right
@@ -139,10 +139,10 @@ def watched(
         rows.append(c | dict(examples=[dict(p, file=file_name(p['path']), key=first_heat + most*len(rows) + i) for i, p in enumerate(own[:most])]))
     return rows
 
-def _heat_thumbnails(facts, rows, room):
+def _heat_thumbnails(facts, rows, room, picture):
     "Thumbnails with the map on them, by key"
     about = {e['path']: e for r in rows for e in r['examples']}
-    over = lambda path: thumbnail(path, 176, 70, lambda im: laid_over(im, about[path]['cells'], facts.focus['resize']))
+    over = lambda path: thumbnail(path, 176, 70, lambda im: laid_over(im, about[path]['cells'], facts.focus['resize']), picture)
     return thumbnails({e['key']: p for p, e in about.items()}, room, load=over)
 
 # %% ../nbs/27_report.ipynb #context
@@ -226,7 +226,8 @@ most_thumbnail_bytes = 4_000_000
 def render_report(
     facts:Facts,
     *, max_miss:float=1/200, cost:float=None, # As in `write_report`
-    pictures:bool=True # Carry thumbnails?
+    pictures:bool=True, # Carry thumbnails?
+    picture=small_picture # Where pictures come from: (path, side in pixels) → PIL image; raises `NotAPicture`
 )->str: # HTML
     "The page"
     ctx, worth = page_context(facts, max_miss, cost), in_order_of_worth(facts.held)
@@ -238,8 +239,8 @@ def render_report(
     page = new_page('report.html', ctx)
     if not pictures: return page
     room = min(most_thumbnail_bytes, most_bytes - len(page.encode('utf-8', 'replace')))
-    heat = _heat_thumbnails(facts, ctx['watched'], room)
-    thumbs = thumbnails({i: p for p, i in numbers.items()}, room - sum(map(len, heat.values())))
+    heat = _heat_thumbnails(facts, ctx['watched'], room, picture)
+    thumbs = thumbnails({i: p for p, i in numbers.items()}, room - sum(map(len, heat.values())), load=lambda path: thumbnail(path, picture=picture))
     return new_page('report.html', ctx | dict(thumbs=thumbs | heat, gone=sum(not u for u in thumbs.values())))
 
 def new_page(

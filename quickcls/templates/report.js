@@ -63,3 +63,6 @@ for (const s of switches) s.addEventListener('click', () => {
   for (const other of switches) other.setAttribute('aria-pressed', String(other === s));
   for (const b of cells) b.textContent = b.dataset[s.dataset.show];
 });
+
+// Within another page it tells how high it is, so that there is one scroll bar.
+if (parent !== window) new ResizeObserver(() => parent.postMessage({reportHeight: document.documentElement.offsetHeight}, '*')).observe(document.documentElement);
