@@ -13,9 +13,10 @@ from quickcls.tag import Tags # adds `Classifier.tag`
 from quickcls.plots import plot_pictures
 from quickcls.report import write_report
 from quickcls.train import train
-from quickcls.lesson import new, upload_box
+from quickcls.lesson import new
+from quickcls.answers import demo_widget
 
-__all__ = ['Classifier', 'Evaluation', 'Head', 'HeatMap', 'Items', 'Prediction', 'QuickclsError', 'Tags', 'Trust', 'backbone_table', 'describe_threshold', 'fit_head', 'new', 'parse_views', 'plot_pictures', 'quick_learner', 'scan_folder', 'split_items', 'train', 'upload_box', 'write_report']
+__all__ = ['Classifier', 'Evaluation', 'Head', 'HeatMap', 'Items', 'Prediction', 'QuickclsError', 'Tags', 'Trust', 'backbone_table', 'demo_widget', 'describe_threshold', 'fit_head', 'new', 'parse_views', 'plot_pictures', 'quick_learner', 'scan_folder', 'split_items', 'train', 'write_report']
 
 def quick_learner(folder, *args, **kwargs):
     "An ordinary fastai Learner on a folder; `help(quickcls.learner.quick_learner)` tells the parameters"

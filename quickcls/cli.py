@@ -43,12 +43,10 @@ class open_table:
         if not self.path: return lambda p: None
         import csv
         self.file = open(self.path, 'w', newline='', encoding='utf-8', errors='replace')
-        rows, ranks = csv.writer(self.file), range(2, self.top + 1)
-        rows.writerow(['path', 'label', 'probability', *(f'{what}_{i}' for i in ranks for what in ('label', 'probability')), 'unknown', 'known_score', 'error'])
-        def write(p):
-            top = [v for t in p.top for v in (t['label'], t['probability'])]
-            rows.writerow([p.path, *top, *['']*(2*self.top - len(top)), *('' if v is None else v for v in (p.unknown, p.known_score)), p.error or ''])
-        return write
+        from quickcls.answers import table_columns, table_row
+        rows = csv.writer(self.file)
+        rows.writerow(table_columns(self.top))
+        return lambda p: rows.writerow(table_row(p, self.top))
     def __exit__(self, *_):
         if self.path: self.file.close()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat, pytest
 from tests.helpers import as_bytes, picture, repo, write_folder
 from quickcls.core import QuickclsError
-from quickcls.lesson import as_markdown, file_stem, lesson_notebook, new, upload_box
+from quickcls.lesson import as_markdown, file_stem, lesson_notebook, new
 
 parts, foreign = repo/'datasets'/'parts', ('casting', 'hymenoptera', 'flowers')
 shows_pictures = ('look-at-pictures', 'worst-pictures', 'heat-map', 'predict') # the cells in which a picture of the data can appear
@@ -129,19 +129,21 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 def test_the_upload_box_answers_and_says_what_is_no_picture(tmp_path):
     "Several files at once; names are never HTML"
     from quickcls.train import train
+    from quickcls.answers import demo_widget
     write_folder(tmp_path/'set', **{'<i>red</i>': 6, 'b': 6, 'c': 6, 'd': 6})
-    box = upload_box(train(tmp_path/'set', out=tmp_path/'out', arch='efficientnet_lite0', folds='0', quiet=True))
+    box = demo_widget(train(tmp_path/'set', out=tmp_path/'out', arch='efficientnet_lite0', folds='0', quiet=True))
     def upload(**files):
         box.children[0].value = [dict(name=n, type='', size=len(b), content=memoryview(b), last_modified=datetime.now()) for n, b in files.items()]
         return box.children[1].value
     said = upload(**{'<img src=x onerror=alert(1)>.jpg': as_bytes(picture(1)), 'b.php': as_bytes(picture(2)), 'c.jpg': b'<html>404</html>', 'd.jpg': as_bytes(picture(3, 400, 300))[:900], 'e.jpg': b''})
-    assert said.count('data:image/jpeg;base64,') == 2 and said.count('%</span>') == 6 and 'onerror=alert(1)&gt;' in said and '<img src=x' not in said and '<i>' not in said
+    assert said.count('data:image/jpeg;base64,') == 4 and said.count('%</span>') == 6 and 'onerror=alert(1)&gt;' in said and '<img src=x' not in said and '<i>' not in said
     for reason in ('an HTML page, not a picture', 'a damaged file', 'empty file'): assert reason in said
-    assert upload(**{'f.jpg': as_bytes(picture(4))}).count('data:image/jpeg') == 1 # the answers of before are gone
+    assert upload(**{'f.jpg': as_bytes(picture(4))}).count('data:image/jpeg') == 2 # the answers of before are gone
 
 def test_a_missing_ipywidgets_is_named(monkeypatch):
+    from quickcls.answers import demo_widget
     monkeypatch.setitem(__import__('sys').modules, 'ipywidgets', None)
-    with pytest.raises(QuickclsError, match='pip install ipywidgets'): upload_box(None)
+    with pytest.raises(QuickclsError, match='pip install ipywidgets'): demo_widget(None)
 
 # the notebooks of nbs/datasets
 
