@@ -65,4 +65,7 @@ for (const s of switches) s.addEventListener('click', () => {
 });
 
 // Within another page it tells how high it is, so that there is one scroll bar.
-if (parent !== window) new ResizeObserver(() => parent.postMessage({reportHeight: document.documentElement.offsetHeight}, '*')).observe(document.documentElement);
+if (parent !== window) {
+  document.documentElement.classList.add('framed');
+  new ResizeObserver(() => parent.postMessage({reportHeight: document.documentElement.offsetHeight}, '*')).observe(document.documentElement);
+}
