@@ -1,5 +1,5 @@
 "A cache of its own, no network, real photographs where they are, and a folder with every odd file"
-import os, subprocess, sys
+import os, shutil, subprocess, sys
 from pathlib import Path
 from types import SimpleNamespace
 import pytest
@@ -75,3 +75,15 @@ def quickcls(cache):
         code = 'import sys; from quickcls.cli import main; sys.exit(main())'
         return subprocess.run([sys.executable, '-c', code, *map(str, words)], cwd=cwd, env=os.environ | {'PYTHONPATH': str(repo)} | env, capture_output=True, text=True, timeout=300)
     return run
+
+@pytest.fixture(scope='session')
+def browser():
+    "Chromium: the system's, else the one Playwright brought; with a camera that shows a test picture"
+    sync_api = pytest.importorskip('playwright.sync_api', reason='no playwright')
+    path = os.environ.get('CHROMIUM') or shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+    flags = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-quic', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
+    with sync_api.sync_playwright() as p:
+        try: b = p.chromium.launch(executable_path=path, args=flags)
+        except sync_api.Error as e: pytest.skip(f'no chromium: {str(e).splitlines()[0]}')
+        yield b
+        b.close()

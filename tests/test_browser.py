@@ -1,22 +1,11 @@
 "The report in a browser: cells open, names are text, a phone needs no sideways scroll"
-import os, shutil
+import os
 from contextlib import contextmanager
 import pytest
 from quickcls.report import write_report
 from tests.helpers import classifier_folder, full_trust, picture
 
-sync_api = pytest.importorskip('playwright.sync_api', reason='no playwright')
 hostile = ['<img src=x onerror=alert(1)>', '</script><script>alert(2)</script>', '"><svg onload=alert(3)>']
-
-@pytest.fixture(scope='module')
-def browser():
-    "Chromium: the system's, else the one Playwright brought"
-    path = os.environ.get('CHROMIUM') or shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-    with sync_api.sync_playwright() as p:
-        try: b = p.chromium.launch(executable_path=path, args=['--no-sandbox', '--disable-gpu'])
-        except sync_api.Error as e: pytest.skip(f'no chromium: {str(e).splitlines()[0]}')
-        yield b
-        b.close()
 
 @pytest.fixture(scope='module')
 def report(tmp_path_factory):

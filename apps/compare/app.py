@@ -1,0 +1,6 @@
+"Ask two classifiers about the same picture: python apps/compare/app.py models/pets models/pets2"
+import sys
+from quickcls.demo import compare_page, launch
+
+if len(sys.argv) != 3: sys.exit(__doc__)
+launch(compare_page(*sys.argv[1:]))

@@ -1,0 +1,265 @@
+"The page: right answers, for people in a real browser and for programs, and safe to leave open"
+import base64, csv, io, json, re, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+import numpy as np, pytest
+from PIL import Image
+from quickcls.all import Classifier, QuickclsError, train
+from quickcls.packed import pack_pictures
+from tests.helpers import as_bytes, bad_files, picture, repo, with_orientation, write_folder
+
+httpx = pytest.importorskip('httpx', reason='no gradio')
+pytest.importorskip('gradio', reason='no gradio')
+from quickcls import server
+from quickcls.pages import ask_page, compare_page
+from quickcls.server import launch
+defect = repo/'docs'/'parts'/'defect.jpg'
+hostile = '<img src=x onerror=alert(1)>'
+
+@pytest.fixture(scope='module', autouse=True)
+def uploads(tmp_path_factory):
+    "Where uploads lie"
+    path = tmp_path_factory.mktemp('uploads')
+    with pytest.MonkeyPatch.context() as m: m.setenv('GRADIO_TEMP_DIR', str(path)); yield path
+
+@pytest.fixture(scope='module')
+def parts(tmp_path_factory):
+    clf = train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('parts')/'parts', arch='efficientnet_lite0', quiet=True)
+    pack_pictures(clf.path, say=lambda s: None)
+    return clf
+
+@contextmanager
+def served(page, **kwargs):
+    "The address of a page"
+    try: yield launch(page, block=False, quiet=True, **kwargs).rstrip('/')
+    finally: page.close(verbose=False)
+
+@pytest.fixture(scope='module')
+def url(parts):
+    with served(ask_page(parts, examples=repo/'docs'/'parts')) as u: yield u
+
+@contextmanager
+def opened(browser, url, **context):
+    "A browser on the page: no dialog, no error in the page, no request to anywhere else"
+    with browser.new_context(**dict(viewport=dict(width=1280, height=900)) | context) as c:
+        page, odd = c.new_page(), []
+        page.on('dialog', lambda d: (odd.append(f'dialog {d.message}'), d.dismiss()))
+        page.on('pageerror', lambda e: odd.append(f'error {e}'))
+        page.on('request', lambda r: None if r.url.startswith(('data:', 'blob:', 'about:', url)) else odd.append(f'request {r.url[:80]}'))
+        page.goto(url)
+        page.wait_for_selector('input[type=file]', state='attached')
+        yield page
+        assert odd == []
+
+def show(page, *files, into='#photo'): page.set_input_files(f'{into} input[type=file]', [f if isinstance(f, dict) else str(f) for f in files])
+def as_file(data, name='photo.jpg'): return dict(name=name, mimeType='image/jpeg', buffer=data)
+def said(page): page.wait_for_selector('#answer .qc-verdict'); return page.locator('#answer').inner_text()
+def foreign(): return as_bytes(Image.fromarray(np.random.default_rng(3).integers(0, 256, (90, 120, 3), dtype=np.uint8)), quality=95)
+
+# people
+
+def test_an_upload_is_answered_with_the_likeliest_kinds(browser, url, parts):
+    with opened(browser, url) as page:
+        show(page, defect)
+        text = said(page)
+        for t in parts.predict(defect).top: assert t['label'] in text and f'{t["probability"]:.1%}' in text
+        assert 'None of these' not in text and page.locator('#answer .qc-near img').count() == 3 # packed, so shown
+        assert page.locator('#photo img').count() == 0 # the box is empty for the next one
+
+def test_a_foreign_picture_is_none_of_these(browser, url, parts):
+    with opened(browser, url) as page:
+        show(page, as_file(foreign()))
+        assert 'None of these' in said(page) and '%' in page.locator('.qc-bars').inner_text() and page.locator('#answer .qc-near img').count() == 3
+
+def test_the_heat_map_goes_on_and_off_and_stays_so(browser, url):
+    with opened(browser, url) as page:
+        page.click('#examples button >> nth=0')
+        said(page)
+        heat, switch = page.locator('#answer .qc-heat'), page.get_by_label('Show what decided')
+        assert heat.is_visible() and page.evaluate("(() => { const [a, b] = document.querySelectorAll('#answer .qc-photo img'); return a.naturalWidth == b.naturalWidth && a.src != b.src })()")
+        switch.uncheck()
+        assert not heat.is_visible()
+        src = heat.get_attribute('src')
+        page.click('#examples button >> nth=1')
+        page.wait_for_function('src => document.querySelector("#answer .qc-heat").src != src', arg=src)
+        assert not heat.is_visible() and not switch.is_checked()
+        switch.check()
+        assert heat.is_visible()
+
+def test_a_cell_of_the_matrix_shows_its_pictures(browser, url, parts):
+    rows = parts.evaluate().table
+    with opened(browser, url) as page:
+        page.get_by_role('tab', name='How good is it').click()
+        frame = page.frame_locator('iframe.qc-report')
+        frame.get_by_role('button', name='actual defect, predicted defect').click()
+        right = ((rows.label == 'defect') & (rows.predicted == 'defect')).sum()
+        assert frame.locator('#panel img').count() >= min(right, 24) and frame.locator('#panel img').first.evaluate('i => i.naturalWidth') > 50
+        page.wait_for_function('document.querySelector("iframe.qc-report").offsetHeight > 2000') # one scroll bar for all of it
+
+def test_without_packed_pictures_none_is_shown(parts, tmp_path):
+    import shutil
+    from quickcls.pages import report_frame
+    from quickcls.packed import Packed
+    bare = shutil.copytree(parts.path, tmp_path/'bare', ignore=shutil.ignore_patterns('pictures.zip'))
+    assert 'data:image/jpeg' not in report_frame(bare, Packed(bare)) and 'data:image/jpeg' in report_frame(parts.path, Packed(parts.path))
+
+def test_several_pictures_make_a_table_to_save(browser, url, parts):
+    with opened(browser, url) as page:
+        page.get_by_text('Several pictures at once').click()
+        show(page, as_file(defect.read_bytes(), 'defect.jpg'), as_file(b'<html>404</html>', 'page.jpg'), as_file(foreign(), 'noise.jpg'), into='#files')
+        page.wait_for_selector('#table table')
+        text = page.locator('#table').inner_text()
+        assert 'an HTML page, not a picture' in text and 'none of these' in text
+        data = page.locator('#table a[download]').get_attribute('href').split(',', 1)[1]
+        rows = list(csv.DictReader(io.StringIO(base64.b64decode(data).decode())))
+        assert [r['path'] for r in rows] == ['defect.jpg', 'page.jpg', 'noise.jpg'] and float(rows[0]['probability']) == parts.predict(defect).top[0]['probability'] and rows[2]['unknown'] == 'True'
+
+def test_pasted_and_photographed_pictures_are_answered(browser, url, parts):
+    with opened(browser, url, permissions=['camera', 'clipboard-read', 'clipboard-write']) as page:
+        page.get_by_label('Capture from camera').click()
+        page.get_by_text('Click to Access Webcam').click()
+        page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0") # until the camera has warmed up
+        page.get_by_label('capture photo').click()
+        said(page)
+        page.get_by_label('Upload file').click()
+        png = base64.b64encode(as_bytes(Image.open(defect), 'PNG')).decode()
+        page.evaluate("async png => { const blob = await (await fetch('data:image/png;base64,' + png)).blob(); await navigator.clipboard.write([new ClipboardItem({'image/png': blob})]) }", png)
+        before = page.locator('#answer img').first.get_attribute('src')
+        page.get_by_label('Paste from clipboard').click()
+        page.wait_for_function("src => document.querySelector('#answer img')?.src != src", arg=before)
+        assert 'defect' in said(page)
+
+def test_odd_uploads_have_the_words_of_the_command_line(browser, url):
+    files = {k: v for k, v in bad_files().items() if k in ('page.jpg', 'empty.jpg', 'bomb.png', 'phone.heic')}
+    with opened(browser, url) as page:
+        for name, (data, reason) in files.items():
+            if not data: continue # a browser's form sends no empty file
+            show(page, as_file(data, name))
+            page.get_by_text(f'{name}: {reason}').wait_for()
+
+def test_names_are_text_wherever_they_come_from(browser, tmp_path):
+    write_folder(tmp_path/'set', **{hostile: 8, '"><b>x': 8})
+    clf = train(tmp_path/'set', out=tmp_path/hostile, arch='efficientnet_lite0', folds='0', quiet=True)
+    with served(ask_page(clf)) as url, opened(browser, url) as page:
+        assert page.locator('h1').inner_text() == hostile
+        show(page, as_file(as_bytes(picture(1)), f'{hostile}.jpg'))
+        text = said(page)
+        assert hostile in text and '"><b>x' in text and page.locator('img[src="x"]').count() == 0
+        page.get_by_text('Several pictures at once').click()
+        show(page, as_file(as_bytes(picture(1)), f'{hostile}.jpg'), as_file(b'no', '<script>alert(2)<\\script>.jpg'), into='#files')
+        page.wait_for_selector('#table table')
+        assert page.locator('img[src="x"]').count() == 0
+        page.get_by_role('tab', name='How good is it').click()
+        page.frame_locator('iframe.qc-report').locator('#matrix th[title]').first.wait_for()
+        assert page.frame_locator('iframe.qc-report').locator('#matrix th[title]').first.get_attribute('title') in (hostile, '"><b>x')
+
+def test_a_phone_needs_no_sideways_scroll_and_sees_the_answer(browser, url):
+    with opened(browser, url, viewport=dict(width=390, height=844), is_mobile=True, has_touch=True) as page:
+        wide = lambda: page.evaluate('document.documentElement.scrollWidth') <= 390
+        assert wide()
+        show(page, defect)
+        said(page)
+        page.wait_for_function("(() => { const r = document.querySelector('#answer .qc-photo').getBoundingClientRect(); return r.top >= -60 && r.top < 700 })()")
+        assert wide()
+        page.get_by_role('tab', name='How good is it').click()
+        page.wait_for_selector('iframe.qc-report')
+        assert wide()
+
+def test_two_classifiers_look_at_one_picture(browser, parts, tmp_path):
+    write_folder(tmp_path/'set', a=8, b=8)
+    other = train(tmp_path/'set', out=tmp_path/'other', arch='efficientnet_lite0', folds='0', quiet=True)
+    with served(compare_page(parts.path, other.path)) as url, opened(browser, url) as page:
+        show(page, defect)
+        page.wait_for_selector('#answer-1 .qc-verdict')
+        assert 'defect' in page.locator('#answer-0').inner_text() and 'They differ' in page.locator('#agree').inner_text()
+
+# programs
+
+def send(url, data, name='photo.jpg'): return httpx.post(f'{url}/gradio_api/upload', files=dict(files=(name, data)))
+def about(path, meta=True): return dict(path=path) | (dict(meta=dict(_type='gradio.FileData')) if meta else {})
+
+def call(url, *args, timeout=60):
+    "(event, data) of a call of /predict"
+    id = httpx.post(f'{url}/gradio_api/call/predict', json=dict(data=list(args))).json()['event_id']
+    text = httpx.get(f'{url}/gradio_api/call/predict/{id}', timeout=timeout).text
+    event, data = re.search(r'event: (complete|error)\ndata: (.*)', text).groups()
+    return event, json.loads(data)
+
+def question(url, data): return call(url, about(send(url, data).json()[0]))[1][0]
+
+def test_the_examples_of_the_documentation_run(url, parts, python, tmp_path):
+    text = (repo/'docs'/'demo.md').read_text()
+    (tmp_path/'photo.jpg').write_bytes(defect.read_bytes())
+    expected = parts.predict(defect).to_dict() | dict(path=None)
+    code, = re.findall(r'```python\n(.*?)```', text, re.S)
+    out = subprocess.run([sys.executable, '-c', code.replace('http://127.0.0.1:7860', url)], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert eval(out.strip().splitlines()[-1]) == expected
+    shell, = re.findall(r'```sh\n(.*?)```', text, re.S)
+    out = subprocess.run(['sh', '-ec', shell.replace('http://127.0.0.1:7860', url)], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert json.loads(out.split('data: ', 1)[1]) == [expected]
+
+def test_the_answer_is_that_of_the_command_line(url, parts, quickcls):
+    cli = json.loads(quickcls('predict', parts.path, defect, '--json').stdout)
+    assert question(url, defect.read_bytes()) == cli | dict(path=None)
+    turned = as_bytes(Image.open(defect).rotate(90, expand=True), quality=95, exif=with_orientation(6))
+    assert question(url, turned)['top'] == parts.predict(turned).top
+    for name, (data, reason) in bad_files().items():
+        if data: assert question(url, data)['error'] == reason
+
+@pytest.mark.parametrize('path', ['/etc/passwd', '../../etc/passwd', 'file:///etc/passwd', str(repo/'README.md'), '', '.', '\0'])
+def test_no_path_of_a_request_is_followed(url, path):
+    for meta in (True, False):
+        try: event, data = call(url, about(path, meta))
+        except httpx.HTTPError: continue
+        assert event == 'error' or 'no uploaded picture' in data[0]['error'], data
+    if path: assert httpx.get(f'{url}/gradio_api/file={path.replace(chr(0), "%00")}').status_code in (403, 404)
+
+def test_no_address_is_fetched(url):
+    with ThreadPoolExecutor(1) as pool:
+        import socket
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0)); s.listen(); s.settimeout(3)
+            def knocked():
+                try: s.accept(); return True
+                except TimeoutError: return False
+            visit = pool.submit(knocked)
+            event, data = call(url, about(f'http://127.0.0.1:{s.getsockname()[1]}/a.jpg'))
+            assert event == 'error' and 'not fetched' in data['error'] and not visit.result()
+
+def test_uploads_are_bounded_and_deleted(url, uploads, monkeypatch):
+    assert send(url, b'x'*(server.most_bytes + 1000)).status_code == 413
+    many = [send(url, as_bytes(picture(i)), f'{i}.jpg').json()[0] for i in range(3)]
+    with ThreadPoolExecutor(6) as pool: answers = list(pool.map(lambda p: call(url, about(p)), many*2)) # two people with the same picture
+    assert all(event == 'complete' and data[0]['top'] for event, data in answers)
+    server.sweep(0)
+    assert not any(p for p in map(Path, many) if p.exists())
+
+def test_a_full_queue_says_so(parts, monkeypatch):
+    monkeypatch.setattr(server, 'most_waiting', 1); monkeypatch.setattr(server, 'at_a_time', 1)
+    slow = Classifier.load(parts.path)
+    now = slow.answers
+    slow.answers = lambda *a: (time.sleep(1.5), now(*a))[1]
+    with served(ask_page(slow)) as url, ThreadPoolExecutor(8) as pool:
+        paths = [send(url, as_bytes(picture(i))).json()[0] for i in range(8)]
+        answers = list(pool.map(lambda p: httpx.post(f'{url}/gradio_api/call/predict', json=dict(data=[about(p)])), paths))
+        refused = [a for a in answers if a.status_code == 503]
+        assert refused and all('waiting already' in a.text for a in refused) and any(a.status_code == 200 for a in answers)
+
+def test_a_password_is_asked_for(parts):
+    with served(ask_page(parts), auth=('ann', 'secret')) as url:
+        assert send(url, defect.read_bytes()).status_code == 401 and httpx.post(f'{url}/gradio_api/call/predict', json=dict(data=[None])).status_code == 401
+        with httpx.Client() as c:
+            assert c.post(f'{url}/login', data=dict(username='ann', password='secret')).status_code == 200
+            assert c.post(f'{url}/gradio_api/upload', files=dict(files=('a.jpg', defect.read_bytes()))).status_code == 200
+
+def test_one_question_does_not_wait_for_another_to_decode(url):
+    "The thread that serves is free while pictures are decoded"
+    big = as_bytes(Image.effect_noise((4000, 3000), 60).convert('RGB'), quality=90)
+    path = send(url, big).json()[0]
+    with ThreadPoolExecutor(4) as pool:
+        work = [pool.submit(call, url, about(path)) for _ in range(4)]
+        waits = []
+        while not all(w.done() for w in work):
+            t = time.perf_counter(); httpx.get(f'{url}/gradio_api/startup-events', timeout=10); waits.append(time.perf_counter() - t)
+        assert all(w.result()[0] == 'complete' for w in work) and max(waits) < 1
