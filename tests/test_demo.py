@@ -47,6 +47,7 @@ def opened(browser, url, **context):
         page.on('dialog', lambda d: (odd.append(f'dialog {d.message}'), d.dismiss()))
         page.on('pageerror', lambda e: odd.append(f'error {e}'))
         page.on('request', lambda r: None if r.url.startswith(('data:', 'blob:', 'about:', url)) else odd.append(f'request {r.url[:80]}'))
+        page.set_default_timeout(60_000) # two cores may be busy with other tests
         page.goto(url)
         page.wait_for_selector('input[type=file]', state='attached')
         yield page
@@ -120,6 +121,7 @@ def test_pasted_and_photographed_pictures_are_answered(browser, url, parts):
         page.get_by_label('Capture from camera').click()
         page.get_by_text('Click to Access Webcam').click()
         page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0") # until the camera has warmed up
+        page.wait_for_timeout(1000)
         page.get_by_label('capture photo').click()
         said(page)
         page.get_by_label('Upload file').click()
