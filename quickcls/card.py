@@ -86,7 +86,8 @@ def write_card(
     return path
 
 def render_card(
-    facts:Facts
+    facts:Facts,
+    report:bool=True # Will `report.html` lie beside it?
 )->str: # Markdown
     "The model card"
     import shlex
@@ -100,4 +101,4 @@ def render_card(
     use = dict(shell=code(f'quickcls predict {shlex.quote(facts.name)} photo.jpg'), python=code(f'from quickcls.all import Classifier\nclf = Classifier.load({facts.name!r})\nprint(clf.predict("photo.jpg"))', 'python'))
     command = public_command(facts.metrics.get('command') or '')
     return env.get_template('card.md').render(facts=facts, header=Markup(card_header(facts)), summary=summary(facts), numbers=numbers(facts), classes=weakest.reset_index().to_dict('records'), use=use, limits=limits(facts), believed=believed(facts),
-        command=command and code(command), recipe=recipe(facts), skipped=len(facts.metrics.get('skipped') or []), own=Markup(own_card))
+        command=command and code(command), recipe=recipe(facts), skipped=len(facts.metrics.get('skipped') or []), report=report, own=Markup(own_card))

@@ -50,11 +50,12 @@ def cache_dir(
 @contextmanager
 def write_whole(
     folder:Path, # Takes its name only when the body of the `with` ends well
-    force:bool=False # Replace a folder that is there?
+    force:bool=False, # Replace a folder that is there?
+    **how # `kind`, `ours`, `option`, `name` of `check_free`
 ):
     "A new folder, filled in the body of a `with`, that appears whole or not at all"
     folder = Path(folder)
-    check_free(folder, force)
+    check_free(folder, force, **how)
     try: folder.parent.mkdir(parents=True, exist_ok=True); beside = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
     except OSError as e: raise QuickclsError(f'{folder} cannot be written: {explain_os_error(e)}') from None
     try:
@@ -72,15 +73,19 @@ def write_whole(
 
 def check_free(
     folder:Path, # To be written
-    force:bool=False # May it be there already?
+    force:bool=False, # May it be there already?
+    *, kind:str='classifier', # What is written there
+    ours=lambda folder: (folder/'classifier.json').is_file(), # folder → is it such a one? Nothing else is ever replaced
+    option:str='--out', # Names the folder on the command line
+    name:str='out' # And in Python
 ):
     "Raise `QuickclsError` if `folder` is there and may not be replaced: better now than after the work"
     folder = Path(folder)
     if not folder.exists(): return
-    if not folder.is_dir(): raise QuickclsError(f'{folder} is a file, where a folder was to be written. Name another one with --out (in Python: out=).')
+    if not folder.is_dir(): raise QuickclsError(f'{folder} is a file, where a folder was to be written. Name another one with {option} (in Python: {name}=).')
     if not any(folder.iterdir()) and not folder.samefile('.'): return
-    if not (folder/'classifier.json').is_file(): raise QuickclsError(f'{folder} is there and is no classifier, so nothing replaces it, not even --force. Name another folder with --out (in Python: out=).')
-    if not force: raise QuickclsError(f'{folder} is already there. --force replaces it (in Python: force=True), --out names another folder (out=).')
+    if not ours(folder): raise QuickclsError(f'{folder} is there and is no {kind}, so nothing replaces it, not even --force. Name another folder with {option} (in Python: {name}=).')
+    if not force: raise QuickclsError(f'{folder} is already there. --force replaces it (in Python: force=True), {option} names another folder ({name}=).')
 
 # %% ../nbs/00_core.ipynb #check-apart
 def check_apart(

@@ -63,7 +63,7 @@ class Facts:
 # %% ../nbs/25_facts.ipynb #read-facts
 def read_facts(
     folder:Path, # Of a classifier with its predictions
-    name:str=None # What to call it; the folder's name where this is None
+    name:str=None # What to call it; the name that the folder tells, or its own, where this is None
 )->Facts:
     "Read a classifier's folder; raises `QuickclsError` where it holds no predictions"
     folder = Path(folder).expanduser()
@@ -71,7 +71,7 @@ def read_facts(
         if not (folder/need).is_file(): raise QuickclsError(f'{folder} has no {need}. Expected a folder that `quickcls train` wrote.')
     try:
         info, metrics = _read_json(folder/'classifier.json'), _read_json(folder/'metrics.json')
-        facts = Facts(folder, name or folder.resolve().name, info, metrics, *(read_table(folder/f'{f}.csv') for f in ('predictions', 'cross_validation', 'neighbours')))
+        facts = Facts(folder, str(name or info.get('name') or folder.resolve().name), info, metrics, *(read_table(folder/f'{f}.csv') for f in ('predictions', 'cross_validation', 'neighbours')))
         facts.held.accuracy, facts.arch, facts.warnings
     except Exception as e: raise QuickclsError(f'{folder} is damaged: {type(e).__name__} ({str(e).splitlines()[0][:100] if str(e) else "no details"}). Expected the files as `quickcls train` wrote them.') from None
     return facts

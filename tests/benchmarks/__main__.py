@@ -187,9 +187,60 @@ class Bench:
         self.row('quickcls predict MODEL photo.jpg', f'{a:.2f} s = 1/{b/a:.1f}', '<= 1/9', b/a >= 9)
         self.row('its peak memory', f'{median(ours, "mb"):,.0f} MB', '<= 200 MB', median(ours, 'mb') <= 200)
 
+    def bench_demo(self):
+        "The page: until it is there, one large photograph, fifty clients at once for a minute"
+        import asyncio
+        from tests.benchmarks import demo_page as d
+        folder = self.photos('hymenoptera') or root/'datasets'/'parts'
+        self.train(folder, 'full')
+        def serve():
+            port = d.free_port()
+            return d.Server([Path(sys.executable).with_name('quickcls'), 'demo', self.tmp/'model', '--port', port], port, root, {**os.environ, 'QUICKCLS_CACHE': str(self.tmp/'cache')})
+        up = []
+        for _ in range(3):
+            with serve() as server: up.append(server.seconds)
+        self.row('quickcls demo MODEL: from the command to the page', f'{statistics.median(up):.2f} s', '<= 2.5 s', statistics.median(up) <= 2.5)
+        photos = [p.read_bytes() for p in sorted(folder.rglob('*.jpg'))[:200]]
+        with serve() as server:
+            large = d.phone_photo(sorted(folder.rglob('*.jpg'))[0])
+            answers = asyncio.run(d.one_by_one(server.url, large, 23))[3:]
+            ms = 1000*statistics.median(a[2] for a in answers)
+            self.row(f'answer to 12 megapixels ({len(large)/1e6:.1f} MB), without its upload', f'{ms:.0f} ms', '<= 150 ms', ms <= 150)
+            self.row('the same with its upload', f'{1000*statistics.median(a[1] for a in answers):.0f} ms')
+            r = asyncio.run(d.load(server, photos, 50, 60))
+            self.row('50 clients at once for 60 s: errors', f'{len(r["errors"])} of {r["n"] + len(r["errors"]):,} ({r["n"]/60:.0f} answers/s)', '0', not r['errors'])
+            for e in r['errors'][:3]: print(f'  {e}')
+            self.row('  seconds an answer, upload and all: median, 95 %', f'{r["median"]:.2f}, {r["p95"]:.2f}', '95 % <= 3 s', r['p95'] <= 3)
+            self.row('  memory of the server after 20 s, at the end, peak', f'{r["early"]:,.0f}, {r["late"]:,.0f}, {r["peak"]:,.0f} MB', 'flat: within 10 %', abs(r['late'] - r['early']) <= .1*r['early'])
+            time.sleep(2) # an answer's files may go after it
+            self.row('  files left of the uploads', str(server.files()), '0', not server.files())
+
+    def bench_space(self):
+        "A Space in a fresh environment with its own requirements alone"
+        import asyncio, venv
+        from quickcls.space import write_space
+        from tests.benchmarks import demo_page as d
+        quickcls('train', root/'datasets'/'parts', '--arch', 'efficientnet_lite0', '--out', self.tmp/'parts', '--force', QUICKCLS_CACHE=str(self.tmp/'cache'))
+        space, env = write_space(self.tmp/'parts', self.tmp/'space'), self.tmp/'fresh'
+        size = lambda folder: sum(f.stat().st_size for f in folder.rglob('*') if f.is_file() and not f.is_symlink())/1e6
+        self.row('a Space of the drawn parts', f'{size(space):.1f} MB')
+        own = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'QUICKCLS_CACHE')} | dict(HOME=str(self.tmp/'home'))
+        t = time.perf_counter()
+        venv.create(env, with_pip=True)
+        subprocess.run([env/'bin'/'python', '-m', 'pip', 'install', '--quiet', '-r', space/'requirements.txt'], check=True, env=own | dict(HOME=os.environ.get('HOME', '')), stderr=subprocess.DEVNULL)
+        self.row('its requirements installed', f'{time.perf_counter() - t:.0f} s, {size(next(env.glob("lib/python*/site-packages"))):,.0f} MB')
+        heavy = ('torch', 'torchvision', 'timm', 'fastai', 'onnx', 'onnxscript')
+        found = subprocess.run([env/'bin'/'python', '-c', f'import importlib.util as u; print(*[m for m in {heavy} if u.find_spec(m)])'], env=own, cwd=space, capture_output=True, text=True, check=True).stdout.split()
+        self.row(f'there: {", ".join(heavy)}', ', '.join(found) or 'none', 'none', not found)
+        for which in ('first', 'second'):
+            port = d.free_port()
+            with d.Server([env/'bin'/'python', 'app.py'], port, space, own) as server:
+                answer = asyncio.run(d.one_by_one(server.url, (root/'docs'/'parts'/'defect.jpg').read_bytes(), 1))[0][0]
+                self.row(f'python app.py, {which} start: page, first answer', f'{server.seconds:.1f} s, {time.perf_counter() - server.started:.1f} s; {answer["top"][0]["label"]}', 'defect', answer['top'][0]['label'] == 'defect')
+
 def main():
     b = Bench()
-    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_heat', 'bench_tag', 'bench_pass')}
+    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_heat', 'bench_tag', 'bench_demo', 'bench_space', 'bench_pass')}
     names = sys.argv[1:] or list(benches)
     print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
     try:
