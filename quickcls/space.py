@@ -11,10 +11,11 @@ __all__ = ['needed', 'tables', 'pages', 'most_examples', 'own_app', 'app', 'as_s
 import csv, json, re, shutil
 from pathlib import Path
 from .card import own_card, render_card
-from .classifier import load_classifier, without_traces
+from .classifier import load_classifier
 from .core import QuickclsError, check_apart, write_whole
 from .data import expand
 from .facts import public_command, read_facts
+from .graphs import without_traces
 from .pictures import NotAPicture, file_bytes, small_picture
 
 # %% ../nbs/43_space.ipynb #needed
