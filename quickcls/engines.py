@@ -6,7 +6,8 @@
 __all__ = ['OpenVINOEngine', 'TorchEngine', 'open_engine', 'gpu']
 
 # %% ../nbs/06_engines.ipynb #imports
-import os, sys, threading
+import os, sys
+from threading import Lock
 from pathlib import Path
 from .core import QuickclsError, import_openvino
 
@@ -26,11 +27,11 @@ class OpenVINOEngine:
         self.streams, self.name = streams, 'openvino'
         name = self.compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name() # versions of OpenVINO differ in it
         self.precision = {'bf16': 'bf16', 'bfloat16': 'bf16', 'f16': 'f16', 'float16': 'f16'}.get(name, 'f32')
-        self.queue, self.lock = None, threading.Lock()
+        self.queue, self.turn = None, Lock()
 
     def __call__(self, *batches): # A batch per input → dict of output name → array
-        "Run now; the answer is a dict of arrays. Threads wait for each other: one batch takes all cores"
-        with self.lock: return {k.any_name: v for k, v in self.compiled(dict(enumerate(batches))).items()}
+        "Run now, one caller at a time; the answer is a dict of arrays"
+        with self.turn: return {k.any_name: v for k, v in self.compiled(dict(enumerate(batches))).items()}
 
     def start(self, batch, done):
         "Run later; `done(embeddings)` is called from another thread. Waits while all streams are busy"
