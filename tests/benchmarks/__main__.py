@@ -198,8 +198,9 @@ class Bench:
             return d.Server([Path(sys.executable).with_name('quickcls'), 'demo', self.tmp/'model', '--port', port], port, root, {**os.environ, 'QUICKCLS_CACHE': str(self.tmp/'cache')})
         up = []
         for _ in range(3):
-            with serve() as server: up.append(server.seconds)
-        self.row('quickcls demo MODEL: from the command to the page', f'{statistics.median(up):.2f} s', '<= 2.5 s', statistics.median(up) <= 2.5)
+            with serve() as server: up.append((server.seconds, server.worked))
+        up = sorted(up)[1]
+        self.row('quickcls demo MODEL: from the command to the page', f'{up[0]:.2f} s ({up[1]:.2f} s of processor)', '<= 2.5 s', up[0] <= 2.5)
         photos = [p.read_bytes() for p in sorted(folder.rglob('*.jpg'))[:200]]
         with serve() as server:
             large = d.phone_photo(sorted(folder.rglob('*.jpg'))[0])
@@ -211,6 +212,7 @@ class Bench:
             self.row('50 clients at once for 60 s: errors', f'{len(r["errors"])} of {r["n"] + len(r["errors"]):,} ({r["n"]/60:.0f} answers/s)', '0', not r['errors'])
             for e in r['errors'][:3]: print(f'  {e}')
             self.row('  seconds an answer, upload and all: median, 95 %', f'{r["median"]:.2f}, {r["p95"]:.2f}', '95 % <= 3 s', r['p95'] <= 3)
+            self.row('  processor an answer: server, the clients themselves', f'{1000*r["theirs"]/max(r["n"], 1):.0f} ms, {1000*r["own"]/max(r["n"], 1):.0f} ms')
             self.row('  memory of the server after 20 s, at the end, peak', f'{r["early"]:,.0f}, {r["late"]:,.0f}, {r["peak"]:,.0f} MB', 'flat: within 10 %', abs(r['late'] - r['early']) <= .1*r['early'])
             time.sleep(2) # an answer's files may go after it
             self.row('  files left of the uploads', str(server.files()), '0', not server.files())
