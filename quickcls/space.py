@@ -203,7 +203,7 @@ def write_space(
         copy_classifier(model, w/'classifier', name)
         shutil.copytree(files('quickcls'), w/'quickcls', ignore=shutil.ignore_patterns('__pycache__', '.*'))
         if examples: write_examples([examples] if isinstance(examples, (str, Path)) else list(examples), w/'examples')
-        texts = {'app.py': app, 'requirements.txt': '\n'.join(requirements()) + '\n', 'README.md': space_card(model, name, title or name), '.gitattributes': ''.join(f'{p} filter=lfs diff=lfs merge=lfs -text\n' for p in ('*.onnx', '*.safetensors', '*.jpg', '*.png', '*.webp'))}
+        texts = {'app.py': app, 'requirements.txt': '\n'.join(requirements()) + '\n', 'README.md': space_card(model, name, title or name), '.gitignore': '__pycache__/\n.gradio/\n', '.gitattributes': ''.join(f'{p} filter=lfs diff=lfs merge=lfs -text\n' for p in ('*.onnx', '*.safetensors', '*.jpg', '*.png', '*.webp'))}
         for file, text in texts.items(): (w/file).write_bytes(text.encode('utf-8', 'replace'))
     return folder
 

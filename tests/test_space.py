@@ -31,7 +31,7 @@ def header(space): return yaml.safe_load((space/'README.md').read_text(encoding=
 
 def test_everything_is_there(made):
     _, space = made
-    assert {p.name for p in space.iterdir()} == {'app.py', 'requirements.txt', 'README.md', '.gitattributes', 'classifier', 'quickcls', 'examples'}
+    assert {p.name for p in space.iterdir()} == {'app.py', 'requirements.txt', 'README.md', '.gitattributes', '.gitignore', 'classifier', 'quickcls', 'examples'}
     assert {p.name for p in (space/'classifier').iterdir()} >= {'classifier.json', 'metrics.json', 'model.onnx', 'weights.safetensors', 'predictions.csv', 'pictures'}
     assert not (space/'classifier'/'corrections').exists() and not (space/'classifier'/'report.html').exists()
     assert {p.name for p in (space/'classifier'/'pictures').iterdir()} == {'1.jpg', 'index.json'}
