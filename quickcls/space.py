@@ -16,6 +16,7 @@ from .core import QuickclsError, check_apart, write_whole
 from .data import expand
 from .facts import public_command, read_facts
 from .graphs import without_traces
+from .packed import zip_name
 from .pictures import NotAPicture, file_bytes, small_picture
 
 # %% ../nbs/43_space.ipynb #needed
@@ -92,13 +93,11 @@ def copy_classifier(
     public = Public((info.get('data') or data).get('folder'), info['vocab'], paths)
     onnx.save(without_traces(onnx.load(str(folder/'model.onnx'))), str(to/'model.onnx'))
     shutil.copyfile(folder/'weights.safetensors', to/'weights.safetensors')
-    packed = [p.relative_to(folder) for p in sorted((folder/'pictures').rglob('*')) if p.is_file() and not p.is_symlink()]
-    for n in [*map(Path, pages + tables), *packed]:
-        if (folder/n).is_file(): _copy_public(folder/n, to/n, public, dict(name=name) if str(n) == pages[0] else {})
+    for n in (*pages, *tables, zip_name):
+        if (folder/n).is_file(): _copy_public(folder/n, to/n, public, dict(name=name) if n == pages[0] else {})
 
 def _copy_public(a, b, public, more):
     "One file without places; `more` goes into its JSON"
-    b.parent.mkdir(parents=True, exist_ok=True)
     if a.suffix == '.json':
         text = a.read_text(encoding='utf-8')
         told = public(json.loads(text))
@@ -203,7 +202,7 @@ def write_space(
         copy_classifier(model, w/'classifier', name)
         shutil.copytree(files('quickcls'), w/'quickcls', ignore=shutil.ignore_patterns('__pycache__', '.*'))
         if examples: write_examples([examples] if isinstance(examples, (str, Path)) else list(examples), w/'examples')
-        texts = {'app.py': app, 'requirements.txt': '\n'.join(requirements()) + '\n', 'README.md': space_card(model, name, title or name), '.gitignore': '__pycache__/\n.gradio/\n', '.gitattributes': ''.join(f'{p} filter=lfs diff=lfs merge=lfs -text\n' for p in ('*.onnx', '*.safetensors', '*.jpg', '*.png', '*.webp'))}
+        texts = {'app.py': app, 'requirements.txt': '\n'.join(requirements()) + '\n', 'README.md': space_card(model, name, title or name), '.gitignore': '__pycache__/\n.gradio/\n', '.gitattributes': ''.join(f'{p} filter=lfs diff=lfs merge=lfs -text\n' for p in ('*.onnx', '*.safetensors', '*.zip', '*.jpg', '*.png', '*.webp'))}
         for file, text in texts.items(): (w/file).write_bytes(text.encode('utf-8', 'replace'))
     return folder
 

@@ -4,6 +4,7 @@ import numpy as np, pytest, yaml
 from PIL import Image
 from quickcls.classifier import Classifier
 from quickcls.core import QuickclsError
+from quickcls.packed import Packed, pack_pictures
 from quickcls.space import Public, most_examples, publish_help, requirements, space_header, write_examples, write_space
 from tests.helpers import as_bytes, picture, with_orientation, write_folder
 
@@ -22,9 +23,7 @@ def made(tmp_path_factory):
     clf = train(str(root/'clients'/'pets: "1"'), out=str(root/'models'/'pets: "1"'), arch='efficientnet_lite0', quiet=True)
     (clf.path/'corrections').mkdir()
     (clf.path/'corrections'/'private.jpg').write_bytes(b'1')
-    (clf.path/'pictures').mkdir()
-    (clf.path/'pictures'/'1.jpg').write_bytes(as_bytes(picture(1)))
-    (clf.path/'pictures'/'index.json').write_text(json.dumps({str(root/'clients'/'pets: "1"'/'x'/'1.png'): '1.jpg'}))
+    pack_pictures(clf.path, say=lambda s: None)
     return clf.path, write_space(clf.path, root/'space', title='Pets: "mine" <b>', examples=examples)
 
 def header(space): return yaml.safe_load((space/'README.md').read_text(encoding='utf8').split('---\n')[1])
@@ -32,9 +31,10 @@ def header(space): return yaml.safe_load((space/'README.md').read_text(encoding=
 def test_everything_is_there(made):
     _, space = made
     assert {p.name for p in space.iterdir()} == {'app.py', 'requirements.txt', 'README.md', '.gitattributes', '.gitignore', 'classifier', 'quickcls', 'examples'}
-    assert {p.name for p in (space/'classifier').iterdir()} >= {'classifier.json', 'metrics.json', 'model.onnx', 'weights.safetensors', 'predictions.csv', 'pictures'}
+    assert {p.name for p in (space/'classifier').iterdir()} >= {'classifier.json', 'metrics.json', 'model.onnx', 'weights.safetensors', 'predictions.csv', 'pictures.zip'}
     assert not (space/'classifier'/'corrections').exists() and not (space/'classifier'/'report.html').exists()
-    assert {p.name for p in (space/'classifier'/'pictures').iterdir()} == {'1.jpg', 'index.json'}
+    packed = Packed(space/'classifier')
+    assert len(packed) and all(packed.get(n['picture']) for n in Classifier.load(space/'classifier').predict(as_bytes(picture(1))).nearest)
     assert len((space/'app.py').read_text().splitlines()) <= 20
     assert not list(space.rglob('__pycache__'))
 
