@@ -153,9 +153,13 @@ def command_parser(
     "The parser of a command, from the signature of its function"
     from fastcore.script import anno_parser
     from importlib import import_module
+    from quickcls.train import spelled
     func = getattr(import_module(f'quickcls.{rooms[name]}'), name) if name in rooms else globals()[name]
     parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other'])
     parser.epilog = None
+    for a in [a for a in parser._actions if a.dest in spelled]: # argparse has no door to rename an option
+        a.option_strings = [f'--{spelled[a.dest]}']
+        parser._option_string_actions |= {a.option_strings[0]: a}
     if name == 'train': parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
     parser.add_argument('--debug', action='store_true', help='Show the traceback of an error')
     return parser, func

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['passed_over', 'side_names', 'columns', 'walk_files', 'expand', 'sides_of', 'Skipped', 'look_at', 'Items', 'describe',
-           'scan_folder', 'draw_number', 'split_items', 'scan_loose']
+           'scan_folder', 'draw_number', 'split_items', 'drop_unseen', 'scan_loose']
 
 # %% ../nbs/02_data.ipynb #imports
 import hashlib, html, os, re
@@ -222,7 +222,7 @@ def split_items(
     items = replace(items, table=items.table.copy(), notes=[*items.notes])
     t = items.table
     t['group'] = _joined_groups(t)
-    if t.split.notna().any(): return _drop_unseen(items)
+    if t.split.notna().any(): return drop_unseen(items)
     number = {g: draw_number(g, seed) for g in t.group.unique()}
     held_out = {g for g, n in number.items() if n < valid_pct}
     single, fixed, classes = [], set(), t.groupby('label').group.unique()
@@ -247,7 +247,9 @@ def _joined_groups(t):
         parent[b] = a
     return [top(g) for g in t.group]
 
-def _drop_unseen(items):
+def drop_unseen(
+    items:Items # With their split
+)->Items:
     "Held-out pictures of classes without a training picture cannot be right; they are skipped by name"
     t = items.table
     unseen = ~t.label.isin(t[t.split == 'train'].label.unique())
