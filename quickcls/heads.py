@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['strengths', 'most_for_choice', 'Head', 'softmax', 'to_torch', 'from_torch', 'onnx_nodes', 'stratified_folds',
-           'choose_c', 'compact', 'fit_logistic', 'calm', 'fit_linear']
+           'choose_c', 'rotated', 'compact', 'fit_logistic', 'calm', 'fit_linear']
 
 # %% ../nbs/09_heads.ipynb #imports
 from concurrent.futures import ThreadPoolExecutor
@@ -175,7 +175,7 @@ def choose_c(
     common = [c for c in np.unique(y) if len(np.unique(groups[y == c])) >= 2]
     keep = np.isin(y, common) # a class of one group would be trained in every fold and tested in none
     if len(common) < 2 or keep.sum() < 10: return strengths[len(strengths)//2], {}
-    with calm(): x, y, groups = _rotated(x[keep]), y[keep], groups[keep]
+    with calm(): x, y, groups = rotated(x[keep]), y[keep], groups[keep]
     splits = stratified_folds(y, groups, 3 if len(x) > 1000 or n > 10 else 5, seed)
     if not splits: return strengths[len(strengths)//2], {}
     def loss(c, a, b):
@@ -197,7 +197,9 @@ def _part(groups, most, seed):
     chosen = names[order][np.cumsum(sizes[order]) <= most]
     return np.flatnonzero(np.isin(groups, chosen))
 
-def _rotated(x):
+def rotated(
+    x # Rows, float32 `[n, d]`
+): # float32 `[n, n]` or less, its columns at right angles to each other; `x` itself where `n` is not below `d`
     "The same inner products in at most `n` columns"
     import numpy as np
     if len(x) >= x.shape[1]: return x
@@ -208,7 +210,7 @@ def compact(
     x # Embeddings, float32 `[n, d]`
 ): # float32 `[n, n]` or less
     "Standardised embeddings in as few columns as have the same inner products: for many `fit_logistic` of the same pictures"
-    return _rotated(_standardised(x)[0])
+    return rotated(_standardised(x)[0])
 
 def fit_logistic(
     x, # Standardised embeddings, float32 `[n, d]`
