@@ -19,7 +19,7 @@ from .features import joined
 from .graphs import get_graph
 from .heads import fit_linear
 from .pictures import load_picture
-from .train import train
+from .train import import_ahead, train
 
 # %% ../nbs/41_live.ipynb #shared-engines
 _opened, _opening = {}, threading.Lock()
@@ -34,7 +34,7 @@ def shared_engines(
             named, note = choose_arch(arch)
             if note: say(note)
             graphs = [get_graph(v, say=say) for v in parse_views(named)]
-            _opened[arch] = graphs, [open_engine(g) for g in graphs], named
+            _opened[arch] = graphs, [open_engine(g, streams=1) for g in graphs], named # one picture at a time: all cores for it
         return _opened[arch]
 
 # %% ../nbs/41_live.ipynb #live-class
@@ -56,6 +56,7 @@ class Live:
         folder:Path=None, # Where pictures are kept; a temporary one, removed by `close`, where this is None
         say=print # Called with a line of text before slow work
     ):
+        import_ahead('sklearn.linear_model') # while the first pictures are taken
         self._graphs, self._engines, self.arch = shared_engines(arch, say)
         self._own = tempfile.TemporaryDirectory(prefix='quickcls-live-') if folder is None else None
         self.folder = Path(self._own.name if self._own else folder).expanduser()
