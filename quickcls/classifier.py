@@ -15,7 +15,7 @@ from .backbones import Backbone, View
 from .engines import OpenVINOEngine, open_engine
 from .features import decode_ahead, joined
 from .graphs import without_traces
-from .heads import Head, onnx_nodes, softmax
+from .heads import Head, from_torch, onnx_nodes, softmax, to_torch
 from .openset import OpenSet, read_open_set
 from .pictures import NotAPicture, load_picture, resize_methods
 
@@ -241,13 +241,12 @@ def _from_description(d, arrays):
     head = Head(d['head']['kind'], layers, {k.removeprefix('head.'): v for k, v in arrays.items() if k.startswith('head.')}, d['head']['notes'])
     last = max(i for i, l in enumerate(layers) if l['kind'] == 'linear')
     if head.arrays[f'{last}.weight'].shape[0] != len(vocab): raise QuickclsError(f'its head answers {head.arrays[f"{last}.weight"].shape[0]} classes, its vocab names {len(vocab)}.')
-    views = [_view(v) for v in d['views']]
     info = {k: v for k, v in d.items() if k not in ('format', 'vocab', 'views', 'levels', 'head', 'temperature', 'open_set')} | dict(digests=[v['digest'] for v in d['views']], weights=[v['weights'] for v in d['views']])
     temperature = float(d['temperature'])
     if not 0 < temperature < float('inf'): raise QuickclsError(f'its temperature is {temperature}, expected a number above 0.')
     if not isinstance(d.get('data', {}), dict) or not isinstance(d.get('data', {}).get('folder', ''), str): raise QuickclsError('what it says of its data is no description.')
     open_set = (d.get('open_set') or None) and read_open_set(d['open_set'], {k.removeprefix('open_set.'): v for k, v in arrays.items() if k.startswith('open_set.')}, head.n_in, len(vocab))
-    return Classifier(vocab, views, d['levels'], head, temperature, open_set, info, body_state={k: v for k, v in arrays.items() if k.startswith('body.')} or None)
+    return Classifier(vocab, [_view(v) for v in d['views']], d['levels'], head, temperature, open_set, info, body_state={k: v for k, v in arrays.items() if k.startswith('body.')} or None)
 
 def _view(v):
     "A view from JSON"
@@ -263,7 +262,6 @@ def from_learner(
 )->Classifier: # Not saved yet: `.save(folder)`
     "What a Learner has learned, as a classifier"
     from quickcls.learner import body_graphs, body_list, head_layers
-    from quickcls.heads import from_torch
     graphs, q = body_graphs(learn), learn.quick
     state = {f'body.{i}.{k}': v.detach().cpu().numpy().copy() for i, b in enumerate(body_list(learn.model)) for k, v in b.state_dict().items()} if q.trained or q.weights else None
     return Classifier(list(learn.dls.vocab), q.views, q.levels, from_torch(head_layers(learn.model), q.head), graphs=graphs, body_state=state)
@@ -277,7 +275,6 @@ def to_learner(
 ): # A frozen fastai `Learner`
     "A classifier as a fastai Learner with the same predictions"
     from quickcls.data import Items, scan_folder, split_items
-    from quickcls.heads import to_torch
     from quickcls.learner import learner_of
     data = clf.info.get('data', {})
     first = lambda *vs: next(v for v in vs if v is not None)

@@ -144,8 +144,8 @@ def cache(
     for g in graphs: print(f'    {g.stem}')
 
 # %% ../nbs/50_cli.ipynb #commands
-commands = dict(train='Train a classifier on a folder of labelled pictures', predict='Say what is in pictures', tag='Say which kinds are in pictures, and where', explain='Show what in a picture speaks for its class', report='Write one page about a classifier, or about two side by side', new='Write a notebook about a folder: look, train, judge, improve', backbones='List the pretrained networks', cache='Show or prune what is kept on this machine')
-rooms = dict(train='train', new='lesson', explain='explain', tag='tag') # of commands whose function stands in a room of its own
+commands = dict(train='Train a classifier on a folder of labelled pictures', predict='Say what is in pictures', tag='Say which kinds are in pictures, and where', explain='Show what in a picture speaks for its class', report='Write one page about a classifier, or about two side by side', demo='Open a page that says what is in pictures, and can be taught', new='Write a notebook about a folder: look, train, judge, improve', backbones='List the pretrained networks', cache='Show or prune what is kept on this machine')
+rooms = dict(train='train', demo='demo', new='lesson', explain='explain', tag='tag') # of commands whose function stands in a room of its own
 
 def command_parser(
     name:str # One of `commands`
@@ -153,14 +153,15 @@ def command_parser(
     "The parser of a command, from the signature of its function"
     from fastcore.script import anno_parser
     from importlib import import_module
-    from quickcls.train import spelled
     func = getattr(import_module(f'quickcls.{rooms[name]}'), name) if name in rooms else globals()[name]
-    parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other'])
+    parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other', *(['model'] if name == 'demo' else [])])
     parser.epilog = None
-    for a in [a for a in parser._actions if a.dest in spelled]: # argparse has no door to rename an option
-        a.option_strings = [f'--{spelled[a.dest]}']
-        parser._option_string_actions |= {a.option_strings[0]: a}
-    if name == 'train': parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
+    if name == 'train':
+        from quickcls.train import spelled
+        for a in [a for a in parser._actions if a.dest in spelled]: # argparse has no door to rename an option
+            a.option_strings = [f'--{spelled[a.dest]}']
+            parser._option_string_actions |= {a.option_strings[0]: a}
+        parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
     parser.add_argument('--debug', action='store_true', help='Show the traceback of an error')
     return parser, func
 

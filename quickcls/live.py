@@ -116,6 +116,10 @@ class Live:
         "What is there so far"
         with self._lock: return {k: len(v) for k, v in self._shots.items()}
 
+    def files(self, kind:str)->list: # of paths, in the order in which they came
+        "Where the pictures of a kind lie"
+        with self._lock: return [s.file for s in self._of(kind)]
+
     @property
     def clf(self)->Classifier|None: # None until two kinds have a picture
         "The classifier that follows from what is there"
