@@ -6,12 +6,11 @@
 __all__ = ['demo']
 
 # %% ../nbs/46_demo.ipynb #imports
-from pathlib import Path
 from .core import QuickclsError
 from .classifier import Classifier
 from .livepage import live_page
 from .packed import pack_pictures
-from .pages import ask_page, compare_page
+from .pages import ask_page, compare_page # the latter for apps
 from .server import check_reach, import_gradio, launch, parse_auth
 from .teach import Teacher
 
@@ -26,6 +25,7 @@ def demo(
     corrections:str='corrections', # Folder for the pictures that were corrected
     with_pictures:bool=False, # Pack thumbnails of the known pictures into the classifier's folder, to show them: whoever sees the page sees them
     examples:str=None, # Folder of pictures that visitors can pick
+    arch:str='auto', # Backbone of a classifier that is made on the page, as in `quickcls train`
     title:str=None, # What the page is called (the folder's name where this is not given)
     space:str=None, # Write this folder, ready to be a Hugging Face Space, in place of opening the page
     force:bool=False, # Replace a Space's folder that is there?
@@ -40,16 +40,16 @@ def demo(
         return
     entry = parse_auth(auth)
     if teach or not model: check_reach(host, share, entry, 'teaching' if model else 'a page that makes classifiers')
-    page = _page(model, title, examples, teach and corrections)
+    page = _page(model, title, examples, teach and corrections, arch)
     url = launch(page, host, port, share=share, auth=entry, block=False)
     if open:
         import webbrowser
         webbrowser.open(url)
     page.block_thread()
 
-def _page(model, title, examples, corrections):
+def _page(model, title, examples, corrections, arch):
     "The page of a classifier, or of none"
-    if not model: import_gradio(); return live_page(title=title)
+    if not model: import_gradio(); return live_page(title=title, arch=arch)
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(1) as pool:
         clf = pool.submit(Classifier.load, model)

@@ -42,6 +42,12 @@ class Desk:
         "The last picture of a kind goes"
         if self.live.counts()[self.kinds[i]]: self.live.take_back(self.kinds[i])
 
+    def remove(self, i:int)->list: # of sentences about what was wrong
+        "A kind goes, with its pictures"
+        if len(self.kinds) <= 2: return ['Two kinds have to stay: give this one another name in place of removing it.']
+        self.live.drop_kind(self.kinds[i])
+        return []
+
     def rename(self, i:int, name:str):
         "Another name for a kind; raises `QuickclsError` for a name that cannot be had"
         old = self.kinds[i]
@@ -68,11 +74,12 @@ class Desk:
 # %% ../nbs/45_livepage.ipynb #live-page
 def live_page(
     live:Live=None, # What is learned; a new one where this is None
-    *, title:str=None # Of the page
+    *, title:str=None, # Of the page
+    arch:str='auto' # As in `train`, for a new `Live`
 ): # `gradio.Blocks`
     "Make a classifier from a few pictures of each kind"
     gr = import_gradio()
-    desk = Desk(live or Live(('this', 'that')))
+    desk = Desk(live or Live(('this', 'that'), arch))
     with new_page(title or 'Make a classifier') as page:
         gr.HTML(f'<header class="qc-head"><h1>{text(page.title)}</h1><p>Name two kinds or more and show a few pictures of each. It learns while you do, on this machine alone.</p></header>', apply_default_css=False)
         with gr.Row(elem_classes='qc-columns'):
@@ -80,10 +87,10 @@ def live_page(
                 cards = [_kind_card(gr, i) for i in range(most_kinds)]
                 more = gr.Button('One more kind', elem_id='more')
             with gr.Column(scale=2, min_width=300):
-                photo = picture_box(gr, 230, 'try')
+                photo = picture_box(gr, 230, 'try', 'A picture to try')
                 answer = gr.HTML('', apply_default_css=False, elem_id='answer')
                 status = gr.HTML('', apply_default_css=False, elem_id='status')
-                with gr.Group():
+                with gr.Column(elem_classes='qc-card'):
                     name = gr.Textbox(label='Save it as', placeholder='pets', max_length=60, elem_id='name')
                     save = gr.Button('Save', variant='primary', elem_id='save')
                 saved = gr.HTML('', apply_default_css=False, elem_id='saved')
@@ -92,8 +99,8 @@ def live_page(
     return page
 
 def _kind_card(gr, i):
-    "(group, name, box for a picture, button for many, their strip, button to take back)"
-    with gr.Group(visible=i < 2, elem_classes='qc-kind', elem_id=f'kind-{i}') as group:
+    "(group, name, box for a picture, button for many, their strip, buttons to take the last one back and to remove the kind)"
+    with gr.Column(visible=i < 2, elem_classes='qc-card', elem_id=f'kind-{i}') as group:
         with gr.Row():
             with gr.Column(scale=2, min_width=180): photo = picture_box(gr, 190, f'add-{i}')
             with gr.Column(scale=3, min_width=180):
@@ -101,8 +108,8 @@ def _kind_card(gr, i):
                 strip = gr.HTML('', apply_default_css=False, elem_id=f'strip-{i}', padding=True)
                 with gr.Row():
                     many = uploads_only(gr.UploadButton('Many pictures', file_count='multiple', file_types=['image'], size='sm', min_width=100, elem_id=f'many-{i}'))
-                    back = gr.Button('Take back', size='sm', min_width=100)
-    return group, name, photo, many, strip, back
+                    back, drop = gr.Button('Take back', size='sm', min_width=90), gr.Button('Remove', size='sm', min_width=90)
+    return group, name, photo, many, strip, back, drop
 
 def _live_events(gr, page, desk, cards, more, photo, answer, status):
     "What the controls of a page of making do"
@@ -111,7 +118,7 @@ def _live_events(gr, page, desk, cards, more, photo, answer, status):
         there = len(desk.kinds)
         rows = [(gr.update(visible=i < there), desk.kinds[i] if i < there else '', desk.strip(i)) for i in range(most_kinds)]
         return [v for row in rows for v in row] + [gr.update(visible=there < most_kinds), desk.answer(), desk.status(wrong)]
-    all_out = [v for group, name, _, _, strip, _ in cards for v in (group, name, strip)] + [more, answer, status]
+    all_out = [v for group, name, _, _, strip, _, _ in cards for v in (group, name, strip)] + [more, answer, status]
     def another():
         n = len(desk.kinds) + 1
         try: desk.live.add_kind(f'kind {n}')
@@ -122,7 +129,7 @@ def _live_events(gr, page, desk, cards, more, photo, answer, status):
         try: desk.tried, _ = taken(upload)
         except QuickclsError as e: return None, f'<p class="qc-error" role="alert">{html.escape(str(e))}</p>'
         return None, desk.answer()
-    for i, (_, name, box, many, strip, back) in enumerate(cards):
+    for i, (_, name, box, many, strip, back, drop) in enumerate(cards):
         def added(uploads, i=i):
             if not uploads: yield gr.skip(), gr.skip(), gr.skip(), gr.skip(); return
             for wrong in desk.add(i, uploads if isinstance(uploads, list) else [uploads]): yield None, desk.strip(i), gr.skip(), desk.status(wrong)
@@ -132,9 +139,11 @@ def _live_events(gr, page, desk, cards, more, photo, answer, status):
             except QuickclsError as e: return desk.kinds[i], desk.answer(), desk.status([str(e)])
             return desk.kinds[i], desk.answer(), desk.status()
         def less(i=i): desk.take_back(i); return desk.strip(i), desk.answer(), desk.status()
+        def gone(i=i): return everything(desk.remove(i))
         for source, event in ((box, box.input), (many, many.upload)): event(added, source, [source, strip, answer, status], preprocess=False, show_progress='hidden', **one)
         for event in (name.submit, name.blur): event(renamed, name, [name, answer, status], show_progress='hidden', **one)
         back.click(less, None, [strip, answer, status], show_progress='hidden', **one)
+        drop.click(gone, None, all_out, show_progress='hidden', **one)
     photo.input(tried, photo, [photo, answer], preprocess=False, show_progress_on=answer, **one)
     more.click(another, None, all_out, show_progress='hidden', **one)
     page.load(everything, None, all_out, show_progress='hidden', **one)

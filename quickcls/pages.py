@@ -75,10 +75,11 @@ def ask_page(
     clf = model if isinstance(model, Classifier) else Classifier.load(model)
     name, packed, found = title or clf.path.resolve().name, Packed(clf.path), find_examples(clf.path, examples)
     now = lambda: teacher.clf if teacher else clf
+    picture = _pictures(packed, teacher)
     with new_page(name) as page:
         gr.HTML(_headline(name, clf), apply_default_css=False)
         with gr.Tabs():
-            with gr.Tab('Ask'): _ask_tab(gr, now, packed, found, teacher)
+            with gr.Tab('Ask'): _ask_tab(gr, now, picture, found, teacher)
             with gr.Tab('How good is it') as tab:
                 frame = gr.HTML('<p class="qc-soft">Reading the table of predictions …</p>', js_on_load=_grow, apply_default_css=False)
                 tab.select(lambda: report_frame(clf.path, packed), None, frame, show_progress='hidden', api_visibility='private')
@@ -88,10 +89,11 @@ def ask_page(
 def picture_box(
     gr, # The module
     height:int, # Pixels
-    elem_id:str='photo'
+    elem_id:str='photo',
+    label:str='A picture'
 ): # `gradio.Image`
     "A box for one picture: dropped, chosen, pasted, photographed"
-    return uploads_only(gr.Image(sources=['upload', 'webcam', 'clipboard'], type='filepath', label='A picture', height=height, placeholder='Drop a picture here\n- or -\nclick to choose one', elem_id=elem_id))
+    return uploads_only(gr.Image(sources=['upload', 'webcam', 'clipboard'], type='filepath', label=label, height=height, placeholder='Drop a picture here\n- or -\nclick to choose one', elem_id=elem_id))
 
 def _headline(name, clf):
     "What the page is about, in two lines"
@@ -100,7 +102,7 @@ def _headline(name, clf):
     right = f'; right on {m["accuracy"]:.1%} of {m["n"]:,} pictures that it had not seen' if m.get('accuracy') is not None else ''
     return f'<header class="qc-head"><h1>{text(name)}</h1><p>Tells {n} kinds apart: {kinds}{right}.</p></header>'
 
-def _ask_tab(gr, now, packed, found, teacher):
+def _ask_tab(gr, now, picture, found, teacher):
     "A picture, its answer; several pictures, their table"
     state = gr.State(None, time_to_live=1800) # the last picture, kept only where it may be taught
     with gr.Row(elem_classes='qc-columns'):
@@ -112,7 +114,7 @@ def _ask_tab(gr, now, packed, found, teacher):
             answer = gr.HTML('<p class="qc-wait">The answer appears here.</p>', js_on_load=_keep_switch, apply_default_css=False, elem_id='answer')
             word, learn, undo, learned = _teach_row(gr, now) if teacher else (None,)*4
     def show(data, given):
-        return answer_html(given, packed.get), data if teacher and not given.prediction.error else None
+        return answer_html(given, picture), data if teacher and not given.prediction.error else None
     def asked(upload):
         if not upload: return gr.skip(), gr.skip(), gr.skip()
         given, data = answer_upload(now(), upload)
@@ -123,7 +125,7 @@ def _ask_tab(gr, now, packed, found, teacher):
             data = found[int(event.index)].read_bytes()
             return show(data, ask(now(), data, found[int(event.index)].name))
         buttons.click(picked, None, [answer, state], show_progress_on=answer, scroll_to_output=True, api_visibility='private')
-    if teacher: _teach_events(gr, now, packed, teacher, state, answer, word, learn, undo, learned)
+    if teacher: _teach_events(gr, now, picture, teacher, state, answer, word, learn, undo, learned)
     with gr.Accordion('Several pictures at once', open=False):
         files = uploads_only(gr.File(file_count='multiple', label=f'Up to {most_files} pictures', height=150, elem_id='files'))
         table = gr.HTML('', apply_default_css=False, elem_id='table')
@@ -131,6 +133,15 @@ def _ask_tab(gr, now, packed, found, teacher):
 
 # the switch stays as it was left when the next answer comes
 _keep_switch = "let on = true; element.addEventListener('change', e => { if (e.target.matches('.qc-switch')) on = e.target.checked }); watch('value', () => { const s = element.querySelector('.qc-switch'); if (s) s.checked = on })"
+
+def _pictures(packed, teacher):
+    "Where the pictures come from that an answer is compared with: path → PIL image or None"
+    def find(path):
+        if not (teacher and path.startswith('corrections/')): return packed.get(path)
+        row = next((r for r in teacher.rows() if f'corrections/{r["file"]}' == path), None)
+        try: return row and small_picture(teacher.corrections.path(row), 160)
+        except QuickclsError: return None
+    return find
 
 def _table_of(clf, uploads):
     "The table of several uploads, all of which are deleted"
@@ -150,31 +161,35 @@ def _api(gr, now):
 # %% ../nbs/44_pages.ipynb #teach-row
 def _teach_row(gr, now):
     "The controls below an answer"
-    with gr.Group(elem_classes='qc-teach', elem_id='teach'):
+    with gr.Column(elem_classes='qc-card', elem_id='teach'):
         with gr.Row():
-            word = gr.Dropdown(now().vocab, value=None, allow_custom_value=True, label='It is …', info='one of these kinds, or a new name', scale=3, min_width=180)
-            learn, undo = gr.Button('Learn this', variant='primary', scale=1, min_width=110), gr.Button('Take back', scale=1, min_width=110)
+            word = gr.Dropdown(now().vocab, value=None, allow_custom_value=True, label='It is … (one of these kinds, or a new name)', scale=3, min_width=220, container=True)
+            with gr.Column(scale=1, min_width=120):
+                learn, undo = gr.Button('Learn this', variant='primary', size='md'), gr.Button('Take back', size='md')
         learned = gr.HTML('', apply_default_css=False, elem_id='learned')
     return word, learn, undo, learned
 
-def _teach_events(gr, now, packed, teacher, state, answer, word, learn, undo, learned):
+def _teach_events(gr, now, picture, teacher, state, answer, word, learn, undo, learned):
     "What the controls do"
     def after(said, data):
-        shown = answer_html(ask(now(), data), packed.get) if data else gr.skip()
-        return shown, gr.update(choices=now().vocab, value=None), f'<p class="qc-soft" role="status">{said}; {_corrections(len(teacher.rows()))} so far.</p>'
+        shown = answer_html(ask(now(), data), picture) if data else gr.skip()
+        return shown, gr.update(choices=now().vocab, value=None), f'<p class="qc-soft" role="status">{said} {_corrections(len(teacher.rows()))} so far.</p>'
     def taught(data, kind):
         if not data: return gr.skip(), gr.skip(), _refused('There is no picture to learn from. Ask about one first.')
         try: teacher.teach(data, str(kind or ''), now().predict(data))
         except QuickclsError as e: return gr.skip(), gr.skip(), _refused(str(e))
-        return after(f'Learned: {text(teacher.rows()[-1]["label"])}', data)
+        label = teacher.rows()[-1]['label']
+        n = sum(r['label'] == label for r in teacher.rows())
+        few = ' A new kind wants three to five pictures.' if n < 3 and label not in teacher.trained.vocab else ''
+        return after(f'Learned: {text(label)}.{few} That makes', data)
     def back(data):
         row = teacher.undo()
-        return after(f'Taken back: {text(row["label"])}' if row else 'There was nothing to take back', data)
+        return after(f'Taken back: {text(row["label"])}. Now there are' if row else 'There was nothing to take back:', data)
     quiet = dict(show_progress_on=learned, api_visibility='private', concurrency_limit=1, concurrency_id='teach')
     learn.click(taught, [state, word], [answer, word, learned], **quiet)
     undo.click(back, state, [answer, word, learned], **quiet)
 
-def _corrections(n): return f'{n} correction' + ('' if n == 1 else 's')
+def _corrections(n): return 'no corrections' if not n else '1 correction' if n == 1 else f'{n} corrections'
 def _refused(why): return f'<p class="qc-error" role="alert">{html.escape(why)}</p>'
 
 # %% ../nbs/44_pages.ipynb #compare-page
