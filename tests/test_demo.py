@@ -265,3 +265,104 @@ def test_one_question_does_not_wait_for_another_to_decode(url):
         while not all(w.done() for w in work):
             t = time.perf_counter(); httpx.get(f'{url}/gradio_api/startup-events', timeout=10); waits.append(time.perf_counter() - t)
         assert all(w.result()[0] == 'complete' for w in work) and max(waits) < 1
+
+# teaching
+
+def learn(page, word):
+    page.fill('#teach input', word)
+    page.get_by_role('button', name='Learn this').click()
+
+def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, parts, tmp_path):
+    from quickcls.teach import Teacher
+    teacher = Teacher.of(parts, tmp_path/'corrections')
+    before = parts.predict(defect)
+    with served(ask_page(parts, teacher=teacher)) as url, opened(browser, url) as page:
+        learn(page, 'ok')
+        page.get_by_text('no picture to learn from').wait_for()
+        show(page, defect)
+        assert said(page).splitlines()[-1] != 'ok' and f'{before.top[0]["probability"]:.1%}' in said(page)
+        learn(page, 'ok')
+        page.get_by_text('Learned: ok').wait_for()
+        assert page.locator('#answer .qc-verdict').inner_text() == 'ok' # the same picture, at once
+        assert question(url, defect.read_bytes())['top'][0]['label'] == 'ok' # and for everybody
+        show(page, as_file(foreign()))
+        page.get_by_text('None of these').wait_for()
+        learn(page, f'static {hostile}'.replace('/', ''))
+        page.get_by_text('A new kind wants three to five pictures').wait_for()
+        assert page.locator('#answer .qc-verdict').inner_text() == f'static {hostile}' and page.locator('#answer .qc-near img').count() >= 1
+        learn(page, '../../evil')
+        page.locator('#learned [role=alert]').wait_for()
+        for _ in range(2):
+            page.get_by_role('button', name='Take back').click()
+            page.get_by_text('Taken back').wait_for(); page.wait_for_timeout(500)
+        assert question(url, defect.read_bytes())['top'] == before.top
+    assert teacher.rows() == [] and not [p for p in tmp_path.rglob('evil*')]
+
+def test_a_page_that_cannot_be_taught_has_no_way_to_teach(browser, url):
+    with opened(browser, url) as page:
+        assert page.locator('#teach').count() == 0
+    assert list(httpx.get(f'{url}/gradio_api/info').json()['named_endpoints']) == ['/predict'] # programs may ask, and nothing else
+
+def test_from_nothing_to_a_saved_classifier(browser, tmp_path, monkeypatch, quickcls):
+    from quickcls.live import Live
+    from quickcls.livepage import live_page
+    monkeypatch.chdir(tmp_path)
+    files = {kind: [as_file(p.read_bytes(), p.name) for p in sorted((repo/'datasets'/'parts'/kind).glob('*.jpg'))[:12]] for kind in ('ok', 'defect')}
+    with Live(('this', 'that'), 'efficientnet_lite0') as live, served(live_page(live)) as url, opened(browser, url) as page:
+        page.wait_for_function("document.querySelector('#name-0 input, #name-0 textarea').value == 'this'")
+        for i, name in enumerate(('fine', '<b>cracked')):
+            page.fill(f'#name-{i} input, #name-{i} textarea', name); page.keyboard.press('Tab')
+            page.wait_for_timeout(600)
+        assert list(live.counts()) == ['fine', '<b>cracked']
+        show(page, files['ok'][0], into='#add-0')
+        page.locator('#strip-0 img').wait_for()
+        show(page, defect, into='#try')
+        page.get_by_text('as soon as two kinds have a picture').wait_for()
+        show(page, files['defect'][0], into='#add-1')
+        said(page) # it is alive
+        first = page.locator('#answer .qc-bars').inner_text()
+        for i, kind in enumerate(('ok', 'defect')):
+            with page.expect_file_chooser() as chooser: page.locator('button:visible', has_text='Many pictures').nth(i).click()
+            chooser.value.set_files(files[kind][1:])
+            page.locator(f'#strip-{i}').get_by_text('12 pictures').wait_for()
+        page.wait_for_function('first => document.querySelector("#answer .qc-bars").innerText != first', arg=first) # and it moves
+        show(page, as_file(b'<html>404</html>', 'page.jpg'), into='#add-0')
+        page.get_by_text('page.jpg: an HTML page, not a picture').wait_for()
+        page.reload()
+        page.locator('#strip-1').get_by_text('12 pictures').wait_for() # nothing is lost
+        for bad in ('../evil', ''):
+            page.fill('#name input, #name textarea', bad); page.locator('#save').click()
+            page.locator('#saved [role=alert]').wait_for()
+        page.fill('#name input, #name textarea', 'wheels'); page.locator('#save').click()
+        page.get_by_text('Saved in').wait_for(timeout=120_000)
+    answer = json.loads(quickcls('predict', tmp_path/'models'/'wheels', defect, '--json').stdout)
+    assert {t['label'] for t in answer['top']} == {'fine', '<b>cracked'} and (tmp_path/'models'/'wheels'/'report.html').is_file()
+    assert {p.name for p in tmp_path.iterdir()} == {'models', 'wheels'}
+
+# the command
+
+def test_the_command_serves_and_teaching_in_reach_of_others_needs_a_password(parts, quickcls, tmp_path):
+    for words in (['--teach', '--host', '0.0.0.0'], ['--teach', '--share']):
+        p = quickcls('demo', parts.path, *words, cwd=tmp_path)
+        assert p.returncode == 1 and '--auth name:password' in p.stderr and len(p.stderr.splitlines()) == 1
+    assert '--auth name:password' in quickcls('demo', '--host', '0.0.0.0', cwd=tmp_path).stderr
+    assert 'is no classifier' in quickcls('demo', tmp_path/'nowhere').stderr
+    code = 'import sys; from quickcls.cli import main; sys.exit(main())'
+    p = subprocess.Popen([sys.executable, '-c', code, 'demo', str(parts.path), '--teach', '--corrections', str(tmp_path/'c')], cwd=repo, stdout=subprocess.PIPE, text=True)
+    try:
+        url = re.search(r'http://127\.0\.0\.1:\d+', p.stdout.readline())[0]
+        assert question(url, defect.read_bytes())['top'] == parts.predict(defect).top
+    finally: p.terminate(); p.wait(20)
+
+def test_a_missing_gradio_is_named(python, parts):
+    out = python("import sys; sys.modules['gradio'] = None; sys.stderr = sys.stdout\nfrom quickcls.cli import main\nsys.exit(0 if main(['demo', sys.argv[1]]) == 1 else 5)", parts.path)
+    assert 'pip install "gradio' in out and len(out.splitlines()) == 1
+
+@pytest.mark.parametrize('name, models', [('ask', 1), ('teach', 1), ('compare', 2)])
+def test_each_app_is_short_and_runs(name, models, parts, tmp_path):
+    app = repo/'apps'/name/'app.py'
+    assert len(app.read_text().splitlines()) <= 20
+    words = [parts.path]*models + ([tmp_path/'corrections'] if name == 'teach' else [])
+    p = subprocess.Popen([sys.executable, app, *map(str, words)], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=__import__('os').environ | {'PYTHONPATH': str(repo)})
+    try: assert httpx.get(re.search(r'http://127\.0\.0\.1:\d+', p.stdout.readline())[0]).status_code == 200
+    finally: p.terminate(); p.wait(20)
