@@ -30,14 +30,14 @@ def ask(
     name:str=None, # What the picture is called
     *, k:int=3, # How many classes to name
     heat:bool=True, # Make the map?
-    side:int=640 # Of the longer side of what is shown, pixels
+    side:int=640 # Of the longer side of what is shown, pixels; 0 where nothing is shown
 )->Answer:
     "The answer about one picture, with all that a page shows of it. A bad picture's prediction has an `error`"
     try: squares = clf.prepare(data)
     except NotAPicture as e: squares = e
     prediction = next(clf.answers([(data, squares)], k))
     prediction.path = name
-    if prediction.error: return Answer(prediction)
+    if prediction.error or not side: return Answer(prediction)
     photo = small_picture(data, side)
     if not heat: return Answer(prediction, photo)
     seen, = look(clf, [s[None] for s in squares])

@@ -155,7 +155,7 @@ def _table_of(clf, uploads):
 def _api(gr, now):
     "The same for programs: one picture in, one JSON object out, as `quickcls predict --json` has it"
     picture, out, go = uploads_only(gr.Image(type='filepath', visible=False)), gr.JSON(visible=False), gr.Button(visible=False)
-    def predict(picture): return answer_upload(now(), picture or {}, heat=False, side=32)[0].prediction.to_dict() | dict(path=None) # Gradio's client would fetch a path
+    def predict(picture): return answer_upload(now(), picture or {}, side=0)[0].prediction.to_dict() | dict(path=None) # Gradio's client would fetch a path
     go.click(predict, picture, out, preprocess=False, api_name='predict', api_description='What is in a picture: the object that `quickcls predict --json` prints. A picture that cannot be read has an `error`.')
 
 # %% ../nbs/44_pages.ipynb #teach-row

@@ -14,7 +14,7 @@ from .core import QuickclsError
 # %% ../nbs/42_server.ipynb #import-gradio
 def import_gradio(): # the module `gradio`
     "Gradio without its type stubs and without its telemetry"
-    if 'gradio' in sys.modules: return sys.modules['gradio']
+    if sys.modules.get('gradio'): return sys.modules['gradio']
     import inspect
     from unittest.mock import patch
     find = inspect.getfile

@@ -107,3 +107,16 @@ def phone_photo(path)->bytes:
     file = io.BytesIO()
     Image.fromarray((a + np.random.default_rng(0).normal(0, 10, a.shape)).clip(0, 255).astype(np.uint8)).save(file, 'JPEG', quality=90)
     return file.getvalue()
+
+def page_answer(model, photo:bytes, n:int=15)->float:
+    "Milliseconds of an answer with picture, map and HTML, at the server alone"
+    from threadpoolctl import threadpool_limits
+    from quickcls.answers import answer_html, ask
+    from quickcls.classifier import Classifier
+    clf, seconds = Classifier.load(model), []
+    with threadpool_limits(1, user_api='blas'): # as `launch` sets it
+        for _ in range(n):
+            t = time.perf_counter()
+            answer_html(ask(clf, photo, 'photo.jpg'))
+            seconds.append(time.perf_counter() - t)
+    return 1000*statistics.median(seconds)
