@@ -43,7 +43,25 @@ def heat_picture(path:Path):
         clf = train(docs.parent/'datasets'/'parts', out=f'{d}/parts', arch='efficientnet_lite0', quiet=True)
         save_figure(clf.explain(docs/'parts'/'defect.jpg').plot(), path)
 
+def demo_picture(path:Path):
+    "The page of a classifier, an answer on it"
+    import shutil
+    from playwright.sync_api import sync_playwright
+    from quickcls.all import train
+    from quickcls.demo import ask_page, launch, pack_pictures
+    with tempfile.TemporaryDirectory() as d, sync_playwright() as p:
+        pack_pictures(train(docs.parent/'datasets'/'parts', out=f'{d}/parts', arch='efficientnet_lite0', quiet=True).path)
+        page = ask_page(f'{d}/parts', examples=docs/'parts')
+        url, browser = launch(page, block=False), p.chromium.launch(executable_path=shutil.which('chromium'), args=['--no-sandbox', '--disable-gpu'])
+        seen = browser.new_page(viewport=dict(width=1180, height=620), device_scale_factor=1.25)
+        seen.goto(url)
+        seen.locator('#examples button').first.click()
+        seen.wait_for_selector('#answer .qc-verdict'); seen.mouse.move(0, 0); seen.wait_for_timeout(1000)
+        seen.screenshot(path=path)
+        browser.close(); page.close(verbose=False)
+
 if __name__ == '__main__':
     (docs/'cli.md').write_text(help_page(), encoding='utf-8')
     result_picture(docs/'result.png')
     heat_picture(docs/'heat.png')
+    demo_picture(docs/'demo.png')
