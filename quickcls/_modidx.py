@@ -604,6 +604,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'quickcls.pages.compare_page': ('pages.html#compare_page', 'quickcls/pages.py'),
                                 'quickcls.pages.example_buttons': ('pages.html#example_buttons', 'quickcls/pages.py'),
                                 'quickcls.pages.find_examples': ('pages.html#find_examples', 'quickcls/pages.py'),
+                                'quickcls.pages.once': ('pages.html#once', 'quickcls/pages.py'),
                                 'quickcls.pages.picture_box': ('pages.html#picture_box', 'quickcls/pages.py'),
                                 'quickcls.pages.report_frame': ('pages.html#report_frame', 'quickcls/pages.py')},
             'quickcls.pictures': { 'quickcls.pictures.NotAPicture': ('pictures.html#notapicture', 'quickcls/pictures.py'),

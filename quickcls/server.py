@@ -119,9 +119,11 @@ def launch(
     quiet:bool=False # Print nothing?
 )->str: # its address on this machine
     "Serve a page"
+    from threadpoolctl import threadpool_limits
     gr = import_gradio()
     page.queue(max_size=most_waiting, default_concurrency_limit=at_a_time)
     _say_when_full(page)
+    threadpool_limits(1, user_api='blas') # for as long as this process lives: those threads get in the way of the network's, and cost half of the answers
     theme = gr.themes.Default(primary_hue='blue', font=['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif'], font_mono=['ui-monospace', 'Consolas', 'monospace'])
     try: _, url, public = page.launch(server_name=host, server_port=port, share=share, auth=auth, prevent_thread_lock=True, quiet=True, max_file_size=most_bytes, state_session_capacity=200, ssr_mode=False, mcp_server=False, enable_monitoring=False, run_history=False, footer_links=['api'], theme=theme, css=_style())
     except OSError as e: raise QuickclsError(f'The page cannot be served on port {port or os.environ.get("GRADIO_SERVER_PORT", "7860 to 7959")}: {str(e).splitlines()[0]} --port names another one.') from None
