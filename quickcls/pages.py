@@ -136,14 +136,17 @@ def _ask_tab(gr, now, picture, found, teacher):
     photo.input(asked, photo, [photo, answer, state], preprocess=False, show_progress_on=answer, scroll_to_output=True, api_visibility='private')
     if found:
         def picked(event: gr.EventData):
-            data = found[int(event.index)].read_bytes()
-            return show(data, ask(now(), data, found[int(event.index)].name))
+            i = getattr(event, '_data', None)
+            i = i.get('index') if isinstance(i, dict) else None
+            if i not in range(len(found)): return gr.skip(), gr.skip() # no button has that number
+            data = found[i].read_bytes()
+            return show(data, ask(now(), data, found[i].name))
         buttons.click(picked, None, [answer, state], show_progress_on=answer, scroll_to_output=True, api_visibility='private')
     if teacher: _teach_events(gr, now, picture, teacher, state, answer, word, learn, undo, learned)
     with gr.Accordion('Several pictures at once', open=False):
         files = uploads_only(gr.File(file_count='multiple', label=f'Up to {most_files} pictures', height=150, elem_id='files'))
         table = gr.HTML('', apply_default_css=False, elem_id='table')
-    files.upload(lambda uploads: (None, _table_of(now(), uploads)), files, [files, table], preprocess=False, show_progress_on=table, api_visibility='private')
+    files.upload(lambda uploads: (None, _table_of(now(), uploads or [])), files, [files, table], preprocess=False, show_progress_on=table, api_visibility='private')
 
 # the switch stays as it was left when the next answer comes
 _keep_switch = "let on = true; element.addEventListener('change', e => { if (e.target.matches('.qc-switch')) on = e.target.checked }); watch('value', () => { const s = element.querySelector('.qc-switch'); if (s) s.checked = on })"
