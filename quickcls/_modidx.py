@@ -13,6 +13,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'quickcls.answers.demo_widget': ('answers.html#demo_widget', 'quickcls/answers.py'),
                                   'quickcls.answers.table_columns': ('answers.html#table_columns', 'quickcls/answers.py'),
                                   'quickcls.answers.table_row': ('answers.html#table_row', 'quickcls/answers.py'),
+                                  'quickcls.answers.tags_html': ('answers.html#tags_html', 'quickcls/answers.py'),
                                   'quickcls.answers.text': ('answers.html#text', 'quickcls/answers.py')},
             'quickcls.backbones': { 'quickcls.backbones.Backbone': ('backbones.html#backbone', 'quickcls/backbones.py'),
                                     'quickcls.backbones.Backbone.mb': ('backbones.html#backbone.mb', 'quickcls/backbones.py'),

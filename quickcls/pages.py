@@ -9,7 +9,7 @@ __all__ = ['answer_upload', 'once', 'report_frame', 'example_buttons', 'find_exa
 import html, threading
 from pathlib import Path
 from .core import QuickclsError
-from .answers import Answer, answer_html, answers_table, ask, text
+from .answers import Answer, answer_html, answers_table, ask, tags_html, text
 from .classifier import Classifier, Prediction
 from .packed import Packed
 from .pictures import data_uri, small_picture
@@ -122,26 +122,28 @@ def _ask_tab(gr, now, picture, found, teacher):
     with gr.Row(elem_classes='qc-columns'):
         with gr.Column(scale=2, min_width=240):
             photo = picture_box(gr, 230)
+            several = gr.Checkbox(label='Look for several kinds in it', elem_id='several')
             if found:
                 buttons = gr.HTML(example_buttons(found), js_on_load=_pick, apply_default_css=False, elem_id='examples')
         with gr.Column(scale=5, min_width=300):
             answer = gr.HTML('<p class="qc-wait">The answer appears here.</p>', js_on_load=_keep_switch, apply_default_css=False, elem_id='answer')
             word, learn, undo, learned = _teach_row(gr, now) if teacher else (None,)*4
-    def show(data, given):
-        return answer_html(given, picture), data if teacher and not given.prediction.error else None
-    def asked(upload):
+    def show(data, given, several):
+        more = tags_html(now().tag(data)) if several and not given.prediction.error else ''
+        return answer_html(given, picture) + more, data if teacher and not given.prediction.error else None
+    def asked(upload, several):
         if not upload: return gr.skip(), gr.skip(), gr.skip()
         given, data = answer_upload(now(), upload)
-        return None, *show(data, given)
-    photo.input(asked, photo, [photo, answer, state], preprocess=False, show_progress_on=answer, scroll_to_output=True, api_visibility='private')
+        return None, *show(data, given, several)
+    photo.input(asked, [photo, several], [photo, answer, state], preprocess=False, show_progress_on=answer, scroll_to_output=True, api_visibility='private')
     if found:
-        def picked(event: gr.EventData):
+        def picked(several, event: gr.EventData):
             i = getattr(event, '_data', None)
             i = i.get('index') if isinstance(i, dict) else None
             if i not in range(len(found)): return gr.skip(), gr.skip() # no button has that number
             data = found[i].read_bytes()
-            return show(data, ask(now(), data, found[i].name))
-        buttons.click(picked, None, [answer, state], show_progress_on=answer, scroll_to_output=True, api_visibility='private')
+            return show(data, ask(now(), data, found[i].name), several)
+        buttons.click(picked, several, [answer, state], show_progress_on=answer, scroll_to_output=True, api_visibility='private')
     if teacher: _teach_events(gr, now, picture, teacher, state, answer, word, learn, undo, learned)
     with gr.Accordion('Several pictures at once', open=False):
         files = uploads_only(gr.File(file_count='multiple', label=f'Up to {most_files} pictures', height=150, elem_id='files'))

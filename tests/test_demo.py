@@ -132,6 +132,15 @@ def test_pasted_and_photographed_pictures_are_answered(browser, url, parts):
         page.wait_for_function("src => document.querySelector('#answer img')?.src != src", arg=before)
         assert 'defect' in said(page)
 
+def test_several_kinds_are_looked_for_when_asked(browser, url):
+    im = Image.new('RGB', (640, 400), (96, 98, 92))
+    for kind, at in (('ok', (50, 150)), ('defect', (390, 60))): im.paste(Image.open(sorted((repo/'datasets'/'parts'/kind).glob('*.jpg'))[0]).convert('RGB').resize((200, 200)), at)
+    with opened(browser, url) as page:
+        page.get_by_label('Look for several kinds in it').check()
+        show(page, as_file(as_bytes(im, 'PNG'), 'two.png'))
+        named = page.locator('#answer .qc-several').inner_text()
+        assert 'ok ' in named and 'defect ' in named and page.locator('#answer .qc-several img').evaluate('i => i.naturalWidth') == 640
+
 def test_odd_uploads_have_the_words_of_the_command_line(browser, url):
     files = {k: v for k, v in bad_files().items() if k in ('page.jpg', 'empty.jpg', 'bomb.png', 'phone.heic')}
     with opened(browser, url) as page:
