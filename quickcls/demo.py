@@ -32,9 +32,10 @@ def demo(
     open:bool=False # Open the page in this machine's browser?
 ):
     "Open a page that says what is in pictures, and can be taught"
-    if with_pictures and model: pack_pictures(model)
+    alone = dict(teach=teach, with_pictures=with_pictures, examples=examples, space=space)
+    if not model and any(alone.values()): raise QuickclsError(f'--{next(k for k, v in alone.items() if v).replace("_", "-")} needs a classifier. Expected for instance: quickcls demo models/pets --teach')
+    if with_pictures: pack_pictures(model)
     if space:
-        if not model: raise QuickclsError('A Space holds a classifier. Expected for instance: quickcls demo models/pets --space pets-space')
         from quickcls.space import publish_help, write_space
         print(publish_help(write_space(model, space, title=title, examples=examples, force=force)))
         return

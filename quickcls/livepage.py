@@ -8,6 +8,7 @@ __all__ = ['most_kinds', 'most_at_once', 'shown_last', 'Desk', 'live_page']
 # %% ../nbs/45_livepage.ipynb #imports
 import html
 from functools import lru_cache
+from itertools import count
 from .core import QuickclsError
 from .answers import answer_html, ask, text
 from .live import Live
@@ -25,9 +26,9 @@ class Desk:
     @property
     def kinds(self)->list: return list(self.live.counts()) # their names, in order
 
-    def add(self, i:int, uploads:list): # Generator of lists of sentences about what was wrong, one after every few pictures
-        "Pictures of the kind with number `i`"
-        kind, wrong = self.kinds[i], []
+    def add(self, kind:str, uploads:list): # Generator of lists of sentences about what was wrong, one after every few pictures
+        "Pictures of a kind"
+        wrong = []
         for n, upload in enumerate(uploads[:most_at_once], 1):
             try: self.live.add(kind, taken(upload)[0])
             except QuickclsError as e: wrong.append(f'{upload.get("orig_name") or "picture"}: {e}')
@@ -38,25 +39,20 @@ class Desk:
         if len(uploads) > most_at_once: wrong.append(f'{len(uploads)} pictures came; the first {most_at_once} were taken.')
         yield wrong
 
-    def take_back(self, i:int):
-        "The last picture of a kind goes"
-        if self.live.counts()[self.kinds[i]]: self.live.take_back(self.kinds[i])
 
-    def remove(self, i:int)->list: # of sentences about what was wrong
-        "A kind goes, with its pictures"
-        if len(self.kinds) <= 2: return ['Two kinds have to stay: give this one another name in place of removing it.']
-        self.live.drop_kind(self.kinds[i])
-        return []
+    def remove(self, kind:str):
+        "A kind goes, with its pictures; raises `QuickclsError` where it is one of the last two"
+        if len(self.kinds) <= 2: raise QuickclsError('Two kinds have to stay: give this one another name in place of removing it.')
+        self.live.drop_kind(kind)
 
-    def rename(self, i:int, name:str):
+    def rename(self, kind:str, name:str)->str: # As it is called from now on
         "Another name for a kind; raises `QuickclsError` for a name that cannot be had"
-        old = self.kinds[i]
-        if str(name or '').strip() not in ('', old): self.live.rename_kind(old, name)
+        return kind if str(name or '').strip() in ('', kind) else self.live.rename_kind(kind, name)
 
-    def strip(self, i:int)->str: # HTML
+    def strip(self, kind:str)->str: # HTML
         "How many pictures a kind has, and the last of them"
-        if i >= len(self.kinds): return ''
-        files = self.live.files(self.kinds[i])
+        if kind not in self.kinds: return ''
+        files = self.live.files(kind)
         return f'<p class="qc-soft">{len(files)} picture{"" if len(files) == 1 else "s"}</p><div class="qc-strip">' + ''.join(f'<img src="{self._small(f)}" alt="">' for f in files[:-shown_last - 1:-1]) + '</div>'
 
     def status(self, wrong=())->str: # HTML
@@ -99,7 +95,8 @@ def live_page(
     return page
 
 def _kind_card(gr, i):
-    "(group, name, box for a picture, button for many, their strip, buttons to take the last one back and to remove the kind)"
+    "(group, kind that it shows, name, box for a picture, button for many, their strip, buttons to take the last one back and to remove the kind)"
+    kind = gr.State(None) # by its name, not by its place: kinds before it may go while the page is open
     with gr.Column(visible=i < 2, elem_classes='qc-card', elem_id=f'kind-{i}') as group:
         with gr.Row():
             with gr.Column(scale=2, min_width=180): photo = picture_box(gr, 190, f'add-{i}')
@@ -109,41 +106,41 @@ def _kind_card(gr, i):
                 with gr.Row():
                     many = uploads_only(gr.UploadButton('Many pictures', file_count='multiple', file_types=['image'], size='sm', min_width=100, elem_id=f'many-{i}'))
                     back, drop = gr.Button('Take back', size='sm', min_width=90), gr.Button('Remove', size='sm', min_width=90)
-    return group, name, photo, many, strip, back, drop
+    return group, kind, name, photo, many, strip, back, drop
 
 def _live_events(gr, page, desk, cards, more, photo, answer, status):
     "What the controls of a page of making do"
     one = dict(concurrency_limit=1, concurrency_id='live', api_visibility='private') # in the order in which things were shown
     def everything(wrong=()):
-        there = len(desk.kinds)
-        rows = [(gr.update(visible=i < there), desk.kinds[i] if i < there else '', desk.strip(i)) for i in range(most_kinds)]
-        return [v for row in rows for v in row] + [gr.update(visible=there < most_kinds), desk.answer(), desk.status(wrong)]
-    all_out = [v for group, name, _, _, strip, _, _ in cards for v in (group, name, strip)] + [more, answer, status]
-    def another():
-        n = len(desk.kinds) + 1
-        try: desk.live.add_kind(f'kind {n}')
+        kinds = desk.kinds + [None]*(most_kinds - len(desk.kinds))
+        return [v for k in kinds for v in (gr.update(visible=k is not None), k, k or '', desk.strip(k))] + [gr.update(visible=kinds[-1] is None), desk.answer(), desk.status(wrong)]
+    def after(work, *args):
+        "All that is shown once `work` is done, or why it was not"
+        try: work(*args)
         except QuickclsError as e: return everything([str(e)])
         return everything()
+    all_out = [v for group, kind, name, _, _, strip, _, _ in cards for v in (group, kind, name, strip)] + [more, answer, status]
+    def another():
+        free = next(f'kind {n}' for n in count(len(desk.kinds) + 1) if f'kind {n}' not in desk.kinds)
+        return after(desk.live.add_kind, free)
     def tried(upload):
         if not upload: return gr.skip(), gr.skip()
         try: desk.tried, _ = taken(upload)
         except QuickclsError as e: return None, f'<p class="qc-error" role="alert">{html.escape(str(e))}</p>'
         return None, desk.answer()
-    for i, (_, name, box, many, strip, back, drop) in enumerate(cards):
-        def added(uploads, i=i):
-            if not uploads: yield gr.skip(), gr.skip(), gr.skip(), gr.skip(); return
-            for wrong in desk.add(i, uploads if isinstance(uploads, list) else [uploads]): yield None, desk.strip(i), gr.skip(), desk.status(wrong)
-            yield None, desk.strip(i), desk.answer(), desk.status(wrong)
-        def renamed(text, i=i):
-            try: desk.rename(i, text)
-            except QuickclsError as e: return desk.kinds[i], desk.answer(), desk.status([str(e)])
-            return desk.kinds[i], desk.answer(), desk.status()
-        def less(i=i): desk.take_back(i); return desk.strip(i), desk.answer(), desk.status()
-        def gone(i=i): return everything(desk.remove(i))
-        for source, event in ((box, box.input), (many, many.upload)): event(added, source, [source, strip, answer, status], preprocess=False, show_progress='hidden', **one)
-        for event in (name.submit, name.blur): event(renamed, name, [name, answer, status], show_progress='hidden', **one)
-        back.click(less, None, [strip, answer, status], show_progress='hidden', **one)
-        drop.click(gone, None, all_out, show_progress='hidden', **one)
+    def added(uploads, kind):
+        if not uploads: yield gr.skip(), gr.skip(), gr.skip(), gr.skip(); return
+        for wrong in desk.add(kind, uploads if isinstance(uploads, list) else [uploads]): yield None, desk.strip(kind), gr.skip(), desk.status(wrong)
+        yield None, desk.strip(kind), desk.answer(), desk.status(wrong)
+    def renamed(name, kind):
+        try: kind = desk.rename(kind, name)
+        except QuickclsError as e: return kind, kind, desk.answer(), desk.status([str(e)])
+        return kind, kind, desk.answer(), desk.status()
+    for _, kind, name, box, many, strip, back, drop in cards:
+        for source, event in ((box, box.input), (many, many.upload)): event(added, [source, kind], [source, strip, answer, status], preprocess=False, show_progress='hidden', **one)
+        for event in (name.submit, name.blur): event(renamed, [name, kind], [name, kind, answer, status], show_progress='hidden', **one)
+        back.click(lambda kind: after(desk.live.take_back, kind), kind, all_out, show_progress='hidden', **one)
+        drop.click(lambda kind: after(desk.remove, kind), kind, all_out, show_progress='hidden', **one)
     photo.input(tried, photo, [photo, answer], preprocess=False, show_progress_on=answer, **one)
     more.click(another, None, all_out, show_progress='hidden', **one)
     page.load(everything, None, all_out, show_progress='hidden', **one)

@@ -13,7 +13,7 @@ from .answers import Answer, answer_html, answers_table, ask, tags_html, text
 from .classifier import Classifier, Prediction
 from .packed import Packed
 from .pictures import data_uri, small_picture
-from .server import import_gradio, most_files, new_page, taken, uploads_only
+from .server import Shelf, at_a_time, import_gradio, most_files, new_page, taken, uploads_only
 
 # %% ../nbs/44_pages.ipynb #asked
 def answer_upload(
@@ -62,13 +62,14 @@ def example_buttons(
 
 def find_examples(
     folder:Path, # Of a classifier
-    examples:Path=None # A folder of pictures; `examples` beside that of the classifier where this is None
+    examples:Path=None # A folder of pictures; that of a Space where this is None
 )->list: # of paths, at most eight
     "Pictures that are offered to whoever has none at hand"
-    folder = Path(examples).expanduser() if examples else Path(folder).resolve().parent/'examples'
+    beside = Path(folder).resolve().parent
+    folder = Path(examples).expanduser() if examples else beside/'examples'
     if examples and not folder.is_dir(): raise QuickclsError(f'{examples} is no folder. Expected one with a few pictures to try.')
     found = []
-    for p in sorted(folder.iterdir()) if folder.is_dir() and not (folder/'classifier.json').is_file() else ():
+    for p in sorted(folder.iterdir()) if folder.is_dir() and (examples or (beside/'app.py').is_file()) else ():
         try: small_picture(p, 32); found.append(p)
         except QuickclsError: continue
         if len(found) == 8: break
@@ -118,7 +119,8 @@ def _headline(name, clf):
 
 def _ask_tab(gr, now, picture, found, teacher):
     "A picture, its answer; several pictures, their table"
-    state = gr.State(None, time_to_live=1800) # the last picture, kept only where it may be taught
+    state, shelf = gr.State(None), Shelf() # a ticket of the last picture, which is kept only where it may be taught
+    turn = dict(api_visibility='private', concurrency_limit=at_a_time, concurrency_id='ask')
     with gr.Row(elem_classes='qc-columns'):
         with gr.Column(scale=2, min_width=240):
             photo = picture_box(gr, 230)
@@ -130,12 +132,12 @@ def _ask_tab(gr, now, picture, found, teacher):
             word, learn, undo, learned = _teach_row(gr, now) if teacher else (None,)*4
     def show(data, given, several):
         more = tags_html(now().tag(data)) if several and not given.prediction.error else ''
-        return answer_html(given, picture) + more, data if teacher and not given.prediction.error else None
+        return answer_html(given, picture) + more, shelf.put(data) if teacher and not given.prediction.error else None
     def asked(upload, several):
         if not upload: return gr.skip(), gr.skip(), gr.skip()
         given, data = answer_upload(now(), upload)
         return None, *show(data, given, several)
-    photo.input(asked, [photo, several], [photo, answer, state], preprocess=False, show_progress_on=answer, scroll_to_output=True, api_visibility='private')
+    photo.input(asked, [photo, several], [photo, answer, state], preprocess=False, show_progress_on=answer, scroll_to_output=True, **turn)
     if found:
         def picked(several, event: gr.EventData):
             i = getattr(event, '_data', None)
@@ -143,12 +145,12 @@ def _ask_tab(gr, now, picture, found, teacher):
             if i not in range(len(found)): return gr.skip(), gr.skip() # no button has that number
             data = found[i].read_bytes()
             return show(data, ask(now(), data, found[i].name), several)
-        buttons.click(picked, several, [answer, state], show_progress_on=answer, scroll_to_output=True, api_visibility='private')
-    if teacher: _teach_events(gr, now, picture, teacher, state, answer, word, learn, undo, learned)
+        buttons.click(picked, several, [answer, state], show_progress_on=answer, scroll_to_output=True, **turn)
+    if teacher: _teach_events(gr, now, picture, teacher, shelf, state, answer, word, learn, undo, learned)
     with gr.Accordion('Several pictures at once', open=False):
         files = uploads_only(gr.File(file_count='multiple', label=f'Up to {most_files} pictures', height=150, elem_id='files'))
         table = gr.HTML('', apply_default_css=False, elem_id='table')
-    files.upload(lambda uploads: (None, _table_of(now(), uploads or [])), files, [files, table], preprocess=False, show_progress_on=table, api_visibility='private')
+    files.upload(lambda uploads: (None, _table_of(now(), uploads or [])), files, [files, table], preprocess=False, show_progress_on=table, **turn)
 
 # the switch stays as it was left when the next answer comes
 _keep_switch = "let on = true; element.addEventListener('change', e => { if (e.target.matches('.qc-switch')) on = e.target.checked }); watch('value', () => { const s = element.querySelector('.qc-switch'); if (s) s.checked = on })"
@@ -175,7 +177,7 @@ def _api(gr, now):
     "The same for programs: one picture in, one JSON object out, as `quickcls predict --json` has it"
     picture, out, go = uploads_only(gr.Image(type='filepath', visible=False)), gr.JSON(visible=False), gr.Button(visible=False)
     def predict(picture): return answer_upload(now(), picture or {}, side=0)[0].prediction.to_dict() | dict(path=None) # Gradio's client would fetch a path
-    go.click(predict, picture, out, preprocess=False, api_name='predict', api_description='What is in a picture: the object that `quickcls predict --json` prints. A picture that cannot be read has an `error`.')
+    go.click(predict, picture, out, preprocess=False, concurrency_limit=at_a_time, concurrency_id='ask', api_name='predict', api_description='What is in a picture: the object that `quickcls predict --json` prints. A picture that cannot be read has an `error`.')
 
 # %% ../nbs/44_pages.ipynb #teach-row
 def _teach_row(gr, now):
@@ -188,28 +190,31 @@ def _teach_row(gr, now):
         learned = gr.HTML('', apply_default_css=False, elem_id='learned')
     return word, learn, undo, learned
 
-def _teach_events(gr, now, picture, teacher, state, answer, word, learn, undo, learned):
+def _teach_events(gr, now, picture, teacher, shelf, state, answer, word, learn, undo, learned):
     "What the controls do"
+    doubted = gr.State(None) # a name that was asked about
     def after(said, data):
         shown = answer_html(ask(now(), data), picture) if data else gr.skip()
-        return shown, gr.update(choices=now().vocab, value=None), f'<p class="qc-soft" role="status">{said} {_corrections(len(teacher.rows()))} so far.</p>'
-    def taught(data, kind):
-        if not data: return gr.skip(), gr.skip(), _refused('There is no picture to learn from. Ask about one first.')
-        try: teacher.teach(data, str(kind or ''), now().predict(data))
-        except QuickclsError as e: return gr.skip(), gr.skip(), _refused(str(e))
-        label = teacher.rows()[-1]['label']
+        return shown, gr.update(choices=now().vocab, value=None), f'<p class="qc-soft" role="status">{said} Corrections so far: {len(teacher.rows())}.</p>', None
+    def refused(why, doubt=None): return gr.skip(), gr.skip(), f'<p class="qc-error" role="alert">{html.escape(why)}</p>', doubt
+    def taught(ticket, kind, doubt):
+        data = ticket and shelf.get(ticket)
+        if not data: return refused('There is no picture to learn from. Ask about one first.')
+        try:
+            label = teacher.known_as(kind)
+            longer = [c for c in now().vocab if c.casefold().startswith(label.casefold())]
+            if longer and label not in longer and label != doubt: return refused(f'{label} is the beginning of {longer[0]}. Choose that one, or press "Learn this" again for a new kind with this name.', label)
+            teacher.teach(data, label, now().predict(data))
+        except QuickclsError as e: return refused(str(e))
         n = sum(r['label'] == label for r in teacher.rows())
-        few = ' A new kind wants three to five pictures.' if n < 3 and label not in teacher.trained.vocab else ''
-        return after(f'Learned: {text(label)}.{few} That makes', data)
-    def back(data):
+        return after(f'Learned: {text(label)}.' + (' A new kind wants three to five pictures.' if n < 3 and label not in teacher.trained.vocab else ''), data)
+    def back(ticket):
         row = teacher.undo()
-        return after(f'Taken back: {text(row["label"])}. Now there are' if row else 'There was nothing to take back:', data)
+        return after(f'Taken back: {text(row["label"])}.' if row else 'There was nothing to take back.', ticket and shelf.get(ticket))
     quiet = dict(show_progress_on=learned, api_visibility='private', concurrency_limit=1, concurrency_id='teach')
-    learn.click(taught, [state, word], [answer, word, learned], **quiet)
-    undo.click(back, state, [answer, word, learned], **quiet)
+    learn.click(taught, [state, word, doubted], [answer, word, learned, doubted], **quiet)
+    undo.click(back, state, [answer, word, learned, doubted], **quiet)
 
-def _corrections(n): return 'no corrections' if not n else '1 correction' if n == 1 else f'{n} corrections'
-def _refused(why): return f'<p class="qc-error" role="alert">{html.escape(why)}</p>'
 
 # %% ../nbs/44_pages.ipynb #compare-page
 def compare_page(

@@ -199,7 +199,7 @@ def write_space(
     check_apart(folder, model, f'{folder} and {model} lie one inside the other. Name another folder with --space (in Python: folder=).')
     name = name or read_name(model)
     with write_whole(folder, force, **as_space) as w:
-        copy_classifier(model, w/'classifier', name)
+        copy_classifier(model, w/'classifier', title or name)
         shutil.copytree(files('quickcls'), w/'quickcls', ignore=shutil.ignore_patterns('__pycache__', '.*'))
         if examples: write_examples([examples] if isinstance(examples, (str, Path)) else list(examples), w/'examples')
         texts = {'app.py': app, 'requirements.txt': '\n'.join(requirements()) + '\n', 'README.md': space_card(model, name, title or name), '.gitignore': '__pycache__/\n.gradio/\n', '.gitattributes': ''.join(f'{p} filter=lfs diff=lfs merge=lfs -text\n' for p in ('*.onnx', '*.safetensors', '*.zip', '*.jpg', '*.png', '*.webp'))}

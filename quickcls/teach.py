@@ -7,7 +7,7 @@ __all__ = ['of_a_correction', 'of_a_new_kind', 'most_rows', 'most_near', 'nudged
            'teacher_of']
 
 # %% ../nbs/32_teach.ipynb #imports
-import os, threading
+import os, re, threading
 from dataclasses import replace
 from pathlib import Path
 from .core import QuickclsError, progress
@@ -135,6 +135,7 @@ class Teacher:
         self._label, self._row, self._path = {h: clf.vocab[i] for h, i in zip(sha256, y)}, {h: i for i, h in enumerate(sha256)}, dict(zip(sha256, paths))
         self._lock, self._clf, self._embedded = threading.RLock(), clf, {}
         self.model = ' '.join(filter(None, [clf.path and clf.path.name, (clf.info.get('data') or {}).get('fingerprint')]))
+        self._check_own()
         self._renew()
 
     @property
@@ -164,11 +165,19 @@ class Teacher:
             if word: self._renew()
             return word
 
+    def _check_own(self):
+        "Raise where the words were said to another classifier: one of flowers must not teach one of castings"
+        name = lambda model: re.sub(r' [0-9a-f]{16}$', '', model)
+        others = {name(r['model']) for r in self.rows()} - {name(self.model), ''}
+        if others: raise QuickclsError(f'{self.corrections.folder} holds what was said to {", ".join(sorted(others)[:3])}, and this is {name(self.model)}. Name another folder with --corrections.')
+
     def known_as(self,
         label:str # As a person typed it
     )->str: # A class that is there, whatever its capitals, or a new one
         "The name of a class, as `kind_name` checks it"
-        name, there = kind_name(label), dict.fromkeys([*self.trained.vocab, *(r['label'] for r in self.rows())])
+        name = kind_name(label)
+        if name.casefold() == 'none of these': raise QuickclsError('"none of these" is no kind: it is what is said where none fits. Expected the name of a class, or of a new one.')
+        there = dict.fromkeys([*self.trained.vocab, *(r['label'] for r in self.rows())])
         return name if name in there else next((t for t in there if t.casefold() == name.casefold()), name)
 
     def _renew(self):
@@ -218,6 +227,8 @@ def teacher_of(
     file = clf.path and clf.path/'predictions.csv'
     if not file or not file.is_file(): raise QuickclsError(f'{clf.path or "This classifier"} has no predictions.csv, which names its training pictures. Expected a folder that `quickcls train` wrote.')
     t = pd.read_csv(file, usecols=['path', 'label', 'split', 'sha256'], dtype=str, keep_default_na=False, encoding='utf-8')
+    told = (clf.info.get('data') or {}).get('n_train')
+    if isinstance(told, int) and (t.split == 'train').sum() < told: raise QuickclsError(f'{file} is not whole: it names {(t.split == "train").sum()} training pictures of {told}. Expected it as `quickcls train` wrote it.')
     t = t[(t.split == 'train') & t.label.isin(clf.vocab)].drop_duplicates('sha256').reset_index(drop=True)
     if not len(t): raise QuickclsError(f'{file} names no training picture. Expected one that `quickcls train` wrote.')
     folder = (clf.info.get('data') or {}).get('folder') or '.'
