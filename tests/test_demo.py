@@ -116,20 +116,25 @@ def test_several_pictures_make_a_table_to_save(browser, url, parts):
         rows = list(csv.DictReader(io.StringIO(base64.b64decode(data).decode())))
         assert [r['path'] for r in rows] == ['defect.jpg', 'page.jpg', 'noise.jpg'] and float(rows[0]['probability']) == parts.predict(defect).top[0]['probability'] and rows[2]['unknown'] == 'True'
 
-def test_pasted_and_photographed_pictures_are_answered(browser, url, parts):
-    with opened(browser, url, permissions=['camera', 'clipboard-read', 'clipboard-write']) as page:
+def test_a_photographed_picture_is_answered(browser, url):
+    with opened(browser, url, permissions=['camera']) as page:
         page.get_by_label('Capture from camera').click()
         page.get_by_text('Click to Access Webcam').click()
         page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0") # until the camera has warmed up
         page.wait_for_timeout(1000)
         page.get_by_label('capture photo').click()
         said(page)
-        page.get_by_label('Upload file').click()
-        png = base64.b64encode(as_bytes(Image.open(defect), 'PNG')).decode()
+        page.get_by_label('Upload file').click() # the box is not in the way of its own buttons
+
+def test_a_pasted_picture_is_answered(browser, url, parts):
+    png = base64.b64encode(as_bytes(Image.open(defect), 'PNG')).decode()
+    with opened(browser, url, permissions=['clipboard-read', 'clipboard-write']) as page:
+        page.bring_to_front()
         page.evaluate("async png => { const blob = await (await fetch('data:image/png;base64,' + png)).blob(); await navigator.clipboard.write([new ClipboardItem({'image/png': blob})]) }", png)
-        before = page.locator('#answer img').first.get_attribute('src')
-        page.get_by_label('Paste from clipboard').click()
-        page.wait_for_function("src => document.querySelector('#answer img')?.src != src", arg=before)
+        for _ in range(5): # a busy browser may not have the clipboard at the first click
+            page.get_by_label('Paste from clipboard').click()
+            try: page.wait_for_selector('#answer .qc-verdict', timeout=12_000); break
+            except Exception: continue
         assert 'defect' in said(page)
 
 def test_several_kinds_are_looked_for_when_asked(browser, url):
@@ -299,6 +304,10 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, p
         learn(page, f'static {hostile}'.replace('/', ''))
         page.get_by_text('A new kind wants three to five pictures').wait_for()
         assert page.locator('#answer .qc-verdict').inner_text() == f'static {hostile}' and page.locator('#answer .qc-near img').count() >= 1
+        learn(page, 'stat') # the beginning of a name: a slip, or a new kind?
+        page.get_by_text('is the beginning of').wait_for()
+        learn(page, 'None of these')
+        page.get_by_text('is no kind').wait_for()
         learn(page, '../../evil')
         page.locator('#learned [role=alert]').wait_for()
         for _ in range(2):
@@ -306,6 +315,35 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, p
             page.get_by_text('Taken back').wait_for(); page.wait_for_timeout(500)
         assert question(url, defect.read_bytes())['top'] == before.top
     assert teacher.rows() == [] and not [p for p in tmp_path.rglob('evil*')]
+
+def test_words_said_to_another_classifier_teach_nothing_here(parts, tmp_path):
+    from quickcls.teach import Teacher
+    write_folder(tmp_path/'set', a=8, b=8)
+    other = train(tmp_path/'set', out=tmp_path/'other', arch='efficientnet_lite0', folds='0', quiet=True)
+    Teacher.of(other, tmp_path/'corrections').teach(as_bytes(picture(1)), 'cactus')
+    with pytest.raises(QuickclsError, match='was said to other, and this is parts. Name another folder with --corrections'): Teacher.of(parts, tmp_path/'corrections')
+
+def test_pictures_to_learn_from_take_a_bounded_room():
+    shelf = server.Shelf(room=100)
+    tickets = [shelf.put(bytes(30)) for _ in range(5)]
+    assert [len(shelf.get(t) or b'') for t in tickets] == [0, 0, 30, 30, 30] and shelf.get('guess') is None
+
+def test_kinds_are_known_by_name_while_others_go():
+    "A window that is behind, a double click: nothing happens to a kind that was not meant"
+    from quickcls.live import Live
+    from quickcls.livepage import live_page
+    with Live(('this', 'that', 'third', 'fourth'), 'efficientnet_lite0') as live, served(live_page(live)) as url:
+        config = httpx.get(f'{url}/config').json()
+        ids = {d['targets'][0][0]: d['id'] for d in config['dependencies'] if d['targets'] and d['targets'][0][1] == 'click'}
+        remove = [c['id'] for c in config['components'] if c['props'].get('value') == 'Remove']
+        def press(button):
+            httpx.post(f'{url}/gradio_api/queue/join', json=dict(fn_index=ids[button], data=[None], session_hash='x'))
+            with httpx.stream('GET', f'{url}/gradio_api/queue/data?session_hash=x', timeout=20) as events: return next(l for l in events.iter_lines() if 'process_completed' in l)
+        load = next(d['id'] for d in config['dependencies'] if d['targets'] and d['targets'][0][1] == 'load')
+        ids['load'] = load
+        press('load') # the session learns which kind each card shows
+        live.drop_kind('this')
+        assert 'There is no kind' in press(remove[0]) and list(live.counts()) == ['that', 'third', 'fourth']
 
 def test_a_page_that_cannot_be_taught_has_no_way_to_teach(browser, url):
     with opened(browser, url) as page:
