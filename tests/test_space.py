@@ -63,7 +63,7 @@ def test_the_answers_stay(made):
     model, space = made
     pictures = [np.asarray(picture(i)) for i in range(4)]
     assert [p.to_dict() for p in Classifier.load(space/'classifier').predict(pictures)] == [p.to_dict() for p in Classifier.load(model).predict(pictures)]
-    assert json.loads((space/'classifier'/'classifier.json').read_text())['name'] == 'pets: "1"'
+    assert json.loads((space/'classifier'/'classifier.json').read_text())['name'] == 'Pets: "mine" <b>' # which is what its page is called
 
 def test_examples_are_written_anew(made, tmp_path):
     files = sorted((made[1]/'examples').iterdir())
