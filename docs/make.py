@@ -1,5 +1,5 @@
 "Write what the documentation shows of the program itself: every command's help, and the picture of a result."
-import os, sys, tempfile
+import os, tempfile
 from pathlib import Path
 os.environ.setdefault('COLUMNS', '120')
 from quickcls.cli import command_parser, commands, overview

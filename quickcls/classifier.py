@@ -34,9 +34,10 @@ class Prediction:
     def label(self)->str|None: return self.top[0]['label'] if self.top else None # the most likely class
     def to_dict(self)->dict: return asdict(self) # ready for JSON
     @property
-    def familiarity(self)->str: # how strange it is, in words
-        less = 'less familiar than all known pictures' if self.known_score < .0005 else f'{1 - self.known_score:.1%} of known pictures are more familiar'
-        return less + ''.join(f'; most like {n["picture"]} ({n["label"]}, similarity {n["similarity"]:.2f})' for n in self.nearest[:1])
+    def strangeness(self)->str: return 'less familiar than all known pictures' if self.known_score < .0005 else f'{1 - self.known_score:.1%} of known pictures are more familiar'
+    @property
+    def familiarity(self)->str: # how strange it is, and what it is like, in words
+        return self.strangeness + ''.join(f'; most like {n["picture"]} ({n["label"]}, similarity {n["similarity"]:.2f})' for n in self.nearest[:1])
     def __str__(self):
         if self.error: return f'{self.path or "picture"}: {self.error}'
         return '\n'.join([*([f'none of these: {self.familiarity}'] if self.unknown else []), *(f'{t["probability"]:6.1%}  {t["label"]}' for t in self.top)])
@@ -124,6 +125,8 @@ class Classifier:
         scores, nearest = self.open_set.judge(x, logits, 3, self.vocab)
         return [dict(top=t, unknown=bool(s < self.open_set.threshold), known_score=round(float(s), 6), nearest=n) for t, s, n in zip(top, scores, nearest)]
 
+    @property
+    def name(self)->str: return self.info.get('name') or self.path.resolve().name # what a saved one is called: as its file tells, or as its folder
     @property
     def arch(self)->str: return ','.join(map(str, self.views)) # the text that names its views
 
@@ -242,17 +245,15 @@ def _from_description(d, arrays):
     last = max(i for i, l in enumerate(layers) if l['kind'] == 'linear')
     if head.arrays[f'{last}.weight'].shape[0] != len(vocab): raise QuickclsError(f'its head answers {head.arrays[f"{last}.weight"].shape[0]} classes, its vocab names {len(vocab)}.')
     info = {k: v for k, v in d.items() if k not in ('format', 'vocab', 'views', 'levels', 'head', 'temperature', 'open_set')} | dict(digests=[v['digest'] for v in d['views']], weights=[v['weights'] for v in d['views']])
-    temperature = float(d['temperature'])
-    if not 0 < temperature < float('inf'): raise QuickclsError(f'its temperature is {temperature}, expected a number above 0.')
+    if not 0 < (temperature := float(d['temperature'])) < float('inf'): raise QuickclsError(f'its temperature is {temperature}, expected a number above 0.')
     if not isinstance(d.get('data', {}), dict) or not isinstance(d.get('data', {}).get('folder', ''), str): raise QuickclsError('what it says of its data is no description.')
     open_set = (d.get('open_set') or None) and read_open_set(d['open_set'], {k.removeprefix('open_set.'): v for k, v in arrays.items() if k.startswith('open_set.')}, head.n_in, len(vocab))
     return Classifier(vocab, [_view(v) for v in d['views']], d['levels'], head, temperature, open_set, info, body_state={k: v for k, v in arrays.items() if k.startswith('body.')} or None)
 
 def _view(v):
     "A view from JSON"
-    b = v['backbone'] | dict(stats=tuple(tuple(float(x) for x in s) for s in v['backbone']['stats']))
     if not (isinstance(v['size'], int) and 32 <= v['size'] <= 1024 and v['resize'] in resize_methods): raise QuickclsError(f'its view of {v["size"]!r} pixels, {v["resize"]!r}, is not known.')
-    return View(Backbone(**b), v['size'], v['resize'])
+    return View(Backbone(**v['backbone'] | dict(stats=tuple(tuple(float(x) for x in s) for s in v['backbone']['stats']))), v['size'], v['resize'])
 
 Classifier.save, Classifier.load = save_classifier, staticmethod(load_classifier)
 
@@ -276,8 +277,7 @@ def to_learner(
     "A classifier as a fastai Learner with the same predictions"
     from quickcls.data import Items, scan_folder, split_items
     from quickcls.learner import learner_of
-    data = clf.info.get('data', {})
-    first = lambda *vs: next(v for v in vs if v is not None)
+    data, first = clf.info.get('data', {}), lambda *vs: next(v for v in vs if v is not None)
     items = folder if isinstance(folder, Items) else split_items(scan_folder(folder, group_pattern=data.get('group_pattern')),
         valid_pct=first(valid_pct, data.get('valid_pct'), .3), seed=first(seed, data.get('seed'), 42))
     if items.vocab != clf.vocab: raise QuickclsError(f'{items.folder} has the classes {items.vocab[:6]}, the classifier {clf.vocab[:6]}. Expected the same classes; `quick_learner` starts with others.')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['passed_over', 'side_names', 'columns', 'walk_files', 'expand', 'sides_of', 'Skipped', 'look_at', 'Items', 'describe',
-           'scan_folder', 'draw_number', 'split_items', 'drop_unseen', 'scan_loose']
+           'scan_folder', 'draw_number', 'split_items', 'within', 'drop_unseen', 'scan_loose']
 
 # %% ../nbs/02_data.ipynb #imports
 import hashlib, html, os, re
@@ -246,6 +246,14 @@ def _joined_groups(t):
         a, b = sorted((top(g), top(h)), key=lambda x: ('/' not in x, x)) # names of groups before contents: a new crop renames no group
         parent[b] = a
     return [top(g) for g in t.group]
+
+def within(
+    path:str, # Of a picture
+    folder:str # Of the data
+)->str: # With `/` on every system
+    "A picture's path without that of the data; of one from elsewhere (a correction) the last three parts"
+    inside = os.path.relpath(path, folder).replace(os.sep, '/')
+    return '/'.join(os.path.abspath(path).replace(os.sep, '/').split('/')[-3:]) if inside.startswith('../') else inside
 
 def drop_unseen(
     items:Items # With their split

@@ -8,7 +8,7 @@ __all__ = ['lesson_cells', 'as_markdown', 'file_stem', 'path_from', 'lesson_note
 # %% ../nbs/30_lesson.ipynb #imports
 import os, re, shlex
 from pathlib import Path
-from .core import QuickclsError, check_apart, explain_os_error
+from .core import QuickclsError, check_apart, explain_os_error, read_template
 from .backbones import parse_views
 from .data import scan_folder, split_items
 from .figures import clean_text
@@ -62,8 +62,7 @@ def lesson_notebook(
 ): # `nbformat.NotebookNode`
     "The lesson on one folder, not executed"
     import nbformat
-    from importlib.resources import files
-    text = (files('quickcls')/'templates'/'lesson.md').read_text(encoding='utf-8')
+    text = read_template('lesson.md')
     opening = opening or f'# {as_markdown(name) or "Pictures"}\n\n> From a folder of labelled pictures to a classifier, step by step. Written by `quickcls new`; it is yours to edit.'
     values = dict(opening=opening, folder=repr(folder), model=repr(f'models/{file_stem(name)}-notebook'), pictures=pictures, arch=repr(arch))
     make = dict(markdown=nbformat.v4.new_markdown_cell, code=nbformat.v4.new_code_cell)

@@ -10,11 +10,12 @@ import html
 from functools import lru_cache
 from itertools import count
 from .core import QuickclsError
-from .answers import answer_html, ask, text
+from .answers import answer_html, ask, refusal_html, name_html
+from .facts import picture_count
 from .live import Live
 from .pages import picture_box
 from .pictures import data_uri, small_picture
-from .server import import_gradio, new_page, taken, uploads_only
+from .server import first_of, import_gradio, new_page, taken, uploads_only
 
 # %% ../nbs/45_livepage.ipynb #desk
 most_kinds, most_at_once, shown_last = 8, 500, 12
@@ -28,17 +29,13 @@ class Desk:
 
     def add(self, kind:str, uploads:list): # Generator of lists of sentences about what was wrong, one after every few pictures
         "Pictures of a kind"
-        wrong = []
-        for n, upload in enumerate(uploads[:most_at_once], 1):
+        uploads, more = first_of(uploads, most_at_once)
+        wrong = [more] if more else []
+        for n, upload in enumerate(uploads, 1):
             try: self.live.add(kind, taken(upload)[0])
             except QuickclsError as e: wrong.append(f'{upload.get("orig_name") or "picture"}: {e}')
             if n % 20 == 0: yield wrong
-        for upload in uploads[most_at_once:]:
-            try: taken(upload)
-            except QuickclsError: continue
-        if len(uploads) > most_at_once: wrong.append(f'{len(uploads)} pictures came; the first {most_at_once} were taken.')
         yield wrong
-
 
     def remove(self, kind:str):
         "A kind goes, with its pictures; raises `QuickclsError` where it is one of the last two"
@@ -53,13 +50,13 @@ class Desk:
         "How many pictures a kind has, and the last of them"
         if kind not in self.kinds: return ''
         files = self.live.files(kind)
-        return f'<p class="qc-soft">{len(files)} picture{"" if len(files) == 1 else "s"}</p><div class="qc-strip">' + ''.join(f'<img src="{self._small(f)}" alt="">' for f in files[:-shown_last - 1:-1]) + '</div>'
+        return f'<p class="qc-soft">{picture_count(len(files))}</p><div class="qc-strip">' + ''.join(f'<img src="{self._small(f)}" alt="">' for f in files[:-shown_last - 1:-1]) + '</div>'
 
     def status(self, wrong=())->str: # HTML
         "What is missing, or that it is alive; and what was wrong"
         hint = self.live.known_enough()
-        said = f'<p class="qc-soft" role="status">{html.escape(hint)}</p>' if hint else '<p class="qc-soft" role="status">It tells them apart. More pictures make it surer; save it when it is good enough.</p>'
-        return said + ''.join(f'<p class="qc-error" role="alert">{html.escape(w)}</p>' for w in list(wrong)[:5])
+        said = hint or 'It tells them apart. More pictures make it surer; save it when it is good enough.'
+        return f'<p class="qc-soft" role="status">{html.escape(said)}</p>' + ''.join(map(refusal_html, wrong[:5]))
 
     def answer(self)->str: # HTML
         "What is said of the picture that is tried"
@@ -77,7 +74,7 @@ def live_page(
     gr = import_gradio()
     desk = Desk(live or Live(('this', 'that'), arch))
     with new_page(title or 'Make a classifier') as page:
-        gr.HTML(f'<header class="qc-head"><h1>{text(page.title)}</h1><p>Name two kinds or more and show a few pictures of each. It learns while you do, on this machine alone.</p></header>', apply_default_css=False)
+        gr.HTML(f'<header class="qc-head"><h1>{name_html(page.title)}</h1><p>Name two kinds or more and show a few pictures of each. It learns while you do, on this machine alone.</p></header>', apply_default_css=False)
         with gr.Row(elem_classes='qc-columns'):
             with gr.Column(scale=3, min_width=300):
                 cards = [_kind_card(gr, i) for i in range(most_kinds)]
@@ -126,7 +123,7 @@ def _live_events(gr, page, desk, cards, more, photo, answer, status):
     def tried(upload):
         if not upload: return gr.skip(), gr.skip()
         try: desk.tried, _ = taken(upload)
-        except QuickclsError as e: return None, f'<p class="qc-error" role="alert">{html.escape(str(e))}</p>'
+        except QuickclsError as e: return None, refusal_html(str(e))
         return None, desk.answer()
     def added(uploads, kind):
         if not uploads: yield gr.skip(), gr.skip(), gr.skip(), gr.skip(); return
@@ -148,7 +145,7 @@ def _live_events(gr, page, desk, cards, more, photo, answer, status):
 def _save(live, name):
     "Save what was learned; what came of it, as HTML"
     try: clf = live.save(name)
-    except QuickclsError as e: return f'<p class="qc-error" role="alert">{html.escape(str(e))}</p>'
+    except QuickclsError as e: return refusal_html(str(e))
     m = clf.info.get('metrics') or {}
     right = f' It named {m["accuracy"]:.1%} of {m["n"]} held-out pictures right.' if m.get('accuracy') is not None else ''
     return f'<p role="status">Saved in <code>{html.escape(str(clf.path))}</code>.{right} <code>quickcls demo {html.escape(str(clf.path))}</code> opens it, and <code>report.html</code> there says how good it is.</p>'

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['needed', 'tables', 'pages', 'most_examples', 'own_app', 'app', 'as_space', 'requirements', 'Public',
-           'copy_classifier', 'space_header', 'space_card', 'write_examples', 'is_space', 'write_space', 'read_name',
-           'publish_help']
+           'copy_classifier', 'space_header', 'space_card', 'write_examples', 'is_space', 'write_space', 'publish_help']
 
 # %% ../nbs/43_space.ipynb #imports
 import csv, json, re, shutil
@@ -84,7 +83,6 @@ def copy_classifier(
 ):
     "A classifier's files, as strangers may have them"
     import onnx
-    load_classifier(folder)
     to.mkdir()
     read = lambda n: json.loads((folder/n).read_text(encoding='utf-8')) if (folder/n).is_file() else {}
     info, data = read('classifier.json'), read('metrics.json').get('data') or {}
@@ -195,9 +193,9 @@ def write_space(
     "Write a folder that runs as a Hugging Face Space as it is, and with `python app.py`"
     from importlib.resources import files
     model, folder = Path(model).expanduser(), Path(folder).expanduser()
-    load_classifier(model)
+    clf = load_classifier(model)
     check_apart(folder, model, f'{folder} and {model} lie one inside the other. Name another folder with --space (in Python: folder=).')
-    name = name or read_name(model)
+    name = name or clf.name
     with write_whole(folder, force, **as_space) as w:
         copy_classifier(model, w/'classifier', title or name)
         shutil.copytree(files('quickcls'), w/'quickcls', ignore=shutil.ignore_patterns('__pycache__', '.*'))
@@ -205,11 +203,6 @@ def write_space(
         texts = {'app.py': app, 'requirements.txt': '\n'.join(requirements()) + '\n', 'README.md': space_card(model, name, title or name), '.gitignore': '__pycache__/\n.gradio/\n', '.gitattributes': ''.join(f'{p} filter=lfs diff=lfs merge=lfs -text\n' for p in ('*.onnx', '*.safetensors', '*.zip', '*.jpg', '*.png', '*.webp'))}
         for file, text in texts.items(): (w/file).write_bytes(text.encode('utf-8', 'replace'))
     return folder
-
-def read_name(model:Path)->str: # the name that its file tells, or its folder's
-    "What a saved classifier is called"
-    told = json.loads((model/'classifier.json').read_text(encoding='utf-8')).get('name')
-    return told if isinstance(told, str) and told else model.resolve().name
 
 # %% ../nbs/43_space.ipynb #publish-help
 def publish_help(

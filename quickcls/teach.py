@@ -7,12 +7,13 @@ __all__ = ['of_a_correction', 'of_a_new_kind', 'most_rows', 'most_near', 'nudged
            'teacher_of']
 
 # %% ../nbs/32_teach.ipynb #imports
-import os, re, threading
+import re, threading
 from dataclasses import replace
 from pathlib import Path
 from .core import QuickclsError, progress
 from .classifier import Classifier
 from .corrections import Corrections, kind_name
+from .data import within
 from .features import decode_ahead, joined
 from .graphs import read_graph
 from .heads import Head, calm, rotated, softmax
@@ -206,7 +207,6 @@ class Teacher:
 
     def _embedding(self, row):
         "The embedding of a picture that was said, computed once"
-        import numpy as np
         h = row['sha256']
         if h not in self._embedded:
             try: views = self.trained.prepare(self.corrections.path(row).read_bytes())
@@ -223,7 +223,7 @@ def teacher_of(
     say=print # Called with a line of text before slow work
 )->Teacher:
     "A classifier, ready to be taught; raises `QuickclsError` where its training pictures cannot be had"
-    import numpy as np, pandas as pd
+    import pandas as pd
     file = clf.path and clf.path/'predictions.csv'
     if not file or not file.is_file(): raise QuickclsError(f'{clf.path or "This classifier"} has no predictions.csv, which names its training pictures. Expected a folder that `quickcls train` wrote.')
     t = pd.read_csv(file, usecols=['path', 'label', 'split', 'sha256'], dtype=str, keep_default_na=False, encoding='utf-8')
@@ -232,13 +232,12 @@ def teacher_of(
     t = t[(t.split == 'train') & t.label.isin(clf.vocab)].drop_duplicates('sha256').reset_index(drop=True)
     if not len(t): raise QuickclsError(f'{file} names no training picture. Expected one that `quickcls train` wrote.')
     folder = (clf.info.get('data') or {}).get('folder') or '.'
-    return Teacher(clf, Corrections(corrections), _embeddings(clf, t, say), t.label.map({c: i for i, c in enumerate(clf.vocab)}).to_numpy(), list(t.sha256), [os.path.relpath(p, folder).replace(os.sep, '/') for p in t.path])
+    return Teacher(clf, Corrections(corrections), _embeddings(clf, t, say), t.label.map({c: i for i, c in enumerate(clf.vocab)}).to_numpy(), list(t.sha256), [within(p, folder) for p in t.path])
 
 Teacher.of = staticmethod(teacher_of)
 
 def _embeddings(clf, t, say):
     "Embeddings of the rows of a table, from the store or, where that has not all of them, from the pictures"
-    import numpy as np
     graphs = [read_graph(d, v) for d, v in zip(clf.info.get('digests', []), clf.views)]
     if all(graphs) and graphs:
         store = Store()

@@ -7,13 +7,14 @@ __all__ = ['imbalance', 'most_left_out', 'fewest_known', 'refusal_shares', 'Trus
            'left_out', 'familiar', 'with_held_out', 'describe_open_set', 'doubts', 'check', 'trust_of']
 
 # %% ../nbs/20_trust.ipynb #imports
-import json, math, os
+import json, math
 from dataclasses import asdict, dataclass, field, fields
 from fastcore.basics import patch
 from .core import QuickclsError
 from .calibrate import calibrate
 from .classifier import Classifier
 from .crossval import cross_validate, parse_folds
+from .data import within
 from .curve import learning_curve
 from .heads import calm, compact, fit_logistic, stratified_folds
 from .evaluate import prediction_table
@@ -164,7 +165,7 @@ def familiar(
     n = rows.group[told & cv.tested].nunique() # copies say the same
     if n < fewest_known: return None, None
     y, learn = rows.label.map({c: i for i, c in enumerate(vocab)}).to_numpy(), background and background[0]
-    names = [_within(p, folder) if folder else p for p in rows.path[told]]
+    names = [within(p, folder) if folder else p for p in rows.path[told]]
     openset = fit_open_set(x[told], y[told], names, known_witness(x, cv, temperature, late, rows=told, background=learn, seed=seed), late, keep=keep, background=learn, seed=seed)
     without = left_out(x[told], y[told], rows.group[told].to_numpy().astype(str), openset, c=c or .01, temperature=temperature, background=learn, seed=seed)
     foreign = openset.score(background[1], head.logits(background[1])/temperature) if background else None
@@ -173,11 +174,6 @@ def familiar(
     return openset, dict(keep=keep, threshold=openset.threshold, n=n,
         left_out=dict(of=len(vocab), rows=min(int(told.sum()), most_left_out), area=round(float(np.mean([a for a, _ in without.values()])), 4), refused=round(mean(openset.threshold), 4), classes=[{'class': vocab[k], 'area': round(a, 4), 'refused': round(_below(s, openset.threshold), 4), 'n': len(s)} for k, (a, s) in sorted(without.items())]) if without else None,
         background=None if foreign is None else dict(n_train=len(learn), n=len(foreign), area=round(1 - float(foreign.mean()), 4), refused=round(_below(foreign, openset.threshold), 4)), curve=curve) # a known score is the share of known pictures below: its mean over foreign ones is the area on the other side
-
-def _within(path, folder):
-    "The path of a picture without the data folder's; of one from elsewhere (a correction) its last three parts"
-    rel = os.path.relpath(path, folder).replace(os.sep, '/')
-    return '/'.join(os.path.abspath(path).replace(os.sep, '/').split('/')[-3:]) if rel.startswith('../') else rel
 
 def with_held_out(
     o:dict, # From `familiar`

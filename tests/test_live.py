@@ -7,7 +7,7 @@ from PIL import Image
 from quickcls.core import QuickclsError
 from quickcls.live import Live, shared_engines
 from quickcls.pictures import NotAPicture
-from tests.helpers import as_bytes, bad_files, picture, repo
+from tests.helpers import as_bytes, bad_files, repo
 
 parts = repo/'datasets'/'parts'
 def drawn(i): return as_bytes(Image.fromarray(np.random.default_rng(i).normal(np.eye(3)[i % 3]*90 + 80, 40, (64, 64, 3)).clip(0, 255).astype(np.uint8)))

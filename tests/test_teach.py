@@ -1,5 +1,5 @@
 "What people say counts: at once, for good, and only where they may"
-import json, threading, time
+import json, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
