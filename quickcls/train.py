@@ -17,7 +17,7 @@ from .classifier import Classifier
 from .corrections import take_corrections, with_corrections
 from .data import describe, scan_folder, scan_loose, split_items
 from .evaluate import Evaluation, held_out, prediction_table
-from .features import Embeddings, check_levels, late_columns
+from .features import Embeddings, check_levels, late_columns, parse_augment
 from .focus import focus
 from .crossval import parse_folds
 from .networks import check_head
@@ -64,7 +64,7 @@ def embed_all(
     items, # The same with their split
     embeddings, # `quickcls.features.Embeddings`
     *, split, # `Items` → `Items` with their split
-    augment:int, seed:int, run:Run
+    augment:str, seed:int, run:Run
 )->tuple: # (`Items` with their split, {split: (x, y)}, None or (random views float32 `[m, d]`, the training row of each `[m]`))
     "Embeddings and class numbers of each side"
     import numpy as np
@@ -73,10 +73,11 @@ def embed_all(
     if (lost := scanned.skipped[n:]):
         run.say(f'skipped {len(lost)} more: ' + '; '.join(f'{Path(s.path).name}: {s.reason}' for s in lost[:5]))
         items = split(scanned)
-    if not augment: return items, embeddings.sides(items), None
+    preset, n = parse_augment(augment)
+    if not n: return items, embeddings.sides(items), None
     rows = items.table[items.table.split == 'train']
-    views = embeddings.augmented(rows, augment, seed, lambda g, done: run.count(g, done, f'{augment} random views each, '))
-    return items, embeddings.sides(items), (views, np.tile(np.arange(len(rows)), augment))
+    views = embeddings.augmented(rows, n, seed, lambda g, done: run.count(g, done, f'{n} random views each ({preset}), '), preset)
+    return items, embeddings.sides(items), (views, np.tile(np.arange(len(rows)), n))
 
 def embed_background(
     folder:str, # Pictures of anything but the classes
@@ -105,7 +106,7 @@ def train(
     resize:str='squish', # How a picture becomes a square: squish, crop or pad
     size:int=None, # Side of the square in pixels (the backbone's own where this is not given)
     seed:int=42, # Another seed, another split
-    augment:int=0, # Extra random views of each training picture
+    augment:str='none', # Extra random views of each training picture: 4, guide (four of them), guide:8, guide-noflip, fastai, fastai-noflip:8
     class_weights:bool=False, # Weigh classes so that each counts the same
     group_pattern:str=None, # Regular expression: pictures whose names match it with the same text stay on one side
     folds:str='auto', # Cross-validation: 5x2 is five folds, twice; 0 is none, and then nothing is calibrated; auto is 5x2 for the linear head, 3x1 for others
@@ -121,7 +122,8 @@ def train(
     check_head(head)
     check_levels(levels)
     parse_folds(folds, head)
-    if epochs < 1 or augment < 0: raise QuickclsError(f'epochs is {epochs} and augment is {augment}; expected at least 1 and at least 0.')
+    parse_augment(augment)
+    if epochs < 1: raise QuickclsError(f'epochs is {epochs}; expected at least 1.')
     if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
     if size is not None and not 32 <= size <= 1024: raise QuickclsError(f'A size of {size} pixels cannot be used. Expected 32 to 1024.')
     if not .5 <= keep_known < 1: raise QuickclsError(f'keep_known is {keep_known}; expected a share from 0.5 to below 1, for instance 0.95 to refuse one known picture in twenty.')
@@ -156,7 +158,7 @@ def train(
         trust.warnings += doubts(metrics, trust.cross_validation, open_set=trust.open_set)
     say(f'\n{ev}\n\n{trust}\n')
     with run.step('focus'):
-        data = dict(folder=items.folder, n_train=len(sides['train'][0]), n_valid=ev.n, fingerprint=data_fingerprint(items.table), valid_pct=valid_pct, seed=seed, group_pattern=group_pattern, augment=augment, class_weights=class_weights, background=background,
+        data = dict(folder=items.folder, n_train=len(sides['train'][0]), n_valid=ev.n, fingerprint=data_fingerprint(items.table), valid_pct=valid_pct, seed=seed, group_pattern=group_pattern, augment=str(augment), class_weights=class_weights, background=background,
                     corrections=taken and int(taken.table.sha256.isin(items.table.sha256).sum()))
         clf = Classifier(items.vocab, [g.view for g in graphs], levels, fitted, temperature, open_set, dict(metrics=metrics, data=data), graphs, body_state=_own_weights(graphs, weights))
         looked = focus(clf, table)
