@@ -1,6 +1,7 @@
 "Everything that a notebook needs: `from quickcls.all import *`"
 from quickcls.core import QuickclsError
-from quickcls.backbones import backbone_table, parse_views
+from quickcls.backbones import parse_views
+from quickcls.catalogue import backbone_table
 from quickcls.data import Items, scan_folder, split_items
 from quickcls.heads import Head
 from quickcls.networks import fit_head
