@@ -291,10 +291,9 @@ def _bodies(clf):
     "The bodies of a classifier: its own arrays where it has some, else the published weights"
     import torch
     from quickcls.backbones import get_weights
-    from quickcls.bodies import create_body
+    from quickcls.bodies import body_from_state, create_body
     if not clf.body_state: return [create_body(v, get_weights(v.backbone)) for v in clf.views]
-    bodies = [create_body(v) for v in clf.views]
-    for i, b in enumerate(bodies): b.load_state_dict({k.removeprefix(f'body.{i}.'): torch.from_numpy(a) for k, a in clf.body_state.items() if k.startswith(f'body.{i}.')})
-    return bodies
+    own = [{k.removeprefix(f'body.{i}.'): torch.from_numpy(a) for k, a in clf.body_state.items() if k.startswith(f'body.{i}.')} for i in range(len(clf.views))]
+    return [body_from_state(v, state, f'What the classifier kept of {v} does not fit it') for v, state in zip(clf.views, own)]
 
 Classifier.from_learner, Classifier.to_learner = staticmethod(from_learner), to_learner
