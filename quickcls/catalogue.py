@@ -93,7 +93,7 @@ def backbone_table(
     speed = measured_speeds()
     def ms(b, *devices): return next((round(1000/speed[k], 1) for d in devices if speed.get(k := _key(b, b.size, d))), None)
     return pd.DataFrame([dict(name=b.name, size=b.size, params_m=b.params, mb=b.mb and round(b.mb), depth=b.depth, top1=b.top1, top1_size=b.top1 and (b.top1_size or b.size), source=b.source,
-                              weights=_where(b), ms_cpu=ms(b, 'cpu'), ms_gpu=ms(b, 'cuda', 'mps')) for b in _rows(pattern)])
+                              weights=_where(b), ms_cpu=ms(b, 'cpu'), ms_gpu=ms(b, 'cuda', 'mps')) for b in _rows(pattern)]).astype(dict(ms_cpu=float, ms_gpu=float)) # empty columns too
 
 def _rows(pattern):
     "The networks that a pattern means"
