@@ -32,6 +32,7 @@ class Backbone:
     top1_size:int|None = None # Side of the pictures that `top1` was measured with, where that is not `size`
     source:str = 'timm' # Whose published figures `top1` and `params` are: `timm`, `torchvision`, or ours
     scratch:bool = False # Are there no pretrained weights, so that it has to be trained from scratch?
+    keypoints:str|None = None # `akaze`, `sift`: no network, but visual words learned from the training pictures (`quickcls.classic`)
 
     @property
     def mb(self)->float|None: return self.params and self.params*4 # size of the weights, MB
@@ -62,7 +63,9 @@ backbones = _rows(
     Backbone('inception_resnet_v2', 'inception_resnet_v2.tf_in1k', 299, 55.84, 80.462, half, depth=176),
     Backbone('nasnetalarge', 'nasnetalarge.tf_in1k', 331, 88.75, 82.626, half, depth=128),
     Backbone('densenet121', 'densenet121.ra_in1k', 224, 7.98, 76.500, torchvision='densenet121', file='densenet121-a639ec97.pth', depth=121, top1_size=288),
-    Backbone('luna', None, 128, 0.84, depth=8, source='quickcls', scratch=True)) # ours: four blocks, see `quickcls.bodies.Luna`
+    Backbone('luna', None, 128, 0.84, depth=8, source='quickcls', scratch=True), # ours: four blocks, see `quickcls.bodies.Luna`
+    Backbone('akaze-bow-svm', None, 480, keypoints='akaze', source='quickcls'),
+    Backbone('sift-bow-svm', None, 320, keypoints='sift', source='quickcls'))
 
 embedded = 'efficientnet_lite0' # comes with the package, so it is always there
 thesis = ('luna', 'alexnet', 'resnet18', 'efficientnetv2', 'convnext_tiny', 'vit_small', 'swin_tiny', 'efficientnet_lite0') # one of each kind: from scratch, then the convolutional networks and transformers of their years
@@ -225,6 +228,7 @@ def get_weights(
     *, offline:bool=False # Never look over the network?
 )->Weights:
     "Weights of a backbone: those named, this machine's, or the hub's; raises `QuickclsError` where they cannot be had"
+    if backbone.keypoints: raise QuickclsError(f'{backbone.name} has no weights: its visual words are learned from the training pictures, which `quickcls train --arch {backbone.name}` does. Expected the name of a network here.')
     if file and Path(file).is_dir():
         if (found := _earlier_weights(Path(file), backbone)): return found
     elif file:

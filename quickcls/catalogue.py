@@ -105,6 +105,7 @@ def _rows(pattern):
 def _where(b):
     "Where the weights of a network are, in words"
     if b.scratch: return 'none: from scratch'
+    if b.keypoints: return 'none: no network'
     found = local_weights(b)
     return f'here ({found.source})' if found else 'not here'
 
@@ -130,7 +131,7 @@ def measure_all(
     rows:list # of `Backbone`
 ):
     "Measure those that can be had on this machine, one after another, and say so on standard error"
-    asked = rows if len(rows) == 1 else [b for b in rows if _where(b) != 'not here']
+    asked = [b for b in rows if not b.keypoints and (len(rows) == 1 or _where(b) != 'not here')]
     if not asked: raise QuickclsError('None of these networks has its weights here, so none can be measured. Name one alone, and its weights are fetched if they can be.')
     for i, b in enumerate(asked, 1):
         for device in devices():

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from .core import QuickclsError, write_whole
 from .backbones import Backbone, View
-from .engines import OpenVINOEngine, open_engine
+from .engines import OpenVINOEngine, open_engine, read_words
 from .features import decode_ahead, joined
-from .graphs import without_traces
+from .graphs import renamed, take_levels, without_traces
 from .heads import Head, from_torch, onnx_nodes, softmax, to_torch
 from .openset import OpenSet, read_open_set
 from .pictures import NotAPicture, load_picture, resize_methods
@@ -59,7 +59,7 @@ class Classifier:
     temperature:float=1.
     open_set:OpenSet|None=None # What is familiar; None: not known
     info:dict = field(default_factory=dict) # Metrics, data, versions: what `classifier.json` tells beside the above
-    graphs:list|None=None # of `quickcls.graphs.Graph`, before it is saved
+    graphs:list|None=None # of `quickcls.graphs.Graph`, before it is saved; of `quickcls.engines.Words`, always
     path:Path|None=None # Its folder, once it is saved
     body_state:dict|None=None # Arrays of bodies that were trained further
     precision:str|None=None # `f32` for the same digits on every machine; None for what the hardware does best
@@ -75,14 +75,15 @@ class Classifier:
 
     def features(self, batches:list): # (float32 `[n, d]`, float32 `[n, nf, h, w]`); `batches` as in `embed`
         "Joined embeddings of prepared pictures, and the final feature maps of the first view"
-        outs = [self._engine(*batches)] if self.path else [e(b) for e, b in zip(self._engine, batches)]
-        x = outs[0]['embedding'] if self.path else joined([o['embedding'] for o in outs], self.graphs, self.levels)
+        whole = self.path and not self.classic
+        outs = [self._engine(*batches)] if whole else [e(b) for e, b in zip(self._engine, batches)]
+        x = outs[0]['embedding'] if whole else joined([o['embedding'] for o in outs], self.graphs, self.levels)
         return x, outs[0]['feature_map']
 
     @property
     def _engine(self):
         if not hasattr(self, '_opened'):
-            self._opened = OpenVINOEngine(self.path/'model.onnx', precision=self.precision) if self.path else [open_engine(g) for g in self.graphs]
+            self._opened = OpenVINOEngine(self.path/'model.onnx', precision=self.precision) if self.path and not self.classic else [open_engine(g) for g in self.graphs]
         return self._opened
 
     def predict(self,
@@ -129,6 +130,8 @@ class Classifier:
     def name(self)->str: return self.info.get('name') or self.path.resolve().name # what a saved one is called: as its file tells, or as its folder
     @property
     def arch(self)->str: return ','.join(map(str, self.views)) # the text that names its views
+    @property
+    def classic(self)->bool: return bool(self.views[0].backbone.keypoints) # visual words in place of networks?
 
     def __repr__(self):
         m = self.info.get('metrics') or {}
@@ -150,35 +153,16 @@ def join_graphs(
     models = [onnx.load(str(g.path)) for g in clf.graphs]
     nodes, inits, inputs, outputs, joined = [], [], [], [], []
     for i, (m, g) in enumerate(zip(models, clf.graphs)):
-        m = _renamed(m, i)
+        m = renamed(m, i)
         nodes += m.graph.node; inits += m.graph.initializer; inputs += m.graph.input
         outputs.append(next(o for o in m.graph.output if 'feature_map' in o.name))
-        joined.append(_take_levels(nodes, inits, f'view{i}/embedding', g, clf.levels))
+        joined.append(take_levels(nodes, inits, f'view{i}/embedding', g, clf.levels))
     nodes.append(onnx.helper.make_node('Concat', joined, ['embedding'], axis=1))
     nodes += onnx_nodes(clf.head, clf.temperature, inits)
     n, floats = inputs[0].type.tensor_type.shape.dim[0].dim_param or 'n', onnx.TensorProto.FLOAT
     outputs = [onnx.helper.make_tensor_value_info('probs', floats, [n, len(clf.vocab)]), onnx.helper.make_tensor_value_info('embedding', floats, [n, clf.head.n_in]), *outputs]
     graph = onnx.helper.make_graph(nodes, 'quickcls', inputs, outputs, inits)
     return without_traces(onnx.helper.make_model(graph, opset_imports=models[0].opset_import, ir_version=models[0].ir_version, producer_name='quickcls'))
-
-def _renamed(m, i):
-    "Names of one backbone's graph made its own; its input is `image`, its map `feature_map`, those of further views numbered"
-    import onnx
-    m = onnx.compose.add_prefix(m, f'view{i}/')
-    new = {f'view{i}/{name}': name if i == 0 else f'{name}_{i}' for name in ('image', 'feature_map')}
-    for v in [*m.graph.input, *m.graph.output]: v.name = new.get(v.name, v.name)
-    for node in m.graph.node:
-        for names in (node.input, node.output): names[:] = [new.get(n, n) for n in names]
-    return m
-
-def _take_levels(nodes, inits, name, graph, levels):
-    "The name of the columns in use: all, or the last level, which comes first"
-    if levels == 'all': return name
-    import numpy as np, onnx
-    ends = [onnx.numpy_helper.from_array(np.array([v], np.int64), f'{name}/{k}') for k, v in (('from', 0), ('to', 2*graph.nf), ('axis', 1))]
-    inits += ends
-    nodes.append(onnx.helper.make_node('Slice', [name, *(e.name for e in ends)], [f'{name}/last']))
-    return f'{name}/last'
 
 # %% ../nbs/15_classifier.ipynb #save
 format_version = 1
@@ -190,12 +174,12 @@ def save_classifier(
     beside=lambda folder: None # Called with the folder before it takes its name, to write more files into it
 )->Classifier: # The same, opened from its folder
     "Write a classifier's folder"
-    import onnx
     from safetensors.numpy import save_file
-    if clf.graphs is None: raise QuickclsError(f'This classifier was loaded from {clf.path}; copy that folder to have it elsewhere.')
+    if clf.graphs is None or clf.path: raise QuickclsError(f'This classifier was loaded from {clf.path}; copy that folder to have it elsewhere.')
     with write_whole(folder, force) as w:
-        onnx.save(join_graphs(clf), str(w/'model.onnx'))
+        if not clf.classic: import onnx; onnx.save(join_graphs(clf), str(w/'model.onnx'))
         arrays = {f'head.{k}': v for k, v in clf.head.arrays.items()} | {f'open_set.{k}': v for k, v in (clf.open_set.arrays if clf.open_set else {}).items()} | (clf.body_state or {})
+        if clf.classic: arrays |= {f'words.{k}': v for k, v in clf.graphs[0].arrays.items()}
         try: save_file(arrays, str(w/'weights.safetensors'))
         except Exception as e: raise OSError(28 if 'No space' in str(e) else 5, str(e).splitlines()[0]) from None # safetensors has an error of its own
         (w/'weights.safetensors').chmod(0o644) # it comes with the rights of a temporary file, and a classifier is there to be shared
@@ -225,7 +209,7 @@ def load_classifier(
     folder = Path(folder).expanduser()
     need = ('classifier.json', 'model.onnx', 'weights.safetensors')
     gone = [n for n in need if not (folder/n).is_file()]
-    if gone: raise QuickclsError(f'{folder} is no classifier: {gone[0]} is not there. Expected a folder that `quickcls train` wrote, with {", ".join(need)}.')
+    if gone and not (gone == ['model.onnx'] and _needs_no_graph(folder)): raise QuickclsError(f'{folder} is no classifier: {gone[0]} is not there. Expected a folder that `quickcls train` wrote, with {", ".join(need)}.')
     try:
         d = json.loads((folder/'classifier.json').read_text(encoding='utf-8'))
         arrays = load_file(str(folder/'weights.safetensors'))
@@ -234,6 +218,11 @@ def load_classifier(
     except Exception as e: raise QuickclsError(f'{folder} is damaged: {type(e).__name__} ({str(e).splitlines()[0][:100] if str(e) else "no details"}). Expected the files as `quickcls train` wrote them; train again or copy it again.') from None
     clf.path, clf.precision = folder, precision
     return clf
+
+def _needs_no_graph(folder):
+    "Is this a classic classifier, which has no graph?"
+    try: return bool(json.loads((folder/'classifier.json').read_text(encoding='utf-8'))['views'][0]['backbone'].get('keypoints'))
+    except Exception: return False # what is wrong with it is told in its place
 
 def _from_description(d, arrays):
     "A classifier from JSON and arrays, each checked against the other"
@@ -248,7 +237,10 @@ def _from_description(d, arrays):
     if not 0 < (temperature := float(d['temperature'])) < float('inf'): raise QuickclsError(f'its temperature is {temperature}, expected a number above 0.')
     if not isinstance(d.get('data', {}), dict) or not isinstance(d.get('data', {}).get('folder', ''), str): raise QuickclsError('what it says of its data is no description.')
     open_set = (d.get('open_set') or None) and read_open_set(d['open_set'], {k.removeprefix('open_set.'): v for k, v in arrays.items() if k.startswith('open_set.')}, head.n_in, len(vocab))
-    return Classifier(vocab, [_view(v) for v in d['views']], d['levels'], head, temperature, open_set, info, body_state={k: v for k, v in arrays.items() if k.startswith('body.')} or None)
+    views = [_view(v) for v in d['views']]
+    words = [read_words(v, {k.removeprefix('words.'): a for k, a in arrays.items() if k.startswith('words.')}) for v in views if v.backbone.keypoints] or None
+    if words and (len(views) > 1 or words[0].dim != head.n_in): raise QuickclsError(f'it has {words[0].dim} visual words and {len(views)} views; expected one view and {head.n_in} words, which its head takes.')
+    return Classifier(vocab, views, d['levels'], head, temperature, open_set, info, words, body_state={k: v for k, v in arrays.items() if k.startswith('body.')} or None)
 
 def _view(v):
     "A view from JSON"
@@ -275,6 +267,7 @@ def to_learner(
     **kwargs # To `Learner`
 ): # A frozen fastai `Learner`
     "A classifier as a fastai Learner with the same predictions"
+    if clf.classic: raise QuickclsError(f'{clf.arch} has no network, so it cannot become a fastai Learner. Expected a classifier that was trained with another --arch.')
     from quickcls.data import Items, scan_folder, split_items
     from quickcls.learner import learner_of
     data, first = clf.info.get('data', {}), lambda *vs: next(v for v in vs if v is not None)

@@ -10,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from .core import QuickclsError, progress
-from .heads import calm, stratified_folds
+from .heads import by_strength, calm, stratified_folds
 from .networks import fit_head
 
 # %% ../nbs/11_crossval.ipynb #parse-folds
 def parse_folds(
-    text:str, # `5x2`: five folds, twice; `5`: five folds, once; `0`: none; `auto`: 5x2 for the linear head, 3x1 for the slower others
+    text:str, # `5x2`: five folds, twice; `5`: five folds, once; `0`: none; `auto`: 5x2 for a linear head or SVM, 3x1 for the slower others
     head:str='linear' # As in `fit_head`
 )->tuple: # (folds, repeats); (0, 0) for none
     "How many folds, and how often"
-    if text == 'auto': text = '5x2' if head == 'linear' else '3x1'
+    if text == 'auto': text = '5x2' if head in by_strength else '3x1'
     k, times, r = str(text).lower().partition('x')
     if not times: r = '1'
     if k.strip() == '0': return 0, 0
@@ -116,7 +116,7 @@ def cross_validate(
         logits[r, b], fold[r, b] = fitted.logits(x[b]), i
         sizes.append(len(a))
         bar.update(1)
-    with calm() if head == 'linear' else nullcontext(), progress(len(splits), desc, 'head') as bar, ThreadPoolExecutor(2 if head == 'linear' else 1) as pool: list(pool.map(one, splits)) # torch draws its random numbers for one head at a time
+    with calm() if head in by_strength else nullcontext(), progress(len(splits), desc, 'head') as bar, ThreadPoolExecutor(2 if head in by_strength else 1) as pool: list(pool.map(one, splits)) # torch draws its random numbers for one head at a time
     return CrossValidation(y, logits, fold, float(np.mean(sizes)), len(np.unique(groups[(fold >= 0).any(0)])))
 
 def _part_of_each(y, groups, rows, share, seed):

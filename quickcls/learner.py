@@ -143,6 +143,7 @@ def quick_learner(
 )->Learner: # Frozen, its head untrained
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
     check_head(head); check_levels(levels)
+    if head == 'svm': raise QuickclsError('A support vector machine is found at once, not trained step by step. Expected the head linear, fastai or mlp:N; `train` takes svm too.')
     items = folder if isinstance(folder, Items) else split_items(scan_folder(folder), valid_pct=valid_pct, seed=seed)
     arch, note = choose_arch(arch, weights, offline=offline)
     if note: print(note)

@@ -83,6 +83,7 @@ def copy_classifier(
 ):
     "A classifier's files, as strangers may have them"
     import onnx
+    if not (folder/'model.onnx').is_file(): raise QuickclsError(f'{folder} has no model.onnx, of which a Space is made: it goes by visual words, without a network. Train with another --arch for a Space.')
     to.mkdir()
     read = lambda n: json.loads((folder/n).read_text(encoding='utf-8')) if (folder/n).is_file() else {}
     info, data = read('classifier.json'), read('metrics.json').get('data') or {}

@@ -69,8 +69,9 @@ def _places(clf, x, logits, maps):
     "Where the evidence for the likeliest class lies, 0 to 1 `[n, h, w]`"
     import numpy as np
     n, nf = maps.shape[:2]
+    first = 0 if clf.classic else nf # of the columns of the average; visual words have no others
     against_all = np.eye(logits.shape[1]) - 1/logits.shape[1]
-    g = np.stack([gradient(clf.head, e, against_all[c])[nf:2*nf] for e, c in zip(x, logits.argmax(1))]).astype(np.float32) # the columns of the average
+    g = np.stack([gradient(clf.head, e, against_all[c])[first:first+nf] for e, c in zip(x, logits.argmax(1))]).astype(np.float32)
     cells = np.matmul(g[:, None], maps.reshape(n, nf, -1))[:, 0]
     strong = np.maximum(np.quantile(cells, .8, axis=1, keepdims=True), 1e-6)
     return np.clip(2*cells/strong, 0, 1).reshape(n, *maps.shape[2:])

@@ -238,10 +238,10 @@ Teacher.of = staticmethod(teacher_of)
 
 def _embeddings(clf, t, say):
     "Embeddings of the rows of a table, from the store or, where that has not all of them, from the pictures"
-    graphs = [read_graph(d, v) for d, v in zip(clf.info.get('digests', []), clf.views)]
+    graphs = clf.graphs if clf.classic else [read_graph(d, v) for d, v in zip(clf.info.get('digests', []), clf.views)]
     if all(graphs) and graphs:
         store = Store()
-        for precision in dict.fromkeys([clf._engine.precision, 'bf16', 'f32', 'f16']):
+        for precision in dict.fromkeys(['f32' if clf.classic else clf._engine.precision, 'bf16', 'f32', 'f16']):
             keys = [[store_key(h, f'{g.digest}|{g.view.resize}|{precision}|') for h in t.sha256] for g in graphs]
             if not any(store.missing(k) for k in keys): return joined([store.get(k, g.dim) for k, g in zip(keys, graphs)], graphs, clf.levels)
     return _embedded_again(clf, t, say)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from .core import QuickclsError, check_apart, check_free
 from .backbones import choose_arch, parse_views
+from .classic import classic_head, learn_words
 from .classifier import Classifier
 from .corrections import take_corrections, with_corrections
 from .data import describe, scan_folder, scan_loose, split_items
@@ -20,6 +21,7 @@ from .evaluate import Evaluation, held_out, prediction_table
 from .features import Embeddings, check_levels, late_columns, parse_augment
 from .focus import focus
 from .crossval import parse_folds
+from .heads import by_strength
 from .networks import check_head
 from .trust import check, doubts, familiar, fewest_known, with_held_out
 
@@ -99,7 +101,7 @@ def train(
     force:bool=False, # Replace a classifier that is there?
     arch:str='auto', # Backbone: resnet34, efficientnet_lite0@320, several with commas; auto is resnet34 or, where that cannot be had, the embedded efficientnet_lite0
     weights:str=None, # File of weights for the backbone (.pth, .safetensors)
-    head:str='linear', # linear, fastai, or mlp:N with N hidden units
+    head:str='linear', # linear, svm, fastai, or mlp:N with N hidden units
     levels:str='all', # all stages of the backbone, or last
     epochs:int=10, # Passes over the embeddings, for fastai and mlp
     valid_pct:float=0.3, # Share that is held out, where the folder has no sides of its own
@@ -129,7 +131,8 @@ def train(
     if not .5 <= keep_known < 1: raise QuickclsError(f'keep_known is {keep_known}; expected a share from 0.5 to below 1, for instance 0.95 to refuse one known picture in twenty.')
     if background and not parse_folds(folds, head)[0]: raise QuickclsError('What is none of the classes is learned in cross-validation, and folds is 0. Expected --background with folds (the default), or neither.')
     say = (lambda text: None) if quiet else print
-    run = Run(say)
+    run, asked = Run(say), head
+    if (head := classic_head(arch, head)) != asked: say(f'{arch}: the head is {head}')
     out = Path(out or Path('models')/os.path.basename(os.path.abspath(folder))).expanduser()
     check_apart(out, Path(folder).expanduser(), f'{out} and the pictures in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
     check_free(out, force)
@@ -142,8 +145,8 @@ def train(
         items = split(scanned)
     say(describe(items))
     with run.step('embed'):
-        graphs = _graphs(items, arch, weights, size, resize, offline, say)
-        import_ahead(*(['fastai.learner', 'fastai.callback.schedule'] if head != 'linear' else []), 'sklearn.linear_model', 'sklearn.metrics', 'scipy.stats', 'matplotlib.figure', 'jinja2', 'onnx')
+        graphs = _graphs(items, arch, weights, size, resize, offline, seed, say)
+        import_ahead(*(['fastai.learner', 'fastai.callback.schedule'] if head not in by_strength else []), 'sklearn.linear_model', 'sklearn.metrics', 'scipy.stats', 'matplotlib.figure', 'jinja2', 'onnx')
         embeddings = Embeddings(graphs, levels)
         if taken: embeddings.embed(taken, lambda g, done: run.count(g, done, 'corrections, '))
         items, sides, views = embed_all(scanned, items, embeddings, split=split, augment=augment, seed=seed, run=run)
@@ -170,7 +173,7 @@ def train(
     run.seconds['total'] = round(time.perf_counter() - run.started, 3)
     clf.run = run_summary(clf, items, run)
     say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
-    say(f'{clf.path}: model.onnx, classifier.json, weights.safetensors, README.md, tables and figures ({run.seconds["total"]:.1f} s in all)')
+    say(f'{clf.path}: {"" if clf.classic else "model.onnx, "}classifier.json, weights.safetensors, README.md, tables and figures ({run.seconds["total"]:.1f} s in all)')
     say(f'next: quickcls predict {shlex.quote(str(clf.path))} photo.jpg')
     return clf
 
@@ -196,13 +199,17 @@ def _taken(corrections, folder, out):
         check_apart(Path(corrections).expanduser(), Path(other).expanduser(), f'The corrections in {corrections} and {what} {other} lie one inside the other. Move the corrections to a folder apart from them.')
     return take_corrections(corrections)
 
-def _graphs(items, arch, weights, size, resize, offline, say):
+def _graphs(items, arch, weights, size, resize, offline, seed, say):
     "The graph of each view that was asked for"
     from quickcls.graphs import get_graph
     arch, note = choose_arch(arch, weights, offline=offline)
     if note: say(note)
     views = parse_views(arch, size, resize)
     if weights and len({v.backbone.name for v in views}) > 1: raise QuickclsError(f'{weights} can be the weights of one backbone, and {arch} names several. Name one with --arch.')
+    if views[0].backbone.keypoints:
+        if weights: raise QuickclsError(f'{weights} cannot be used: {arch} has no weights, its visual words are learned. Leave --weights out.')
+        say(f'{views[0]}: learning visual words from the training pictures')
+        return [learn_words(views[0], items.table.path[items.table.split == 'train'], seed=seed)]
     return [get_graph(v, weights=weights, pictures=list(items.table.path[:8]), offline=offline, say=say) for v in views]
 
 def _fit(items, sides, views, head, epochs, class_weights, seed, run):
@@ -214,7 +221,7 @@ def _fit(items, sides, views, head, epochs, class_weights, seed, run):
     if views: x, y, groups = np.concatenate([x, views[0]]), np.concatenate([y, y[views[1]]]), np.concatenate([groups, groups[views[1]]])
     t = time.perf_counter()
     fitted = fit_head(head, (x, y), held, n_out=len(items.vocab), groups=groups, epochs=epochs, class_weights=class_weights, seed=seed)
-    how = f'C = {fitted.notes["C"]:.2g} by cross-validation' if head == 'linear' else f'{epochs} epochs'
+    how = f'C = {fitted.notes["C"]:.2g} by cross-validation' if head in by_strength else f'{epochs} epochs'
     run.say(f'head {head}: {how}, on {len(x):,} embeddings in {time.perf_counter()-t:.1f} s')
     return fitted
 
@@ -226,7 +233,7 @@ def _check(items, sides, views, fitted, folds, epochs, class_weights, seed, stra
     c = fitted.notes.get('C')
     trust, table, cv = check(rows, x, items.vocab, head=fitted.kind, c=c, folds=folds, class_weights=class_weights, epochs=epochs, views=views, seed=seed)
     if cv is None: return trust, table, None
-    open_set, trust.open_set = familiar(rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **strange)
+    open_set, trust.open_set = familiar(rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c if fitted.kind == 'linear' else None, seed=seed, **strange)
     if open_set is None: trust.warnings.append(f'what is familiar was not measured, so no picture is refused{" and the background was not used" if strange["background"] else ""}: that takes {fewest_known} different training pictures in cross-validation')
     return trust, table, open_set
 

@@ -16,7 +16,7 @@ from .classifier import Classifier
 from .crossval import cross_validate, parse_folds
 from .data import within
 from .curve import learning_curve
-from .heads import calm, compact, fit_logistic, stratified_folds
+from .heads import by_strength, calm, compact, fit_logistic, stratified_folds
 from .evaluate import prediction_table
 
 # %% ../nbs/20_trust.ipynb #trust-class
@@ -239,7 +239,7 @@ def check(
     x, # Their embeddings, float32 `[n, d]`
     vocab:list, # Class names
     *, head:str='linear', # As in `fit_head`
-    c:float=None, # Inverse L2 strength of the linear head that was trained; None for other heads
+    c:float=None, # Inverse strength of the linear head or SVM that was trained; None for other heads
     folds:str='auto', # As in `parse_folds`
     class_weights:bool=False, epochs:int=10, # As the head was trained
     views:tuple=None, # As in `cross_validate`
@@ -249,12 +249,12 @@ def check(
     k, repeats = parse_folds(folds, head)
     if not k: return Trust(), None, None
     y, groups = rows.label.map({c: i for i, c in enumerate(vocab)}).to_numpy(), rows.group.to_numpy().astype(str)
-    own = dict(c=c) if head == 'linear' else dict(epochs=epochs)
+    own = dict(c=c) if head in by_strength else dict(epochs=epochs)
     common = dict(folds=k, repeats=repeats, views=views, seed=seed)
     cv = cross_validate(x, y, groups, n_out=len(vocab), head=head, class_weights=class_weights, **common, **own)
     if cv is None: return Trust(warnings=['fewer than two classes have two pictures that differ, so nothing could be cross-validated']), None, None
     calibration, summary = calibrate(cv, (rows.split == 'train').to_numpy()), cv.summary()
-    curve = _curve(x, y, groups, vocab, c, cv if head == 'linear' else None, class_weights, common)
+    curve = _curve(x, y, groups, vocab, c if head == 'linear' else None, cv if head == 'linear' else None, class_weights, common)
     weights = weigh_classes(x, y, groups, vocab, summary, used=class_weights, head=head, **common, **own)
     tested = cv.fold[0] >= 0
     table = prediction_table(rows[tested].assign(split='fold'), calibration.probs[0, tested], vocab)
