@@ -13,7 +13,7 @@ from .features import decode_ahead
 from .pictures import NotAPicture, load_picture
 
 # %% ../nbs/35_classic.ipynb #learn-words
-n_words = 1000 # unless there are fewer descriptions than 20 a word
+n_words = 500 # unless there are fewer descriptions than 20 a word
 most_told = 60_000 # descriptions that words are learned from
 
 def learn_words(
@@ -25,15 +25,16 @@ def learn_words(
     "The visual words of some pictures, and how rare each is"
     import numpy as np, warnings
     from sklearn.cluster import MiniBatchKMeans
+    from threadpoolctl import threadpool_limits
     told = _descriptions(view, list(paths), seed)
     found = np.concatenate([t for t in told if len(t)] or [np.zeros((0, 1), np.float32)])
     k = min(k, len(found)//20//2*2)
     if k < 2: raise QuickclsError(f'{len(told):,} training pictures have {len(found):,} key points between them, too few to learn visual words from. Expected pictures with some texture; a network sees plain ones too: leave --arch out.')
-    with warnings.catch_warnings():
+    with threadpool_limits(1), warnings.catch_warnings(): # one thread: several wait for each other longer than they work, where other work runs
         warnings.simplefilter('ignore') # that some clusters ran empty
         centres = MiniBatchKMeans(k, random_state=seed, n_init=1, batch_size=4096, max_iter=30).fit(found).cluster_centers_.astype(np.float32)
-    half = (centres**2).sum(1)/2
-    occurs = sum(np.bincount((t @ centres.T - half).argmax(1), minlength=k) > 0 for t in told if len(t))
+        half = (centres**2).sum(1)/2
+        occurs = sum(np.bincount((t @ centres.T - half).argmax(1), minlength=k) > 0 for t in told if len(t))
     return Words(view, dict(centres=np.ascontiguousarray(centres), rarity=(np.log((1 + len(told))/(1 + occurs)) + 1).astype(np.float32)))
 
 def _descriptions(view, paths, seed):

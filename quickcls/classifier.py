@@ -207,9 +207,9 @@ def load_classifier(
     "Open a saved classifier; raises `QuickclsError` where the folder holds none, or one that contradicts itself"
     from safetensors.numpy import load_file
     folder = Path(folder).expanduser()
-    need = ('classifier.json', 'model.onnx', 'weights.safetensors')
+    need = ('classifier.json', *(() if _needs_no_graph(folder) else ('model.onnx',)), 'weights.safetensors')
     gone = [n for n in need if not (folder/n).is_file()]
-    if gone and not (gone == ['model.onnx'] and _needs_no_graph(folder)): raise QuickclsError(f'{folder} is no classifier: {gone[0]} is not there. Expected a folder that `quickcls train` wrote, with {", ".join(need)}.')
+    if gone: raise QuickclsError(f'{folder} is no classifier: {gone[0]} is not there. Expected a folder that `quickcls train` wrote, with {", ".join(need)}.')
     try:
         d = json.loads((folder/'classifier.json').read_text(encoding='utf-8'))
         arrays = load_file(str(folder/'weights.safetensors'))
