@@ -17,7 +17,7 @@ from .core import QuickclsError
 @dataclass
 class Head:
     "A small network on embeddings: layers, and arrays named as in torch's state dict"
-    kind:str # `linear`, `svm`, `fastai`, `mlp:N`
+    kind:str # `linear`, `ridge`, `svm`, `fastai`, `mlp:N`
     layers:list # of `{'kind': 'batchnorm'|'dropout'|'linear'|'relu', …}`
     arrays:dict # `'0.running_mean'` → float32 array
     notes:dict = field(default_factory=dict) # How it was trained: `C`, `epochs`, …
@@ -157,7 +157,7 @@ def _some_back(test, y, of):
     return test
 
 # %% ../nbs/09_heads.ipynb #choose-c
-by_strength = ('linear', 'svm') # heads whose one setting, a strength, is chosen by cross-validation
+by_strength = ('linear', 'ridge', 'svm') # heads whose one setting, a strength, is chosen by cross-validation
 strengths = tuple(10**(e/2) for e in range(-6, 1)) # inverse L2 strengths to choose from: 0.001 to 1
 most_for_choice = 1500 # pictures, of two to four classes; more change the choice rarely and cost seconds
 
@@ -259,7 +259,7 @@ def fit_linear(
     return linear_head('linear', m, mean, var, losses, C=c)
 
 def linear_head(
-    kind:str, # `linear` or `svm`
+    kind:str, # `linear`, `ridge` or `svm`
     m, # A linear model of scikit-learn's, for standardised embeddings
     mean, var, # From `standardised`
     cv_log_loss:dict, # C → loss on held-out folds
@@ -268,7 +268,8 @@ def linear_head(
 )->Head:
     "A linear model as a head, with a row of weights for each class"
     import numpy as np
-    w, b = (np.concatenate([-m.coef_/2, m.coef_/2]), np.concatenate([-m.intercept_/2, m.intercept_/2])) if len(m.classes_) == 2 else (m.coef_, m.intercept_)
+    w, b = np.atleast_2d(m.coef_), np.atleast_1d(m.intercept_)
+    if len(m.classes_) == 2: w, b = np.concatenate([-w/2, w/2]), np.concatenate([-b/2, b/2])
     arrays = {'0.running_mean': mean, '0.running_var': var, '1.weight': w*scale, '1.bias': b*scale}
     return Head(kind, [dict(kind='batchnorm', eps=0.), dict(kind='linear')], {k: np.ascontiguousarray(v, np.float32) for k, v in arrays.items()},
                 dict(**notes, cv_log_loss={f'{k:.4g}': round(v, 4) for k, v in cv_log_loss.items()}))
