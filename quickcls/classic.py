@@ -13,7 +13,7 @@ from .features import decode_ahead
 from .pictures import NotAPicture, load_picture
 
 # %% ../nbs/35_classic.ipynb #learn-words
-n_words = 500 # unless there are fewer descriptions than 20 a word
+n_words = 1000 # unless there are fewer descriptions than 20 a word
 most_told = 60_000 # descriptions that words are learned from
 
 def learn_words(

@@ -72,7 +72,7 @@ class TorchEngine:
 
 # %% ../nbs/06_engines.ipynb #key-points
 descriptor_length = dict(akaze=486, sift=128)
-most_points = 500 # key points of a picture, the strongest
+most_points = 1000 # key points of a picture, the strongest
 
 def open_detector(
     kind:str # `akaze` or `sift`
