@@ -83,6 +83,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'quickcls.card': { 'quickcls.card._names': ('card.html#_names', 'quickcls/card.py'),
                                'quickcls.card.believed': ('card.html#believed', 'quickcls/card.py'),
                                'quickcls.card.card_header': ('card.html#card_header', 'quickcls/card.py'),
+                               'quickcls.card.classic': ('card.html#classic', 'quickcls/card.py'),
                                'quickcls.card.code_block': ('card.html#code_block', 'quickcls/card.py'),
                                'quickcls.card.escape_markdown': ('card.html#escape_markdown', 'quickcls/card.py'),
                                'quickcls.card.limits': ('card.html#limits', 'quickcls/card.py'),
