@@ -8,7 +8,8 @@ __all__ = ['batch_size', 'commit_every', 'presets', 'usual_views', 'most_views',
            'shear_mat', 'random_view', 'embed_augmented', 'check_levels', 'joined', 'late_columns', 'Embeddings']
 
 # %% ../nbs/08_features.ipynb #imports
-import os, queue, threading, time
+import os, queue, threading, time, warnings
+warnings.filterwarnings('ignore', message='.*torch.jit.script.*') # fastai decorates with it at import; nothing a user could do
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext

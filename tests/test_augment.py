@@ -71,12 +71,27 @@ def test_views_of_a_preset_are_its_own_and_stay(tmp_path):
     assert {r.split('|')[-1] for r in store.table().recipe} == {'guide:42:0', 'guide:42:1', 'aug_transforms:42:0'}
     store.close()
 
-def test_train_takes_a_preset_and_still_a_number(tmp_path):
-    "What was asked for is kept as text; a wrong word is refused before anything is computed"
+def test_train_takes_a_preset(tmp_path):
+    "What was asked for is kept as text; a wrong word is refused before anything is computed (test_trust and test_cli train with a number)"
     import json
     from quickcls.train import train
     folder, small = write_folder(tmp_path/'set', a=8, b=8), dict(arch='efficientnet_lite0@32', folds='0', quiet=True, offline=True)
-    for asked in (2, 'guide:1'):
-        clf = train(folder, out=tmp_path/'m', augment=asked, force=True, **small)
-        assert json.loads((clf.path/'metrics.json').read_text())['data']['augment'] == str(asked)
+    clf = train(folder, out=tmp_path/'m', augment='guide:1', **small)
+    assert json.loads((clf.path/'metrics.json').read_text())['data']['augment'] == 'guide:1'
     with pytest.raises(QuickclsError, match='Unknown augmentation'): train(tmp_path/'nowhere', augment='gide')
+
+def test_preview_shows_what_train_embeds(tmp_path, capsys):
+    "The sheet's views are those of `random_view` with the seed and number that training uses; it is written where it cannot be trained on"
+    from quickcls.backbones import parse_views
+    from quickcls.preview import chosen_pictures, contact_sheet, preview
+    from quickcls.data import split_items
+    folder = write_folder(tmp_path/'set', a=6, b=6, c=6)
+    fig = contact_sheet(folder, augment='guide:2', n=2, size=48)
+    assert len(fig.axes) == 6 and 'guide: rotation up to 10°' in fig.get_suptitle() and '2 of 3 classes' in fig.get_suptitle()
+    t = split_items(scan_folder(folder)).table
+    row = chosen_pictures(t[t.split == 'train'], 2).iloc[0]
+    assert (fig.axes[2].images[0].get_array() == random_view(row.path, row.sha256, parse_views('resnet34', 48)[0], 42, 1, 'guide')).all()
+    preview(folder, n=1, size=48, out=tmp_path/'sheet.png')
+    assert (tmp_path/'sheet.png').stat().st_size and capsys.readouterr().out.strip() == str(tmp_path/'sheet.png')
+    for bad in (dict(augment='none'), dict(out=folder/'a'/'sheet.png'), dict(out='sheet.txt'), dict(n=0)):
+        with pytest.raises(QuickclsError, match='xpected|Name another'): preview(folder, **bad)
