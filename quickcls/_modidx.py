@@ -40,6 +40,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'quickcls.backbones.parse_views': ('backbones.html#parse_views', 'quickcls/backbones.py')},
             'quickcls.board': { 'quickcls.board._as_pixels': ('board.html#_as_pixels', 'quickcls/board.py'),
                                 'quickcls.board._project': ('board.html#_project', 'quickcls/board.py'),
+                                'quickcls.board.board_training': ('board.html#board_training', 'quickcls/board.py'),
+                                'quickcls.board.check_board': ('board.html#check_board', 'quickcls/board.py'),
                                 'quickcls.board.few_numbers': ('board.html#few_numbers', 'quickcls/board.py'),
                                 'quickcls.board.free_run': ('board.html#free_run', 'quickcls/board.py'),
                                 'quickcls.board.summary_writer': ('board.html#summary_writer', 'quickcls/board.py'),

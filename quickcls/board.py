@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['most_pictures', 'thumbnail', 'widest_sprite', 'most_numbers', 'summary_writer', 'training_curves', 'few_numbers',
-           'thumbnails', 'write_board', 'free_run']
+           'thumbnails', 'write_board', 'check_board', 'board_training', 'free_run']
 
 # %% ../nbs/38_board.ipynb #imports
 from pathlib import Path
-from .core import QuickclsError
+from .core import QuickclsError, check_apart
 from .figures import clean_text, save_figure
 from .pictures import NotAPicture, small_picture
 from .plots import plot_confusion_matrix
@@ -86,7 +86,7 @@ def write_board(
     if embeddings is not None and (table is None or len(table) != len(embeddings)): raise QuickclsError(f'{len(embeddings)} embeddings and {0 if table is None else len(table)} rows of a table do not belong together. Expected a row each.')
     if most < 1: raise QuickclsError(f'most is {most}; expected at least 1 picture.')
     writer_of = summary_writer()
-    run, said = free_run(folder, name), []
+    run, said, curves = free_run(folder, name), [], list(curves)
     with writer_of(str(run)) as writer:
         for step, values in curves:
             for key, v in values.items(): writer.add_scalar(key, v, step)
@@ -96,13 +96,37 @@ def write_board(
         if embeddings is not None and len(embeddings): said.append(_project(writer, embeddings, table if pictures else table.drop(columns='path'), pictures, most, seed))
     return run, ', '.join(said) or 'nothing to show'
 
+def check_board(
+    folder, # For the runs
+    pictures # Folder of the pictures
+):
+    "Raise `QuickclsError` where nothing could be written: better now than after the work"
+    summary_writer()
+    check_apart(Path(folder).expanduser(), Path(pictures).expanduser(), f'{folder} for TensorBoard and the pictures in {pictures} lie one inside the other. Name a folder apart from them with --tensorboard (in Python: tensorboard=).')
+    if Path(folder).expanduser().is_file(): raise QuickclsError(f'{folder} is a file. Expected a folder for the runs of TensorBoard.')
+
+def board_training(
+    folder, # For the runs
+    name:str, # Of this one
+    clf, # `Classifier`
+    ev, # Its `Evaluation` on held-out pictures
+    table, # Of predictions, as `prediction_table` gives it
+    x, # The embeddings of its rows, float32 `[n, d]`
+    trust, # `Trust`
+    command:str, # What trained it
+    pictures:bool=True # As in `write_board`
+)->str: # What was written, and how to look at it
+    "Write what `train` knows of a training"
+    import shlex
+    run, said = write_board(folder, name=name, curves=training_curves(clf.head.notes, trust.to_dict()), confusion=ev.confusion_matrix(), embeddings=x, table=table, words=dict(command=command, accuracy=str(ev)), pictures=pictures)
+    return f'{run}: {said}; look with: tensorboard --logdir {shlex.quote(str(folder))}'
+
 def free_run(
     folder, # Of runs
     name:str # Of this one
 )->Path: # folder/name, or the first of folder/name-2, folder/name-3 … that is not there
     "Where a run goes"
     folder, i = Path(folder).expanduser(), 2
-    if folder.exists() and not folder.is_dir(): raise QuickclsError(f'{folder} is a file. Expected a folder for the runs of TensorBoard.')
     run = folder/name
     while run.exists(): run, i = folder/f'{name}-{i}', i + 1
     return run

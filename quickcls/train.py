@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from .core import QuickclsError, check_apart, check_free
 from .backbones import choose_arch, parse_views
+from .board import board_training, check_board
 from .classic import classic_head, learn_words
 from .classifier import Classifier
 from .corrections import take_corrections, with_corrections
@@ -116,11 +117,12 @@ def train(
     background:str=None, # Folder of pictures of anything else, to learn (from half of them) what is none of the classes
     corrections:str=None, # Folder of corrections that people made while it was taught: they count for good
     no_pictures:bool=False, # Keep pictures out of report.html: for data that must not leave
+    tensorboard:str=None, # Folder for TensorBoard: curves, confusion matrix, pictures in its projector (a run of its own each time)
     offline:bool=False, # Never look over the network for weights
     quiet:bool=False # Print nothing
 ): # `Classifier`, saved
     "Train a classifier on a folder of labelled pictures and save it"
-    command = command_line('train', train, locals(), leave_out=('force', 'quiet'))
+    command = command_line('train', train, locals(), leave_out=('force', 'quiet', 'tensorboard'))
     check_head(head)
     check_levels(levels)
     parse_folds(folds, head)
@@ -136,6 +138,7 @@ def train(
     out = Path(out or Path('models')/os.path.basename(os.path.abspath(folder))).expanduser()
     check_apart(out, Path(folder).expanduser(), f'{out} and the pictures in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
     check_free(out, force)
+    if tensorboard: check_board(tensorboard, folder)
     taken = corrections and _taken(corrections, folder, out)
     with run.step('scan'):
         scanned = scan_folder(folder, group_pattern=group_pattern)
@@ -170,6 +173,8 @@ def train(
         tables = dict(predictions=table, cross_validation=folded, neighbours=_neighbours(ev, items, sides))
         facts = dict(command=command, trust=trust.to_dict(), notes=items.notes, skipped=[s.__dict__ for s in items.skipped], seconds=run.seconds)
         clf = clf.save(out, force=force, beside=lambda folder: _write_beside(folder, out.name, clf, ev, tables, facts, looked, not no_pictures))
+    if tensorboard:
+        with run.step('tensorboard'): say(board_training(tensorboard, out.name, clf, ev, table, embeddings.read(table), trust, command, pictures=not no_pictures))
     run.seconds['total'] = round(time.perf_counter() - run.started, 3)
     clf.run = run_summary(clf, items, run)
     say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
