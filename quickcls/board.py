@@ -28,9 +28,9 @@ def training_curves(
     "The curves of a training"
     import math
     rows = [(i + 1, dict(zip(('loss/train', 'loss/valid'), row))) for i, row in enumerate(notes.get('train_valid_loss') or [])]
-    rows += [(round(10*math.log10(float(c))), {'linear head/log loss by 10·log10 C': v}) for c, v in (notes.get('cv_log_loss') or {}).items()]
+    rows += [(round(10*math.log10(float(c))), {'log loss/by 10·log10 C': v}) for c, v in (notes.get('cv_log_loss') or {}).items()]
     points = ((trust or {}).get('learning_curve') or {}).get('points') or []
-    return rows + [(p['n'], {'check/accuracy by training pictures': p['accuracy']}) for p in points]
+    return rows + [(p['n'], {'accuracy/by training pictures': p['accuracy']}) for p in points]
 
 # %% ../nbs/38_board.ipynb #projected
 most_pictures, thumbnail, widest_sprite, most_numbers = 2000, 64, 8192, 100 # pictures in the projector; pixels a side of each, and of their sheet; numbers each
