@@ -85,9 +85,9 @@ def test_people_see_it_in_a_browser(browser, written):
         page.locator('scalar-card').first.wait_for(state='attached')
         page.get_by_text('confusion matrix').first.wait_for()
         page.goto(f'{url}/#projector'); page.reload()
-        shown = page.frame_locator('iframe').first
-        shown.get_by_text('metadata.tsv').first.wait_for()
-        assert shown.locator('.numDataPoints').first.inner_text().strip() == '15'
+        until, seen = time.monotonic() + 30, lambda: [f for f in page.frames if f.locator('.numDataPoints').count()] # each page of TensorBoard is a frame
+        while not (seen() and seen()[0].locator('.numDataPoints').first.inner_text().strip() == '15') and time.monotonic() < until: page.wait_for_timeout(500)
+        assert [f.locator('.numDataPoints').first.inner_text().strip() for f in seen()] == ['15']
     finally: drawing.close(); served.terminate(); served.wait()
 
 @pytest.mark.slow
