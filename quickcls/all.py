@@ -14,6 +14,7 @@ from quickcls.tag import Tags # adds `Classifier.tag`
 from quickcls.plots import plot_pictures
 from quickcls.report import write_report
 from quickcls.train import train
+from quickcls.compare import compare
 from quickcls.lesson import new
 from quickcls.answers import demo_widget
 

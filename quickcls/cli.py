@@ -109,8 +109,8 @@ def cache(
     for g in graphs: print(f'    {g.stem}')
 
 # %% ../nbs/50_cli.ipynb #commands
-commands = dict(train='Train a classifier on a folder of labelled pictures', predict='Say what is in pictures', preview='Show what augmentation makes of the pictures', tag='Say which kinds are in pictures, and where', explain='Show what in a picture speaks for its class', report='Write one page about a classifier, or about two side by side', demo='Open a page that says what is in pictures, and can be taught', new='Write a notebook about a folder: look, train, judge, improve', backbones='List the pretrained networks', cache='Show or prune what is kept on this machine')
-rooms = dict(train='train', backbones='catalogue', demo='demo', new='lesson', explain='explain', tag='tag', preview='preview') # of commands whose function stands in a room of its own
+commands = dict(train='Train a classifier on a folder of labelled pictures', compare='Compare backbones, strategies, heads and numbers of pictures: a table, a row a scenario', predict='Say what is in pictures', preview='Show what augmentation makes of the pictures', tag='Say which kinds are in pictures, and where', explain='Show what in a picture speaks for its class', report='Write one page about a classifier, or about two side by side', demo='Open a page that says what is in pictures, and can be taught', new='Write a notebook about a folder: look, train, judge, improve', backbones='List the pretrained networks', cache='Show or prune what is kept on this machine')
+rooms = dict(train='train', backbones='catalogue', demo='demo', new='lesson', explain='explain', tag='tag', preview='preview', compare='compare') # of commands whose function stands in a room of its own
 
 def command_parser(
     name:str # One of `commands`
@@ -141,7 +141,7 @@ def call(name:str, argv:list)->int: # exit code
     args = vars(parser.parse_args(argv))
     for own in ('debug', 'pdb', 'xtra'): args.pop(own, None)
     if name in ('predict', 'tag'): return func(args.pop('model'), *args.pop('pictures'), **args) or 0
-    if name in ('new', 'explain', 'preview'): func(**args); return 0 # they give what they made
+    if name in ('new', 'explain', 'preview', 'compare'): func(**args); return 0 # they give what they made
     if name != 'train': return func(**args) or 0
     as_json = args.pop('json')
     clf = func(**args)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['blue', 'ink', 'dim', 'faint', 'frame_colours', 'picture_fonts', 'clean_text', 'short_name', 'house_style',
-           'new_figure', 'percent_axis', 'save_figure', 'figure_svg', 'draw_box']
+           'new_figure', 'percent_axis', 'save_figure', 'figure_svg', 'draw_box', 'plot_scenarios']
 
 # %% ../nbs/16_figures.ipynb #imports
 import math, re, textwrap
@@ -172,3 +172,45 @@ def _font(text, size):
         gap = bytes(font.getmask('\uffff'))
         if all(c.isspace() or bytes(font.getmask(c)) != gap for c in text): return font
     return own
+
+# %% ../nbs/16_figures.ipynb #plot-scenarios
+_spans = {.001: '1 ms', .01: '10 ms', .1: '0.1 s', .2: '0.2 s', .5: '0.5 s', 1: '1 s', 2: '2 s', 5: '5 s', 10: '10 s', 20: '20 s', 60: '1 min', 120: '2 min', 300: '5 min', 600: '10 min', 1800: '30 min', 3600: '1 h', 7200: '2 h', 18000: '5 h', 86400: '1 day'}
+
+def plot_scenarios(
+    table, # DataFrame: seconds (above 0), accuracy (0 to 1), efficient (bool), label (text), colour (text: what the dot's colour stands for)
+    title:str='' # Above it
+): # matplotlib Figure
+    "Accuracy against time, one dot a row; the efficient ones joined and named"
+    t = table[(table.seconds > 0) & table.accuracy.notna()]
+    front = t[t.efficient].sort_values(['seconds', 'accuracy'])
+    with new_figure(9.4, max(3.9, .3*len(front) + 1.6), title, 'Accuracy against training time, a dot a scenario') as fig:
+        ax = fig.subplots()
+        if not len(t): ax.text(.5, .5, 'nothing to show', ha='center', color=dim, transform=ax.transAxes); return fig
+        kinds = list(dict.fromkeys(t.colour))
+        for i, kind in enumerate(kinds):
+            own = t[t.colour == kind]
+            ax.scatter(own.seconds, own.accuracy, 34, color=frame_colours[i % len(frame_colours)], alpha=.75, linewidths=0, marker='osD^v<>P'[i//len(frame_colours) % 8], label=short_name(kind, 34), zorder=3)
+        ax.step(front.seconds, front.accuracy, where='post', color=ink, linewidth=1, zorder=2)
+        ax.set_xscale('log'); _time_axis(ax, t.seconds); percent_axis(ax, 'y', [t.accuracy], .06)
+        ax.set_xlabel('training duration'); ax.set_ylabel('testing accuracy')
+        if len(kinds) > 1: ax.legend(loc='lower left', bbox_to_anchor=(0, 1.01), ncols=min(3, len(kinds)), columnspacing=1.4, handletextpad=.2)
+        _names_beside(ax, front)
+    return fig
+
+def _time_axis(ax, seconds):
+    "Limits around `seconds`, and ticks as people say them"
+    low, high = seconds.min()/1.25, seconds.max()*1.25
+    ticks = [s for s in _spans if low <= s <= high]
+    every = math.ceil(len(ticks)/7)
+    ax.set_xticks(ticks[::every], [_spans[s] for s in ticks[::every]]); ax.set_xticks([], minor=True); ax.set_xlim(low, high)
+
+def _names_beside(ax, front):
+    "The names of the front in a column at the right, each with a thin line to its dot"
+    low, high = ax.get_ylim()
+    gap, places = (high - low)/max(len(front) + 1, 10), []
+    for a in front.accuracy: places.append(max(a, places[-1] + gap) if places else a)
+    down = max(0, places[-1] - high + gap/2)
+    for i in range(len(places) - 1, -1, -1): places[i] = min(places[i] - (down if i == len(places) - 1 else 0), places[i + 1] - gap if i + 1 < len(places) else high)
+    for (_, r), y in zip(front.iterrows(), places):
+        ax.annotate(f'{r.accuracy:.1%}  {short_name(r.label, 44)}', (r.seconds, r.accuracy), (1.04, (y - low)/(high - low)), textcoords='axes fraction', va='center', fontsize=9, annotation_clip=False,
+                    arrowprops=dict(arrowstyle='-', color=faint, linewidth=.8, relpos=(0, .5), shrinkA=2, shrinkB=3), zorder=1)
