@@ -122,6 +122,7 @@ class Trials:
     def _head(self, s, items, learned, tested, y, seed):
         "A head on embeddings: its logits of both sides, its times, its size"
         import numpy as np
+        from threadpoolctl import threadpool_limits
         t, (preset, n) = items.table, parse_augment(s.augment)
         rows = t.iloc[learned]
         e, x = self.embedded(s, rows)
@@ -131,7 +132,8 @@ class Trials:
         if n: z, seconds = np.concatenate([xt, e.augmented(rows, n, self.seed, preset=preset)[:, own]]), seconds + n*len(rows)/self.speed(e, rows, preset)
         fit_head(s.head, (np.eye(4, dtype=np.float32), np.arange(4) % 2), (np.eye(4, dtype=np.float32), np.arange(4) % 2), n_out=2) # imports are no part of a fit
         held, started = x[tested][:, own], time.perf_counter()
-        head = fit_head(s.head, (z, np.tile(y[learned], 1 + n)), (held, y[tested]), n_out=len(items.vocab), groups=np.tile(groups, 1 + n), epochs=self.epochs, class_weights=self.class_weights, seed=seed)
+        with threadpool_limits(1): # two threads of torch take seven times as long as one, where other work runs
+            head = fit_head(s.head, (z, np.tile(y[learned], 1 + n)), (held, y[tested]), n_out=len(items.vocab), groups=np.tile(groups, 1 + n), epochs=self.epochs, class_weights=self.class_weights, seed=seed)
         return dict(fit_seconds=time.perf_counter() - started, pass_seconds=seconds, images_per_s=rate, mb=_megabytes(e.graphs, head), logits=head.logits(np.concatenate([xt, held])))
 
     def _tuned(self, s, items, learned, tested, y, seed):
@@ -239,11 +241,13 @@ def run_all(
         except QuickclsError as e: why[s] = _reason(e)
     before, todo = sum(not missing for _, missing in todo), [(s, missing) for s, missing in todo if missing]
     if todo: trials.drop_damaged()
-    wide = {k: max(len(words(s)[k]) for s in plan) for k in words(plan[0])}
+    heads = {k: dict(arch='model', pct='pictures').get(k, k) for k in words(plan[0])}
+    wide = {k: max(len(h), *(len(words(s)[k]) for s in plan)) for k, h in heads.items()}
     with progress(sum(len(missing) for _, missing in todo), 'scenarios', 'run') as bar:
         trials.say = tell = (lambda text: None) if quiet else bar.write # above the bar
         if before: tell(f'{before} of {len(plan)} scenarios were finished before')
-        named = lambda s: '  '.join(f'{words(s)[k]:<{n}}' for k, n in wide.items())
+        named = lambda cells: '  '.join(f'{cells[k]:<{n}}' for k, n in wide.items())
+        if todo: tell(f'  {named(heads)}  test accuracy (95 % interval)')
         for (arch, e), n in Counter((s.arch, e) for s, e in why.items()).items(): tell(f'  {arch}: {e} ({n} scenario{"s"[:n > 1]} left out)')
         for s, missing in todo:
             try:
@@ -251,8 +255,8 @@ def run_all(
                     _keep(path, kept_now := trials.run(s, r)); kept[kept_now['key']] = kept_now
                     bar.update(1)
             except QuickclsError as e: why[s] = _reason(e)
-            else: tell(f'  {named(s)}  {in_a_line([kept[trials.key(s, r)] for r in range(repeats)])}')
-            if s in why: tell(f'  {named(s)}  {why[s]}')
+            else: tell(f'  {named(words(s))}  {in_a_line([kept[trials.key(s, r)] for r in range(repeats)])}')
+            if s in why: tell(f'  {named(words(s))}  {why[s]}')
 
 def _reason(e):
     "Why a scenario could not be run, in a few words"

@@ -1,0 +1,166 @@
+"Scenarios side by side: the same pictures for all, each through the network once, and on from where it stopped"
+import json, os, shutil, time
+from dataclasses import replace
+from types import SimpleNamespace
+import numpy as np, pandas as pd
+import pytest
+from quickcls import compare as room
+from quickcls.compare import compare, kept_runs, Trials
+from quickcls.core import QuickclsError
+from quickcls.data import scan_folder
+from quickcls.scenarios import Scenario
+from quickcls.store import Store
+from tests.helpers import repo, write_folder
+from tests.test_browser import opened
+
+arch, axes = 'efficientnet_lite0@96', dict(head='linear,mlp:10', augment='0,1', train_pct='10,70')
+
+@pytest.fixture(scope='module')
+def parts(tmp_path_factory):
+    "Forty drawn pictures of each class"
+    folder = tmp_path_factory.mktemp('some')/'parts'
+    for c in ('defect', 'ok'):
+        (folder/c).mkdir(parents=True)
+        for p in sorted((repo/'datasets'/'parts'/c).iterdir())[:40]: shutil.copy(p, folder/c)
+    return folder
+
+@pytest.fixture(scope='module')
+def done(parts, tmp_path_factory):
+    "A comparison of eight rows and eight that cannot be run; which rows went into the store"
+    rows, put = [], Store.put
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(Store, 'put', lambda self, some, recipe: (rows.extend((self.path, recipe, k) for k, _ in some), put(self, some, recipe))[1])
+        c = compare(parts, arch=f'{arch},alexnet', out=tmp_path_factory.mktemp('out')/'c', offline=True, quiet=True, **axes)
+    return SimpleNamespace(c=c, t=c.table, out=c.out, rows=rows)
+
+def test_a_row_a_scenario(done, parts):
+    t = done.t
+    assert len(t) == 16 and sorted(t.scenario) == list(range(1, 17))
+    own = t[t.accuracy.notna()]
+    assert len(own) == 8 and own.n_test.nunique() == 1 and sorted(own.n_train.unique())[0] <= 10 and own.n_train.max() + own.n_test.iloc[0] == 80
+    assert (own.accuracy.diff().dropna() <= 0).all() and own.accuracy.between(own.low, own.high).all() and np.allclose(own.seconds, own.pass_seconds + own.fit_seconds)
+    assert own.efficient.any() and own.within_chance.iloc[0] and own.accuracy.iloc[0] > .7
+    missing = t[t.accuracy.isna()]
+    assert set(missing.arch) == {'alexnet'} and missing.reason.str.startswith('weights not on this machine').all() # never trained from random numbers under its name
+    assert 'chosen by the pictures it is judged on' in done.c.sentence() and f'train {parts} --arch {arch}' in done.c.command(done.c.best)
+
+def test_each_picture_passes_once(done):
+    "However many rows: 80 pictures, and one random view of those that some row learns from"
+    kept = [(r, k) for p, r, k in done.rows if p.parent == Store().path.parent]
+    assert len(kept) == len(set(kept)) == 80 + int(done.t.n_train.max())
+
+def test_the_files(done):
+    assert {'runs.jsonl', 'compare.csv', 'compare.md', 'compare.html', 'compare.png'} == {p.name for p in done.out.iterdir()}
+    assert len(pd.read_csv(done.out/'compare.csv')) == 16
+    text = (done.out/'compare.md').read_text()
+    assert text.count('\n| ') == 18 and 'Number of training images' in text and 'weights not on this machine' in text
+
+@pytest.mark.parametrize('width', [80, 120])
+def test_the_table_fits_a_terminal(done, width):
+    lines = done.c.lines(width)
+    assert max(map(len, lines)) <= width and 'test acc' in lines[1] and len(lines) == 18
+
+def test_a_second_call_has_nothing_to_do_and_others_add_rows(done, parts, monkeypatch):
+    ran, run = [], Trials.run
+    monkeypatch.setattr(Trials, 'run', lambda self, s, r: (ran.append((s, r)), run(self, s, r))[1])
+    again = compare(parts, arch=[arch], out=done.out, offline=True, quiet=True, **axes).table
+    assert ran == [] and again.accuracy.tolist() == done.t.accuracy.dropna().tolist()
+    whole = (done.out/'runs.jsonl').read_bytes()
+    (done.out/'runs.jsonl').write_bytes(whole[:-30]) # the power failed
+    compare(parts, arch=arch, out=done.out, offline=True, quiet=True, **axes)
+    assert len(ran) == 1 and len(kept_runs(done.out/'runs.jsonl')) == 8
+    more = compare(parts, arch=arch, train_pct='70', repeats=2, levels='all,last', out=done.out, quiet=True, offline=True)
+    assert len(ran) == 1 + 3 and len(more.table) == 9 and sorted(more.table.repeats) == [1]*7 + [2]*2
+    assert len(compare(parts, arch=arch, train_pct='70', out=done.out, quiet=True, offline=True, fresh=True).table) == 1
+
+def test_on_after_a_kill(parts, tmp_path, python):
+    code = 'import sys; from quickcls.compare import compare; compare(sys.argv[1], arch=sys.argv[2], out=sys.argv[3], head="linear,mlp:5,mlp:6,mlp:7", quiet=True, offline=True)'
+    p, kept = python(code, parts, arch, tmp_path/'c', start=True), tmp_path/'c'/'runs.jsonl'
+    while p.poll() is None and not kept_runs(kept): time.sleep(.01)
+    p.kill(); p.wait()
+    before = len(kept_runs(kept))
+    assert before >= 1
+    python(code, parts, arch, tmp_path/'c')
+    assert len(kept_runs(kept)) == len({r['key'] for r in kept_runs(kept)}) == 4 and (tmp_path/'c'/'compare.html').is_file()
+
+def test_ctrl_c_says_how_to_go_on(parts, tmp_path, monkeypatch, capsys):
+    run = Trials.run
+    def stop(self, s, r):
+        if s.head == 'mlp:5': raise KeyboardInterrupt
+        return run(self, s, r)
+    monkeypatch.setattr(Trials, 'run', stop)
+    with pytest.raises(KeyboardInterrupt): compare(parts, arch=arch, head='linear,mlp:5', out=tmp_path/'c', offline=True)
+    said = capsys.readouterr().out
+    assert 'One scenario' in said and f'quickcls compare {parts} --arch {arch} --head linear,mlp:5' in said and len(kept_runs(tmp_path/'c'/'runs.jsonl')) == 1
+
+@pytest.mark.parametrize('given, words', [(dict(arch='resnet3'), 'Unknown backbone'), (dict(strategy='all'), 'Unknown strategy'), (dict(head='linear,big'), 'Unknown head'), (dict(levels='first'), 'Unknown levels'), (dict(augment='keras'), 'Unknown augmentation'),
+    (dict(train_pct='0,10'), 'per cent'), (dict(train_pct='5,100'), 'at most 95'), (dict(preset='these'), 'Unknown preset'), (dict(repeats=0), 'expected 1'), (dict(arch=f'{arch}+{arch}', strategy='full'), 'several views'), (dict(arch=','), 'names nothing')])
+def test_what_no_scenario_can_be_is_refused_before_work(parts, tmp_path, given, words):
+    with pytest.raises(QuickclsError, match=words): compare(parts, out=tmp_path/'c', quiet=True, **{'arch': arch, **given})
+    assert not (tmp_path/'c').exists()
+
+def test_no_other_folder_is_replaced(parts, tmp_path):
+    (tmp_path/'mine.txt').write_text('mine')
+    with pytest.raises(QuickclsError, match='is no comparison'): compare(parts, arch=arch, out=tmp_path, quiet=True)
+    with pytest.raises(QuickclsError, match='one inside the other'): compare(parts, arch=arch, out=parts/'c', quiet=True)
+
+def test_parts_lie_within_parts(parts):
+    trials = Trials(scan_folder(parts), valid_pct=.3)
+    learned = {p: set(trials.parts(Scenario(arch, pct=p), 0)[1]) for p in (1, 5, 20, 50, 70)}
+    sizes = [len(learned[p]) for p in learned]
+    assert sizes == sorted(sizes) and sizes[0] == 2 and all(learned[a] <= learned[b] for a, b in zip((1, 5, 20, 50), (5, 20, 50, 70)))
+    tests = [set(trials.parts(Scenario(arch, pct=p), 0)[2]) for p in learned]
+    assert all(t == tests[0] for t in tests) and not tests[0] & learned[70]
+    assert set(trials.parts(Scenario(arch), 1)[2]) != tests[0] # another repeat, another split
+
+def test_a_test_side_stays_untouched_where_there_is_a_valid_one(tmp_path):
+    for i, (side, n) in enumerate(dict(train=12, valid=6, test=5).items()): write_folder(tmp_path/'set'/side, start=100*i, a=n, b=n)
+    trials = Trials(scan_folder(tmp_path/'set'), valid_pct=.3)
+    items, learned, tested, _ = trials.parts(Scenario(arch, pct=50), 0)
+    assert len(learned) == 12 and set(items.table.path[tested].map(lambda p: p.split('/set/')[1].split('/')[0])) == {'valid'} and len(items) == 36
+    shutil.rmtree(tmp_path/'set'/'valid')
+    items, _, tested, _ = Trials(scan_folder(tmp_path/'set'), valid_pct=.3).parts(Scenario(arch), 0)
+    assert len(tested) == 10
+
+def test_damaged_pictures_are_out_before_the_split(parts, tmp_path):
+    folder = shutil.copytree(parts, tmp_path/'parts')
+    whole = next((folder/'ok').iterdir())
+    (folder/'ok'/'half.jpg').write_bytes(whole.read_bytes()[:-900] if whole.stat().st_size > 2000 else whole.read_bytes()[:-300])
+    t = compare(folder, arch=arch, out=tmp_path/'c', offline=True, quiet=True).table
+    assert t.n_train[0] + t.n_test[0] == 80
+
+def test_fine_tuned_rows(parts, tmp_path, monkeypatch):
+    "They are asked for through `quickcls.finetune.tune`, with their own part of the pictures"
+    asked = []
+    def tune(items, views, **given):
+        asked.append((items.table.split.value_counts().to_dict(), [str(v) for v in views], given))
+        number = {c: i for i, c in enumerate(items.vocab)}
+        head = SimpleNamespace(arrays=dict(w=np.zeros(10)))
+        return SimpleNamespace(seconds=12.5, logits=lambda rows: np.eye(len(items.vocab))[rows.label.map(number)], head=lambda: head, graphs=lambda: [room_graph(views)])
+    def room_graph(views):
+        from quickcls.graphs import get_graph
+        return get_graph(views[0], offline=True)
+    monkeypatch.setitem(__import__('sys').modules, 'quickcls.finetune', SimpleNamespace(tune=tune))
+    t = compare(parts, arch=arch, strategy='head,full', train_pct='35,70', augment='guide:1', out=tmp_path/'c', offline=True, quiet=True).table
+    full = t[t.strategy == 'full'].sort_values('n_train')
+    assert full.accuracy.tolist() == [1, 1] and full.seconds.tolist() == [12.5, 12.5]
+    assert [a[0]['train'] for a in asked] == full.n_train.astype(int).tolist() and asked[0][2] | dict(say=None) == dict(strategy='full', head='linear', levels='all', augment='guide', offline=True, class_weights=False, seed=42, say=None)
+
+def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path, monkeypatch):
+    from quickcls.backbones import Backbone, backbones
+    monkeypatch.setitem(backbones, 'luna', Backbone('luna', None, 224))
+    from quickcls.scenarios import plan_scenarios
+    plan = plan_scenarios('auto', preset='thesis', strategy='head,full')
+    assert len(plan) == 15 and [s.strategy for s in plan if s.arch == 'luna'] == ['scratch']
+    t = compare(parts, arch='swin_tiny,vit_small', out=tmp_path/'c', offline=True, quiet=True)
+    assert t.best is None and t.sentence() == 'No scenario could be run.' and (tmp_path/'c'/'compare.html').is_file()
+
+@pytest.mark.parametrize('width', [390, 1280])
+def test_the_page_asks_nobody_and_needs_no_sideways_scroll(done, browser, width):
+    with opened(browser, done.out/'compare.html', viewport=dict(width=width, height=800)) as page:
+        assert page.locator('.scenarios tbody tr').count() == len(done.c.table) and page.locator('svg').count() == 1
+        assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+
+def test_from_the_command_line(parts, tmp_path, quickcls):
+    r = quickcls('compare', parts, '--arch', arch, '--out', tmp_path/'c', '--offline')
+    assert r.returncode == 0 and 'One scenario' in r.stdout and 'Train it:' in r.stdout
