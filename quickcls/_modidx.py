@@ -189,6 +189,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'quickcls.compare.Trials.parts': ('compare.html#trials.parts', 'quickcls/compare.py'),
                                   'quickcls.compare.Trials.run': ('compare.html#trials.run', 'quickcls/compare.py'),
                                   'quickcls.compare.Trials.speed': ('compare.html#trials.speed', 'quickcls/compare.py'),
+                                  'quickcls.compare.Trials.take_speeds': ('compare.html#trials.take_speeds', 'quickcls/compare.py'),
                                   'quickcls.compare.Trials.views': ('compare.html#trials.views', 'quickcls/compare.py'),
                                   'quickcls.compare.Trials.weights_digest': ('compare.html#trials.weights_digest', 'quickcls/compare.py'),
                                   'quickcls.compare._digest': ('compare.html#_digest', 'quickcls/compare.py'),
@@ -1009,6 +1010,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'quickcls.versus._times': ('versus.html#_times', 'quickcls/versus.py'),
                                  'quickcls.versus.compare_runs': ('versus.html#compare_runs', 'quickcls/versus.py'),
                                  'quickcls.versus.efficient': ('versus.html#efficient', 'quickcls/versus.py'),
-                                 'quickcls.versus.holm': ('versus.html#holm', 'quickcls/versus.py'),
                                  'quickcls.versus.mcnemar': ('versus.html#mcnemar', 'quickcls/versus.py'),
                                  'quickcls.versus.write_versus': ('versus.html#write_versus', 'quickcls/versus.py')}}}

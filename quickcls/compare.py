@@ -17,7 +17,7 @@ from .data import Items, describe, scan_folder, split_items
 from .features import Embeddings, decode_ahead, late_columns, parse_augment
 from .networks import fit_head
 from .pictures import NotAPicture, load_picture
-from .scenarios import Comparison, duration_note, in_a_line, names_of, plan_scenarios, words_of
+from .scenarios import Comparison, in_a_line, names_of, plan_scenarios, words_of
 from .store import Store
 from .train import command_line, data_fingerprint, train
 
@@ -103,11 +103,16 @@ class Trials:
         if bad: self.sided.clear()
         self.scanned = replace(self.scanned, table=self.scanned.table[~self.scanned.table.path.isin(bad)].reset_index(drop=True))
 
-    def speed(self, embeddings, rows, preset:str='none')->float: # images/s, decoding included
-        "Pictures a second through all views, in a store that is thrown away; random views of a preset"
-        name = tuple(g.digest for g in embeddings.graphs), preset
-        if name not in self.speeds: self.speeds[name] = measured_speed(embeddings, rows.drop_duplicates('sha256').sort_values('sha256'), preset)
-        return self.speeds[name]
+    def speed(self, arch:str, embeddings, rows, preset:str='none')->float: # images/s, decoding included
+        "Pictures, or random views of a preset, a second through all views; measured once a comparison, so that its rows can be held against each other"
+        if (arch, preset) not in self.speeds: self.speeds[arch, preset] = measured_speed(embeddings, rows.drop_duplicates('sha256').sort_values('sha256'), preset)
+        return self.speeds[arch, preset]
+
+    def take_speeds(self, runs:list):
+        "Speeds that finished runs of the same pictures were measured with"
+        for r in runs:
+            s = r['scenario']
+            if r['base'] == self.base: self.speeds |= {(s['arch'], 'none'): r['images_per_s']} | ({(s['arch'], parse_augment(s['augment'])[0]): r['views_per_s']} if r.get('views_per_s') else {})
 
     def run(self, s, repeat:int)->dict: # A line of `runs.jsonl`
         "One scenario in one repeat; raises `QuickclsError` where it cannot be run"
@@ -127,14 +132,13 @@ class Trials:
         rows = t.iloc[learned]
         e, x = self.embedded(s, rows)
         own = np.concatenate([np.arange(*c) for c in late_columns(e.graphs, 'all')]) if s.levels == 'last' else slice(None)
-        xt, groups, rate = x[learned][:, own], t.group.to_numpy()[learned], self.speed(e, rows)
-        z, seconds = xt, len(rows)/rate
-        if n: z, seconds = np.concatenate([xt, e.augmented(rows, n, self.seed, preset=preset)[:, own]]), seconds + n*len(rows)/self.speed(e, rows, preset)
+        xt, groups, rate = x[learned][:, own], t.group.to_numpy()[learned], self.speed(s.arch, e, rows)
+        z, views = (np.concatenate([xt, e.augmented(rows, n, self.seed, preset=preset)[:, own]]), self.speed(s.arch, e, rows, preset)) if n else (xt, 0)
         fit_head(s.head, (np.eye(4, dtype=np.float32), np.arange(4) % 2), (np.eye(4, dtype=np.float32), np.arange(4) % 2), n_out=2) # imports are no part of a fit
         held, started = x[tested][:, own], time.perf_counter()
         with threadpool_limits(1): # two threads of torch take seven times as long as one, where other work runs
             head = fit_head(s.head, (z, np.tile(y[learned], 1 + n)), (held, y[tested]), n_out=len(items.vocab), groups=np.tile(groups, 1 + n), epochs=self.epochs, class_weights=self.class_weights, seed=seed)
-        return dict(fit_seconds=time.perf_counter() - started, pass_seconds=seconds, images_per_s=rate, mb=_megabytes(e.graphs, head), logits=head.logits(np.concatenate([xt, held])))
+        return dict(fit_seconds=time.perf_counter() - started, pass_seconds=len(rows)/rate + (n*len(rows)/views if n else 0), images_per_s=rate, views_per_s=views, mb=_megabytes(e.graphs, head), logits=head.logits(np.concatenate([xt, held])))
 
     def _tuned(self, s, items, learned, tested, y, seed):
         "A network that is trained itself: its logits of both sides, its times, its size"
@@ -144,7 +148,7 @@ class Trials:
         rows = items.table.iloc[both]
         tuned = tune(replace(items, table=rows.reset_index(drop=True)), self.views(s), strategy=s.strategy, head=s.head, levels=s.levels, augment=parse_augment(s.augment)[0], offline=self.offline, class_weights=self.class_weights, seed=seed, say=self.say)
         before, graphs = set(cache_dir('graphs').iterdir()), tuned.graphs()
-        out = dict(fit_seconds=tuned.seconds, pass_seconds=0, images_per_s=self.speed(Embeddings(graphs), rows[:len(learned)]), mb=_megabytes(graphs, tuned.head()), logits=tuned.logits(rows))
+        out = dict(fit_seconds=tuned.seconds, pass_seconds=0, images_per_s=self.speed(s.arch, Embeddings(graphs), rows[:len(learned)]), mb=_megabytes(graphs, tuned.head()), logits=tuned.logits(rows))
         for f in set(cache_dir('graphs').iterdir()) - before: f.unlink() # nobody asks for the network of a row again
         return out
 
@@ -214,7 +218,7 @@ def compare(
         raise
     done = so_far()
     if (others := sum(r['base'] != trials.base for r in kept_runs(out/'runs.jsonl'))): say(f'{others} earlier runs in {out} are of other pictures or settings, and not in the table')
-    say(f'\n{done}\n\n{duration_note}\n{out}: compare.html, compare.md, compare.csv, compare.png')
+    say(f'\n{done}\n\n{out}: compare.html, compare.md, compare.csv, compare.png')
     return done
 
 def _training(row, given):
@@ -236,6 +240,7 @@ def run_all(
 ):
     "Run what is not finished, and keep each run as it ends"
     kept, todo, words = {r['key']: r for r in kept_runs(path)}, [], names_of(plan)
+    trials.take_speeds(kept.values())
     for s in plan:
         try: todo.append((s, [r for r in range(repeats) if trials.key(s, r) not in kept]))
         except QuickclsError as e: why[s] = _reason(e)
@@ -247,7 +252,7 @@ def run_all(
         trials.say = tell = (lambda text: None) if quiet else bar.write # above the bar
         if before: tell(f'{before} of {len(plan)} scenarios were finished before')
         named = lambda cells: '  '.join(f'{cells[k]:<{n}}' for k, n in wide.items())
-        if todo: tell(f'  {named(heads)}  test accuracy (95 % interval)')
+        if todo: tell(f'  {named(heads)}  {"test acc (95 %)":<21}{"time":>10}')
         for (arch, e), n in Counter((s.arch, e) for s, e in why.items()).items(): tell(f'  {arch}: {e} ({n} scenario{"s"[:n > 1]} left out)')
         for s, missing in todo:
             try:

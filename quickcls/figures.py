@@ -200,7 +200,7 @@ def plot_scenarios(
 def _time_axis(ax, seconds):
     "Limits around `seconds`, and ticks as people say them"
     low, high = seconds.min()/1.25, seconds.max()*1.25
-    ticks = [s for s in _spans if low <= s <= high]
+    while len(ticks := [s for s in _spans if low <= s <= high]) < 2: low, high = low/1.2, high*1.2
     every = math.ceil(len(ticks)/7)
     ax.set_xticks(ticks[::every], [_spans[s] for s in ticks[::every]]); ax.set_xticks([], minor=True); ax.set_xlim(low, high)
 
@@ -212,5 +212,5 @@ def _names_beside(ax, front):
     down = max(0, places[-1] - high + gap/2)
     for i in range(len(places) - 1, -1, -1): places[i] = min(places[i] - (down if i == len(places) - 1 else 0), places[i + 1] - gap if i + 1 < len(places) else high)
     for (_, r), y in zip(front.iterrows(), places):
-        ax.annotate(f'{r.accuracy:.1%}  {short_name(r.label, 44)}', (r.seconds, r.accuracy), (1.04, (y - low)/(high - low)), textcoords='axes fraction', va='center', fontsize=9, annotation_clip=False,
+        ax.annotate(f'{r.accuracy:.1%}  {short_name(r.label, 56)}', (r.seconds, r.accuracy), (1.04, (y - low)/(high - low)), textcoords='axes fraction', va='center', fontsize=9, annotation_clip=False,
                     arrowprops=dict(arrowstyle='-', color=faint, linewidth=.8, relpos=(0, .5), shrinkA=2, shrinkB=3), zorder=1)

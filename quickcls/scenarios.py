@@ -14,10 +14,11 @@ from pathlib import Path
 from .core import QuickclsError
 from .backbones import parse_views
 from .crossval import accuracy_interval
-from .facts import share
+from .facts import public_command, share
 from .features import check_levels, parse_augment
+from .figures import short_name
 from .networks import check_head
-from .versus import efficient, holm, mcnemar
+from .versus import efficient, mcnemar
 
 # %% ../nbs/39_scenarios.ipynb #plan-scenarios
 strategies = ('head', 'partial', 'full', 'scratch') # only the head; the last stage too; everything; everything, from random numbers
@@ -85,8 +86,8 @@ def _per_cent(text):
 # %% ../nbs/39_scenarios.ipynb #comparison-class
 headings = dict(scenario='Scenario', arch='Type of model', strategy='Strategy', head='Head', augment='Data augmentation', n_train='Number of training images', n_test='Number of test images', train_accuracy='Training accuracy',
                 accuracy='Testing accuracy (95 % interval)', seconds='Training duration', images_per_s='images/s', mb='Size')
-short = dict(scenario='#', arch='model', strategy='strategy', head='head', augment='augment', n_train='train', train_accuracy='train acc', accuracy='test acc (95 % interval)', seconds='time', images_per_s='img/s', mb='size')
-duration_note = 'Training duration is what a scenario takes by itself, from pictures: its pass (at the speed measured in this run) and the fit of its head; of fine-tuning, the measured time.'
+short = dict(scenario='#', arch='model', strategy='strategy', head='head', augment='augment', n_train='train', train_accuracy='train acc', accuracy='test acc (95 %)', seconds='time', images_per_s='img/s', mb='size')
+duration_note = 'Training duration is what a scenario takes by itself, from pictures: its pass (at a speed measured once, with few pictures) and the fit of its head; of fine-tuning, the measured time.'
 
 @dataclass
 class Comparison:
@@ -120,7 +121,7 @@ class Comparison:
             a, b = ([_unpacked(of[x][r]) for r in both] for x in (order[0], s))
             n = [best[r]['n_groups']/best[r]['n_test']/len(both) for r in both] # copies count once, repeats together as one
             found.append(mcnemar(round(sum(w*(x & ~y).sum() for w, x, y in zip(n, a, b))), round(sum(w*(~x & y).sum() for w, x, y in zip(n, a, b))), best[both[0]]['n_test'])['p'] if both else 0.)
-        return [1., *map(float, holm(found))]
+        return [1., *found]
 
     @property
     def best(self): return self.table.iloc[0] if self.table.accuracy.notna().any() else None # the first row
@@ -130,13 +131,13 @@ class Comparison:
         t, b = self.table, self.best
         if b is None: return 'No scenario could be run.'
         n, near = int(t.accuracy.notna().sum()), t[t.within_chance].iloc[1:]
-        text = f'Best of {n} scenarios: {self.label(b)}, {share(b.accuracy)} of {b.n_test:,.0f} test pictures ({share(b.low)} to {share(b.high)}), {duration(b.seconds)} of training.'
-        if n == 1: return text.replace('Best of 1 scenarios', 'One scenario')
+        text = f'Best of {n if n == len(t) else f"the {n}"} scenarios{"" if n == len(t) else " that could be run"}: {self.label(b)}, {share(b.accuracy)} of {b.n_test:,.0f} test pictures ({share(b.low)} to {share(b.high)}), {duration(b.seconds)} of training.'
+        if n == 1: return 'One scenario: ' + text.partition(': ')[2]
         text += ' It was chosen by the pictures it is judged on: expect a little less of it on new ones.'
-        if not len(near): return f'{text} No other lies within chance of it (McNemar, Holm: p < 0.05).'
+        if not len(near): return f'{text} All others are worse beyond chance (McNemar, p < 0.05 each).'
         cheap = near.sort_values('seconds').iloc[0]
         quick = f'; the quickest of these is number {cheap.scenario}, {self.label(cheap)}: {share(cheap.accuracy)} in {duration(cheap.seconds)}' if cheap.seconds < b.seconds else '; none of these is quicker'
-        return f'{text} {len(near)} {"other lies" if len(near) == 1 else "others lie"} within chance of it (McNemar, Holm: p ≥ 0.05){quick}.'
+        return f'{text} At least {len(near)} {"other lies" if len(near) == 1 else "others lie"} within chance of it (McNemar, p ≥ 0.05 each){quick}.'
 
     @cached_property
     def words(self): return names_of([_scenario(r) for r in self.table.to_dict('records')]) # function: scenario → axis → words, for axes that differ
@@ -162,19 +163,19 @@ class Comparison:
         "Accuracy against time, the efficient scenarios joined and named"
         from quickcls.figures import plot_scenarios
         t = self.table[self.table.accuracy.notna()]
-        return plot_scenarios(t.assign(label=[' · '.join(self.words(_scenario(r)).values()) for _, r in t.iterrows()], colour=t.arch), f'{self.name}: {len(t)} scenarios' if title is None else title)
+        return plot_scenarios(t.assign(label=[' · '.join('no views' if (k, w) == ('augment', 'none') else w for k, w in self.words(_scenario(r)).items()) for _, r in t.iterrows()], colour=t.arch), f'{self.name}: {len(t)} scenarios' if title is None else title)
 
     def lines(self, width:int=None)->list: # The heading, then a line a scenario
         "The table for a terminal of so many signs; what all rows share is left out"
         return text_lines([_cells(r) for r in self.table.to_dict('records')], width)
 
-    def __str__(self): return '\n'.join([*self.lines(), '', *_wrapped(self.advice())])
+    def __str__(self): return '\n'.join([*self.lines(), *_wrapped(f'\n{duration_note}\n\n{self.advice()}')])
     __repr__ = __str__
     def _repr_html_(self): return self.shown().to_html(index=False, border=0) + f'<p>{self.sentence()}</p>'
     def _repr_markdown_(self):
         t = self.shown().replace(r'\|', r'\\|', regex=True)
         table = '\n'.join(f'| {" | ".join(r)} |' for r in [list(t.columns), ['---']*len(t.columns), *t.to_numpy().tolist()])
-        return f'# {self.name}: {len(t)} scenarios\n\n{self.sentence()}\n\n' + (f'```\n{self.command(self.best)}\n```\n\n' if self.best is not None else '') + f'{table}\n\n{duration_note}\n'
+        return f'# {self.name}: {len(t)} scenarios\n\n{self.sentence()}\n\n' + (f'```\n{public_command(self.command(self.best))}\n```\n\n' if self.best is not None else '') + f'{table}\n\n{duration_note}\n'
 
     def write(self, out:Path): # The same
         "Write CSV, Markdown, page and figure into a folder"
@@ -186,7 +187,7 @@ class Comparison:
         (out/'compare.md').write_text(self._repr_markdown_(), encoding='utf-8', errors='replace')
         save_figure(fig, out/'compare.png')
         rows = [dict(cells=_cells(r), **r) for r in self.table.to_dict('records')]
-        write_page(out/'compare.html', new_page('compare.html', dict(comparison=self, rows=rows, headings=headings, words=('arch', 'strategy', 'head', 'augment'), figure=Markup(figure_svg(fig)), note=duration_note)))
+        write_page(out/'compare.html', new_page('compare.html', dict(comparison=self, rows=rows, command='' if self.best is None else public_command(self.command(self.best)), headings=headings, short=short | dict(n_test='tested on', n_train='learned from', mb='size', images_per_s='images/s'), words=('arch', 'strategy', 'head', 'augment'), figure=Markup(figure_svg(self.plot(''))), note=duration_note)))
         return self
 
 def duration(seconds:float)->str: # 0.35 s, 12.3 s, 4 min 10 s, 2 h 5 min
@@ -221,8 +222,8 @@ def in_a_line(
     runs:list # of dict: the repeats of one scenario
 )->str: # accuracy, interval, duration
     "What came of a scenario"
-    row = _row(runs)
-    return f'{share(row["accuracy"]):>6} ({share(row["low"])}–{share(row["high"])})  {duration(row["seconds"]):>9}'
+    cells = _cells(_row(runs) | runs[0]['scenario'] | dict(scenario=''))
+    return f'{cells["accuracy"]:<21}{cells["seconds"]:>10}'
 
 def _cells(row):
     "What stands in the columns of a row"
@@ -242,7 +243,9 @@ def text_lines(
     alike = {k: done[0][k] for k in ('strategy', 'head', 'augment', 'n_test') if done and len({c.get(k) for c in (done if k == 'n_test' else cells)}) == 1}
     keys, left = [k for k in short if k not in alike], ['mb', 'images_per_s', 'train_accuracy', 'strategy']
     size = lambda k: max(len(short[k]), *(len(c.get(k, '')) for c in (done if k == 'accuracy' else cells)), 0)
-    while sum(size(k) + 2 for k in keys) - 2 > width and left: keys = [k for k in keys if k != left[0]]; left.pop(0)
+    total = lambda: sum(size(k) + 2 for k in keys) - 2
+    while total() > width and left: keys = [k for k in keys if k != left[0]]; left.pop(0)
+    if total() > width: cells = [c | dict(arch=short_name(c['arch'], max(12, size('arch') - total() + width))) for c in cells]
     texts = ('arch', 'strategy', 'head', 'augment')
     line = lambda c: '  '.join(f'{c.get(k, ""):{"<" if k in texts or k == "accuracy" else ">"}{size(k)}}' for k in keys).rstrip()
     said = ', '.join(f'{dict(n_test="tested on", augment="augmentation").get(k, k)} {v}' + (' pictures' if k == 'n_test' else '') for k, v in alike.items())

@@ -60,21 +60,21 @@ def test_the_table_fits_a_terminal(done, width):
     lines = done.c.lines(width)
     assert max(map(len, lines)) <= width and 'test acc' in lines[1] and len(lines) == 18
 
-def test_a_second_call_has_nothing_to_do_and_others_add_rows(done, parts, monkeypatch):
-    ran, run = [], Trials.run
+def test_a_second_call_has_nothing_to_do_and_others_add_rows(done, parts, tmp_path, monkeypatch):
+    ran, run, out = [], Trials.run, shutil.copytree(done.out, tmp_path/'c')
     monkeypatch.setattr(Trials, 'run', lambda self, s, r: (ran.append((s, r)), run(self, s, r))[1])
-    again = compare(parts, arch=[arch], out=done.out, offline=True, quiet=True, **axes).table
+    again = compare(parts, arch=[arch], out=out, offline=True, quiet=True, **axes).table
     assert ran == [] and again.accuracy.tolist() == done.t.accuracy.dropna().tolist()
-    whole = (done.out/'runs.jsonl').read_bytes()
-    (done.out/'runs.jsonl').write_bytes(whole[:-30]) # the power failed
-    compare(parts, arch=arch, out=done.out, offline=True, quiet=True, **axes)
-    assert len(ran) == 1 and len(kept_runs(done.out/'runs.jsonl')) == 8
-    more = compare(parts, arch=arch, train_pct='70', repeats=2, levels='all,last', out=done.out, quiet=True, offline=True)
+    whole = (out/'runs.jsonl').read_bytes()
+    (out/'runs.jsonl').write_bytes(whole[:-30]) # the power failed
+    compare(parts, arch=arch, out=out, offline=True, quiet=True, **axes)
+    assert len(ran) == 1 and len(kept_runs(out/'runs.jsonl')) == 8
+    more = compare(parts, arch=arch, train_pct='70', repeats=2, levels='all,last', out=out, quiet=True, offline=True)
     assert len(ran) == 1 + 3 and len(more.table) == 9 and sorted(more.table.repeats) == [1]*7 + [2]*2
-    assert len(compare(parts, arch=arch, train_pct='70', out=done.out, quiet=True, offline=True, fresh=True).table) == 1
+    assert len(compare(parts, arch=arch, train_pct='70', out=out, quiet=True, offline=True, fresh=True).table) == 1
 
 def test_on_after_a_kill(parts, tmp_path, python):
-    code = 'import sys; from quickcls.compare import compare; compare(sys.argv[1], arch=sys.argv[2], out=sys.argv[3], head="linear,mlp:5,mlp:6,mlp:7", quiet=True, offline=True)'
+    code = 'import sys; from quickcls.compare import compare; compare(sys.argv[1], arch=sys.argv[2], out=sys.argv[3], train_pct="20,40,60,70", quiet=True, offline=True)'
     p, kept = python(code, parts, arch, tmp_path/'c', start=True), tmp_path/'c'/'runs.jsonl'
     while p.poll() is None and not kept_runs(kept): time.sleep(.01)
     p.kill(); p.wait()
