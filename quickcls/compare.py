@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from .core import QuickclsError, cache_dir, check_apart, check_free, explain_os_error, progress
 from .backbones import choose_arch, get_weights
+from .classic import learn_words
 from .crossval import part_of_each
 from .data import Items, describe, scan_folder, split_items
 from .features import Embeddings, decode_ahead, late_columns, parse_augment
@@ -59,7 +60,7 @@ class Trials:
 
     def key(self, s, repeat:int)->str: # raises `QuickclsError` where the weights cannot be had
         "What stands for everything that the numbers of a run depend on"
-        return _digest(self.base, asdict(s), repeat, [] if s.strategy == 'scratch' else [self.weights_digest(v.backbone) for v in self.views(s)])
+        return _digest(self.base, asdict(s), repeat, [self.weights_digest(v.backbone) for v in self.views(s) if not v.backbone.keypoints and s.strategy != 'scratch'])
 
     def weights_digest(self, backbone)->str:
         "What stands for pretrained weights; raises `QuickclsError` where they cannot be had"
@@ -87,15 +88,18 @@ class Trials:
         if s.pct: learned = part_of_each(y, t.group.to_numpy(), learned, min(1, round(s.pct/100/(1 if self.has_sides else 1 - self.valid_pct), 6)), self.seed + repeat)
         return items, learned, np.flatnonzero(t.split == 'valid'), y
 
-    def embedded(self, s, rows)->tuple: # (`Embeddings`, float32 `[n, d]` of all pictures with all levels)
-        "What a set of views makes of the pictures; `rows`, which the scenario learns from, are there for views that are learned themselves"
+    def embedded(self, s, rows, seed:int)->tuple: # (`Embeddings`, float32 `[n, d]` of all pictures with all levels, seconds that learning the views took)
+        "What a set of views makes of the pictures; visual words are learned from `rows`, the training pictures of the scenario, so each has its own"
         from quickcls.graphs import get_graph
-        if s.arch not in self.sets:
-            graphs = [get_graph(v, pictures=list(rows.path[:8]), offline=self.offline, say=self.say) for v in self.views(s)]
-            e = Embeddings(graphs)
+        views, started = self.views(s), time.perf_counter()
+        learned = views[0].backbone.keypoints
+        name = s.arch, _digest(sorted(rows.sha256), seed) if learned else ''
+        if name not in self.sets:
+            graphs = [learn_words(views[0], rows.path, seed=seed)] if learned else [get_graph(v, pictures=list(rows.path[:8]), offline=self.offline, say=self.say) for v in views]
+            seconds, e = time.perf_counter() - started if learned else 0, Embeddings(graphs)
             e.embed(self.items(0))
-            self.sets = {s.arch: (e, e.read(self.items(0).table))} # one at a time: they are large. Every repeat has the same rows
-        return self.sets[s.arch]
+            self.sets = {name: (e, e.read(self.items(0).table), seconds)} # one at a time: they are large. Every repeat has the same rows
+        return self.sets[name]
 
     def drop_damaged(self):
         "Pictures whose header is well and whose body is not, out before anything is split"
@@ -130,7 +134,7 @@ class Trials:
         from threadpoolctl import threadpool_limits
         t, (preset, n) = items.table, parse_augment(s.augment)
         rows = t.iloc[learned]
-        e, x = self.embedded(s, rows)
+        e, x, learning = self.embedded(s, rows, seed)
         own = np.concatenate([np.arange(*c) for c in late_columns(e.graphs, 'all')]) if s.levels == 'last' else slice(None)
         xt, groups, rate = x[learned][:, own], t.group.to_numpy()[learned], self.speed(s.arch, e, rows)
         z, views = (np.concatenate([xt, e.augmented(rows, n, self.seed, preset=preset)[:, own]]), self.speed(s.arch, e, rows, preset)) if n else (xt, 0)
@@ -138,7 +142,7 @@ class Trials:
         held, started = x[tested][:, own], time.perf_counter()
         with threadpool_limits(1): # two threads of torch take seven times as long as one, where other work runs
             head = fit_head(s.head, (z, np.tile(y[learned], 1 + n)), (held, y[tested]), n_out=len(items.vocab), groups=np.tile(groups, 1 + n), epochs=self.epochs, class_weights=self.class_weights, seed=seed)
-        return dict(fit_seconds=time.perf_counter() - started, pass_seconds=len(rows)/rate + (n*len(rows)/views if n else 0), images_per_s=rate, views_per_s=views, mb=_megabytes(e.graphs, head), logits=head.logits(np.concatenate([xt, held])))
+        return dict(fit_seconds=time.perf_counter() - started + learning, pass_seconds=len(rows)/rate + (n*len(rows)/views if n else 0), images_per_s=rate, views_per_s=views, mb=_megabytes(e.graphs, head), logits=head.logits(np.concatenate([xt, held])))
 
     def _tuned(self, s, items, learned, tested, y, seed):
         "A network that is trained itself: its logits of both sides, its times, its size"
@@ -152,7 +156,7 @@ class Trials:
         for f in set(cache_dir('graphs').iterdir()) - before: f.unlink() # nobody asks for the network of a row again
         return out
 
-def _megabytes(graphs, head): return (sum(g.path.stat().st_size for g in graphs) + sum(a.nbytes for a in head.arrays.values()))/2**20
+def _megabytes(graphs, head): return (sum(g.path.stat().st_size for g in graphs if g.path) + sum(a.nbytes for h in (head, *(g for g in graphs if not g.path)) for a in h.arrays.values()))/2**20
 
 def measured_speed(
     embeddings, # `quickcls.features.Embeddings`

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from .core import QuickclsError
-from .backbones import parse_views
+from .backbones import parse_views, thesis
 from .crossval import accuracy_interval
 from .facts import public_command, share
 from .features import check_levels, parse_augment
@@ -22,7 +22,7 @@ from .versus import efficient, mcnemar
 
 # %% ../nbs/39_scenarios.ipynb #plan-scenarios
 strategies = ('head', 'partial', 'full', 'scratch') # only the head; the last stage too; everything; everything, from random numbers
-presets = dict(thesis=('luna', 'alexnet', 'resnet18', 'efficientnetv2', 'convnext_tiny', 'vit_small', 'swin_tiny', 'efficientnet_lite0'))
+presets = dict(thesis=thesis)
 
 @dataclass(frozen=True)
 class Scenario:
@@ -59,9 +59,11 @@ def plan_scenarios(
     pct = [_per_cent(p) for p in words_of(train_pct, 'train-pct')] if train_pct is not None else [0]
     found = []
     for a in presets[preset] if preset else words_of(arch, 'arch'):
-        bare = preset and not any((b := v.backbone).timm or b.torchvision or b.package for v in Scenario(a).views) # made to be trained from nothing
-        found += [Scenario(a, *rest) for rest in itertools.product(['scratch'] if bare else strategy, head, levels, augment, pct)]
+        b = Scenario(a).views[0].backbone
+        if b.keypoints: found += [Scenario(a, 'head', 'svm', 'all', *rest) for rest in itertools.product(augment, pct)] # visual words: one stage, one head
+        else: found += [Scenario(a, *rest) for rest in itertools.product(['scratch'] if preset and b.scratch else strategy, head, levels, augment, pct)]
     for s in found:
+        if len(s.views) > 1 and any(v.backbone.keypoints for v in s.views): raise QuickclsError(f'{s.arch} joins visual words with other views. Visual words stand alone: expected a comma in place of the +.')
         if len(s.views) > 1 and s.strategy != 'head': raise QuickclsError(f'{s.arch} joins several views, which only the strategy head can. Expected --strategy head, or one view.')
     return list(dict.fromkeys(found))
 

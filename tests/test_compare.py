@@ -1,6 +1,5 @@
 "Scenarios side by side: the same pictures for all, each through the network once, and on from where it stopped"
-import json, os, shutil, time
-from dataclasses import replace
+import shutil, sys, time
 from types import SimpleNamespace
 import numpy as np, pandas as pd
 import pytest
@@ -12,6 +11,7 @@ from quickcls.scenarios import Scenario
 from quickcls.store import Store
 from tests.helpers import repo, write_folder
 from tests.test_browser import opened
+from tests.test_classic import has
 
 arch, axes = 'efficientnet_lite0@96', dict(head='linear,mlp:10', augment='0,1', train_pct='10,70')
 
@@ -140,20 +140,25 @@ def test_fine_tuned_rows(parts, tmp_path, monkeypatch):
     def room_graph(views):
         from quickcls.graphs import get_graph
         return get_graph(views[0], offline=True)
-    monkeypatch.setitem(__import__('sys').modules, 'quickcls.finetune', SimpleNamespace(tune=tune))
+    monkeypatch.setitem(sys.modules, 'quickcls.finetune', SimpleNamespace(tune=tune))
     t = compare(parts, arch=arch, strategy='head,full', train_pct='35,70', augment='guide:1', out=tmp_path/'c', offline=True, quiet=True).table
     full = t[t.strategy == 'full'].sort_values('n_train')
     assert full.accuracy.tolist() == [1, 1] and full.seconds.tolist() == [12.5, 12.5]
     assert [a[0]['train'] for a in asked] == full.n_train.astype(int).tolist() and asked[0][2] | dict(say=None) == dict(strategy='full', head='linear', levels='all', augment='guide', offline=True, class_weights=False, seed=42, say=None)
 
-def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path, monkeypatch):
-    from quickcls.backbones import Backbone, backbones
-    monkeypatch.setitem(backbones, 'luna', Backbone('luna', None, 224))
+def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
     from quickcls.scenarios import plan_scenarios
     plan = plan_scenarios('auto', preset='thesis', strategy='head,full')
     assert len(plan) == 15 and [s.strategy for s in plan if s.arch == 'luna'] == ['scratch']
-    t = compare(parts, arch='swin_tiny,vit_small', out=tmp_path/'c', offline=True, quiet=True)
-    assert t.best is None and t.sentence() == 'No scenario could be run.' and (tmp_path/'c'/'compare.html').is_file()
+    t = compare(parts, arch='swin_tiny,luna', out=tmp_path/'c', offline=True, quiet=True)
+    assert t.best is None and t.table.reason.tolist() == ['weights not on this machine, and not looked for over the network (--offline)', 'luna has no pretrained weights: it is trained from scratch, with --strategy scratch'] and t.sentence() == 'No scenario could be run.' and (tmp_path/'c'/'compare.html').is_file()
+
+def test_visual_words_are_learned_from_each_row_s_own_pictures(parts, tmp_path, monkeypatch):
+    if not has('sift'): pytest.skip('no SIFT in this OpenCV')
+    learned, learn = [], room.learn_words
+    monkeypatch.setattr(room, 'learn_words', lambda view, paths, **kw: (learned.append(len(paths)), learn(view, paths, **kw))[1])
+    t = compare(parts, arch='sift-bow-svm@160', head='linear,fastai', train_pct='35,70', out=tmp_path/'c', offline=True, quiet=True).table
+    assert t['head'].tolist() == ['svm', 'svm'] and sorted(learned) == sorted(t.n_train) and (t.mb > 0).all()
 
 @pytest.mark.parametrize('width', [390, 1280])
 def test_the_page_asks_nobody_and_needs_no_sideways_scroll(done, browser, width):
