@@ -35,7 +35,7 @@ def test_nothing_is_imported_wholesale():
     "No `import *` between modules"
     assert not [m.name for m in modules if re.search(r'^\s*from \S+ import \*', m.read_text(encoding='utf8'), re.M)]
 
-@pytest.mark.parametrize('module', ['core', 'pictures', 'data', 'backbones', 'graphs', 'engines', 'features', 'heads', 'networks', 'crossval', 'calibrate', 'figures', 'plots', 'evaluate', 'curve', 'trust', 'thresholds', 'evidence', 'explain', 'focus', 'corrections', 'teach', 'live', 'classic', 'train', 'space'])
+@pytest.mark.parametrize('module', ['core', 'pictures', 'data', 'backbones', 'graphs', 'engines', 'features', 'heads', 'networks', 'crossval', 'calibrate', 'figures', 'plots', 'evaluate', 'curve', 'trust', 'thresholds', 'evidence', 'explain', 'focus', 'corrections', 'teach', 'live', 'classic', 'train', 'space', 'scenarios', 'compare'])
 def test_light_rooms_stay_light(python, module):
     "What answers a `--help` or a prediction starts without torch, fastai, pandas and the like"
     heavy = ('torch', 'torchvision', 'timm', 'fastai', 'pandas', 'matplotlib', 'sklearn', 'openvino', 'onnx', 'cv2', 'IPython')
