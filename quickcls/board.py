@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['most_pictures', 'thumbnail', 'widest_sprite', 'most_numbers', 'summary_writer', 'training_curves', 'few_numbers',
-           'thumbnails', 'write_board', 'check_board', 'board_training', 'free_run']
+           'thumbnails', 'write_board', 'check_board', 'board_training', 'free_run', 'board_callbacks']
 
 # %% ../nbs/38_board.ipynb #imports
 from pathlib import Path
@@ -28,6 +28,7 @@ def training_curves(
     "The curves of a training"
     import math
     rows = [(i + 1, dict(zip(('loss/train', 'loss/valid'), row))) for i, row in enumerate(notes.get('train_valid_loss') or [])]
+    rows += [(h['epoch'], {k: h[f] for k, f in (('loss/train', 'train_loss'), ('loss/watched', 'valid_loss'), ('accuracy/watched', 'accuracy')) if h.get(f) is not None}) for h in notes.get('history') or []]
     rows += [(round(10*math.log10(float(c))), {'log loss/by 10·log10 C': v}) for c, v in (notes.get('cv_log_loss') or {}).items()]
     points = ((trust or {}).get('learning_curve') or {}).get('points') or []
     return rows + [(p['n'], {'accuracy/by training pictures': p['accuracy']}) for p in points]
@@ -138,3 +139,13 @@ def _as_pixels(fig):
     from PIL import Image
     save_figure(fig, file := io.BytesIO())
     return np.asarray(Image.open(file).convert('RGB'))
+
+def board_callbacks(
+    folder, # For the runs; no callback where this is None
+    name:str # Of the training
+)->list: # of fastai callbacks
+    "What writes the curves of a network that learns while it learns, batch by batch"
+    if not folder: return []
+    summary_writer()
+    from fastai.callback.tensorboard import TensorBoardCallback
+    return [TensorBoardCallback(log_dir=free_run(folder, f'{name}-live'), trace_model=False, log_preds=False)]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['watch_pct', 'most_kept', 'rates', 'many_pictures', 'most_for_nearness', 'watch_split', 'picture_loader',
-           'keep_statistics', 'Watched', 'watching', 'Tuned', 'tune', 'nearness', 'advise']
+           'keep_statistics', 'Watched', 'watching', 'Tuned', 'tune', 'nearness', 'advise', 'advise_on']
 
 # %% ../nbs/36_finetune.ipynb #imports
 import hashlib, json, time
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from .core import QuickclsError, cache_dir, progress
 from .data import split_items
 from .features import Embeddings, decoders, parse_augment, random_transforms
-from .networks import balanced_weights, fit_head, new_network
+from .networks import balanced_weights, check_strategy, fit_head
 
 # %% ../nbs/36_finetune.ipynb #watch-split
 watch_pct = .2
@@ -184,7 +184,6 @@ def tune(
     say=print # Called with each line of text
 )->Tuned:
     "Train a network on pictures, from the head on: stopped early, its best epoch kept, gone on with after a stop"
-    from quickcls.learner import check_strategy
     check_strategy(strategy, unfreeze)
     if strategy == 'head': raise QuickclsError('The strategy head trains no network. Expected partial, full or scratch; `fit_head` trains heads.')
     started, inner = time.perf_counter(), watch_split(items, seed)
@@ -285,3 +284,15 @@ def advise(
     kind = f'{"near to" if close else "far from"} ImageNet (its final stage alone is right in {near["last"]:.1%}, the earlier ones in {near["earlier"]:.1%})'
     what = {(False, True): 'the head alone (what it is now)', (False, False): 'the head over all levels; if that is not enough --strategy partial', (True, True): '--strategy full may gain a little', (True, False): '--strategy full may gain most'}[many, close]
     return dict(strategy=strategy, many=many, near=close, n=n, classes=classes, **near, why=f'{amount}, {kind}: {what}')
+
+def advise_on(
+    items, # `Items` with their split
+    sides:dict, # {split: (embeddings float32 `[n, d]`, class numbers `[n]`)}
+    graphs:list, levels:str, # Of the embeddings
+    seed:int=42
+)->dict|None: # From `advise`; None where the first view has no earlier stages, or there are too few pictures
+    "The strategy to try on these pictures"
+    x, y = sides['train']
+    if levels != 'all': return None
+    near = nearness(x[:, :graphs[0].dim], y, items.table.group[items.table.split == 'train'].to_numpy().astype(str), 2*graphs[0].nf, seed=seed)
+    return near and advise(len(x), len(items.vocab), near)
