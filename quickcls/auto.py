@@ -8,7 +8,6 @@ __all__ = ['heads', 'candidates', 'score', 'Choice', 'choose']
 # %% ../nbs/39_auto.ipynb #imports
 import time
 from dataclasses import dataclass, replace
-from itertools import count
 from .core import QuickclsError
 from .backbones import backbones, local_weights, parse_views
 from .calibrate import fit_temperature
@@ -74,21 +73,20 @@ def choose(
     until, began = time.perf_counter() + seconds, time.perf_counter()
     rows = items.table[items.table.split == 'train']
     trial = _Trial(rows, items, seed, offline, say)
-    late = []
+    late, left = [], lambda: until - time.perf_counter()
     for view in candidates((rows.width.to_numpy(), rows.height.to_numpy()), known):
-        if trial.tried and trial.cost(view) > .6*(until - time.perf_counter()): late.append(view); continue
+        if trial.tried and (trial.open_seconds > .3*left() or trial.cost(view) > .6*left()): late.append(view); continue
         trial.take(view)
         for head in heads:
-            if not trial.tried or trial.head_seconds < .2*(until - time.perf_counter()): trial.judge((view,), head, 'all')
-    if not trial.tried: raise QuickclsError(f'The {len(rows)} training pictures of {items.folder} are too few to choose by: two classes need two pictures that differ. Expected more, or a choice of your own with --arch.')
-    for n in count(2):
-        best, head = trial.best()
-        if n > 4 or len(best) < n - 1: break
-        for other in [v for v in trial.taken if v not in best]:
-            if trial.head_seconds > .2*(until - time.perf_counter()): break
-            trial.judge((*best, other), head, 'all')
+            if not trial.tried or trial.head_seconds < .2*left(): trial.judge((view,), head)
+        if not trial.tried: raise QuickclsError(f'The {len(rows)} training pictures of {items.folder} are too few to choose by: two classes need two pictures that differ. Expected more, or a choice of your own with --arch.')
+        trial.join(view, left)
+    for n in range(3): # what did not help the leader of then may help that of now
+        leader = trial.best()
+        for view in trial.taken: trial.join(view, left)
+        if trial.best() == leader: break
     best, head = trial.best()
-    if trial.head_seconds < .5*(until - time.perf_counter()): trial.judge(best, head, 'last')
+    if trial.head_seconds < .5*left(): trial.judge(best, head, 'last')
     tried = sorted(trial.tried, key=lambda t: (t['log_loss'], -t['accuracy']))
     return Choice(tried[0]['arch'], tried[0]['head'], tried[0]['levels'], tried, late, time.perf_counter() - began)
 
@@ -97,11 +95,14 @@ class _Trial:
     def __init__(self, rows, items, seed, offline, say):
         self.rows, self.items, self.seed, self.offline, self.say = rows, items, seed, offline, say
         self.y, self.groups = rows.label.map({c: i for i, c in enumerate(items.vocab)}).to_numpy(), rows.group.to_numpy().astype(str)
-        self.taken, self.tried, self.head_seconds = {}, [], 0. # view → (embedding, graph)
+        self.taken, self.tried, self.head_seconds, self.open_seconds = {}, [], 0., 0. # view → (embedding, graph); the longest so far
 
     def _open(self, view):
         from quickcls.graphs import get_graph
-        return Embeddings([get_graph(parse_views(view)[0], offline=self.offline, pictures=list(self.rows.path[:8]), say=self.say)])
+        began = time.perf_counter()
+        opened = Embeddings([get_graph(parse_views(view)[0], offline=self.offline, pictures=list(self.rows.path[:8]), say=self.say)])
+        self.open_seconds = max(self.open_seconds, time.perf_counter() - began)
+        return opened
 
     def cost(self, view)->float: # seconds
         "How long the pass of a view would take all pictures, judged by the first ones (which are kept)"
@@ -115,7 +116,7 @@ class _Trial:
         e.embed(replace(self.items, table=self.items.table.copy(), skipped=[]))
         self.taken[view] = (e.read(self.rows), e.graphs[0])
 
-    def judge(self, views, head, levels):
+    def judge(self, views, head, levels='all'):
         "Score some views with a head, and say so"
         began = time.perf_counter()
         x = joined([self.taken[v][0] for v in views], [self.taken[v][1] for v in views], levels)
@@ -124,6 +125,13 @@ class _Trial:
         if got is None: return
         self.tried.append(dict(arch=','.join(str(self.taken[v][1].view) for v in views), views=views, head=head, levels=levels, **got))
         self.say(f'  {self.tried[-1]["arch"]}, {head}, {levels} levels: accuracy {got["accuracy"]:.2%}, log loss {got["log_loss"]:.4f}')
+
+    def join(self, view, left, most=4):
+        "Try the leader with one view more, if there is time and it was not tried"
+        views, head = self.best()
+        more = {*views, view}
+        if view in views or len(more) > most or self.head_seconds > .2*left() or any({*t['views']} == more for t in self.tried): return
+        self.judge((*views, view), head)
 
     def best(self)->tuple: # (views, head)
         "The leader so far"
