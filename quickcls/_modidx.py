@@ -198,6 +198,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'quickcls.compare._held_out': ('compare.html#_held_out', 'quickcls/compare.py'),
                                   'quickcls.compare._keep': ('compare.html#_keep', 'quickcls/compare.py'),
                                   'quickcls.compare._megabytes': ('compare.html#_megabytes', 'quickcls/compare.py'),
+                                  'quickcls.compare._plan': ('compare.html#_plan', 'quickcls/compare.py'),
                                   'quickcls.compare._reason': ('compare.html#_reason', 'quickcls/compare.py'),
                                   'quickcls.compare._training': ('compare.html#_training', 'quickcls/compare.py'),
                                   'quickcls.compare.compare': ('compare.html#compare', 'quickcls/compare.py'),

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from .core import QuickclsError, cache_dir, check_apart, check_free, explain_os_error, progress
-from .backbones import choose_arch, get_weights
+from .backbones import choose_arch, get_weights, of_quality, parse_views
 from .classic import learn_words
 from .crossval import part_of_each
 from .data import Items, describe, scan_folder, split_items
@@ -56,7 +56,7 @@ class Trials:
         self.base = _digest(runs_version, data_fingerprint(scanned.table.assign(split=scanned.table.split.fillna(''))), None if self.has_sides else valid_pct, resize, epochs, class_weights, seed) # rows of one base are tested on the same pictures, with the same settings
         self.weights, self.sets, self.speeds, self.sided = {}, {}, {}, {}
 
-    def views(self, s): return [replace(v, resize=self.resize) for v in s.views]
+    def views(self, s): return parse_views(s.arch.replace('+', ','), resize=self.resize)
 
     def key(self, s, repeat:int)->str: # raises `QuickclsError` where the weights cannot be had
         "What stands for everything that the numbers of a run depend on"
@@ -186,6 +186,7 @@ def compare(
     augment:str='none', # Random views of each training picture, as in train: none,4,guide,fastai-noflip:8
     train_pct:str=None, # Per cent of the pictures to learn from, for instance 5,10,50,80 (all that are not held out, where this is not given)
     repeats:int=1, # Each scenario so often, with other seeds
+    quality:str=None, # In place of --arch and --head, some of: fast,good,best
     preset:str=None, # Backbones of a known comparison, in place of --arch: thesis
     out:str=None, # Where table, page and figure go (compare/<folder> where this is not given)
     fresh:bool=False, # Forget the rows that are there
@@ -201,14 +202,15 @@ def compare(
     command, say = command_line('compare', compare, {k: ','.join(map(str, v)) if isinstance(v, (list, tuple)) else v for k, v in locals().items()}, leave_out=('fresh', 'quiet')), (lambda text: None) if quiet else print
     if repeats < 1 or epochs < 1: raise QuickclsError(f'repeats is {repeats} and epochs is {epochs}; expected 1 or more.')
     if not 0 <= seed < 2**32 - repeats: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32 - repeats - 1}.')
-    if not preset: arch = [choose_arch(a, offline=offline)[0] for a in words_of(arch, 'arch')]
-    plan = plan_scenarios(arch, strategy, head, levels, augment, train_pct, preset=preset)
+    dial = [(q, *of_quality(q)) for q in words_of(quality, 'quality')] if quality else []
+    if dial and (preset or arch != 'auto'): raise QuickclsError(f'--quality {quality} chooses the networks, and {"--preset" if preset else "--arch"} names some. Expected one or the other.')
+    plan = _plan(dial, arch, strategy, head, levels, augment, train_pct, preset, offline)
     out = Path(out or Path('compare')/os.path.basename(os.path.abspath(folder))).expanduser()
     check_apart(out, Path(folder).expanduser(), f'{out} and the pictures in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
     check_free(out, True, kind='comparison', ours=lambda f: (f/'runs.jsonl').is_file())
     trials = Trials(scan_folder(folder, group_pattern=group_pattern), valid_pct=_held_out(plan), resize=resize, epochs=epochs, class_weights=class_weights, seed=seed, offline=offline, say=say)
     if not trials.has_sides and trials.valid_pct < .05: raise QuickclsError(f'{folder} has no sides of its own, so pictures have to be held out. Expected at most 95 with --train-pct.')
-    say(describe(trials.items(0)))
+    say(describe(trials.items(0)) + ''.join(f'\n{q} is {a}, head {h}' for q, a, h in dial))
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise QuickclsError(f'{out} cannot be written: {explain_os_error(e)}') from None
     if fresh: (out/'runs.jsonl').unlink(missing_ok=True)
@@ -224,6 +226,12 @@ def compare(
     if (others := sum(r['base'] != trials.base for r in kept_runs(out/'runs.jsonl'))): say(f'{others} earlier runs in {out} are of other pictures or settings, and not in the table')
     say(f'\n{done}\n\n{out}: compare.html, compare.md, compare.csv, compare.png')
     return done
+
+def _plan(dial, arch, strategy, head, levels, augment, train_pct, preset, offline):
+    "The scenarios; `dial` holds (quality, arch, head)"
+    here = lambda text: ','.join(choose_arch(a, offline=offline)[0] for a in words_of(text, 'arch'))
+    if not dial: return plan_scenarios(arch if preset else here(arch), strategy, head, levels, augment, train_pct, preset=preset)
+    return list(dict.fromkeys(s for _, a, h in dial for s in plan_scenarios(here(a).replace(',', '+'), 'head', h, levels, augment, train_pct)))
 
 def _training(row, given):
     "The command that trains a row of a comparison"
