@@ -158,9 +158,11 @@ def recipe(
     "What the classifier was made from and with"
     head, data = facts.info['head'], facts.data
     notes = head.get('notes') or {}
+    tuned = notes.get('strategy')
     how = f', C = {notes["C"]:.2g} chosen by cross-validation' if 'C' in notes else f', {notes["epochs"]} epochs' if 'epochs' in notes else ''
-    rows = [('backbone', ', '.join(f'{v["backbone"]["name"]} at {v["size"]} px, {v["resize"]}' for v in facts.info['views']) + f'; {facts.info["levels"]} levels; frozen'),
-            ('head', f'{head["kind"]}{how}'), ('class weights', 'balanced' if data.get('class_weights') else None), ('random views of each training picture', None if data.get('augment') in (None, 0, '0', 'none') else data['augment']),
+    rows = [('backbone', ', '.join(f'{v["backbone"]["name"]} at {v["size"]} px, {v["resize"]}' for v in facts.info['views']) + f'; {facts.info["levels"]} levels; {"frozen" if not tuned else f"trained here ({tuned})"}'),
+            ('training of the network', tuned and f'epoch {notes.get("best_epoch")} of at most {notes.get("epochs")}, chosen by {notes.get("n_watched")} training pictures that it did not learn from'),
+            ('head', f'{head["kind"]}{"" if tuned else how}'), ('class weights', 'balanced' if data.get('class_weights') else None), ('random views of each training picture', None if data.get('augment') in (None, 0, '0', 'none') else data['augment']),
             ('temperature', f'{facts.info["temperature"]:.3g}'), ('seed', data.get('seed')), ('share held out', data.get('valid_pct')), ('group pattern', data.get('group_pattern')),
             ('data fingerprint', data.get('fingerprint')), ('versions', ', '.join(f'{k} {v}' for k, v in (facts.info.get('versions') or {}).items()))]
     return [(a, str(b)) for a, b in rows if b not in (None, '')]

@@ -30,6 +30,7 @@ from .bodies import create_body, pool_stages
 from .data import Items, scan_folder, split_items
 from .features import Embeddings, check_levels
 from .graphs import export_graph, get_graph, read_graph
+from .heads import by_strength
 from .networks import balanced_weights, check_head, check_strategy, embedding_dls, new_network, start_statistics
 from .pictures import NotAPicture, load_picture
 
@@ -174,7 +175,7 @@ def quick_learner(
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)
     with no_random(seed): bodies = [create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None) for v in views]
     n_in = _width(views, bodies, levels)
-    with no_random(seed): layers = new_network(head, n_in, len(items.vocab)) if head != 'linear' else nn.Sequential(nn.BatchNorm1d(n_in, affine=False), nn.Linear(n_in, len(items.vocab)))
+    with no_random(seed): layers = new_network(head, n_in, len(items.vocab)) if head not in by_strength else nn.Sequential(nn.BatchNorm1d(n_in, affine=False), nn.Linear(n_in, len(items.vocab)))
     learn = learner_of(items, views, bodies, layers, levels=levels, head=head, loading=dict(bs=bs, num_workers=num_workers, batch_tfms=batch_tfms), **(dict(splitter=block_split) if strategy != 'head' else {}) | kwargs)
     q = learn.quick
     q.weights, q.offline, q.strategy, q.trained = weights, offline, strategy, strategy == 'scratch'

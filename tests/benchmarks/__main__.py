@@ -6,6 +6,7 @@ hold on a machine whose speed drifts. `python -m tests.benchmarks help predict` 
 import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
+from tests.benchmarks import strategies
 
 root = Path(__file__).parents[2]
 data, reference = root.parent/'shared'/'data', root.parent/'shared'/'bench'/'fastai_stock.py'
@@ -156,6 +157,24 @@ class Bench:
         self.row('compare: 48 scenarios of flowers, empty store', f'{t:.0f} s', '<= 180 s', t <= 180)
         self.row('the same again', f'{quickcls("compare", folder, *axes, *words, **cache).seconds:.1f} s')
 
+    def quality(self, folder, mark, extra):
+        "One training with a mark of the dial; what was embedded before is there"
+        return quickcls('train', folder, '--quality', mark, *extra, '--out', self.tmp/'model', '--force', '--json', '--offline', QUICKCLS_CACHE=str(self.tmp/'cache'))
+
+    def auto(self, folder, seconds):
+        "One automatic choice, with nothing on the machine but the package"
+        return quickcls('train', folder, '--auto', seconds, '--out', self.tmp/'model', '--force', '--json', '--offline', QUICKCLS_CACHE=str(self.tmp/'auto'))
+
+    def compare(self, folder, *axes):
+        "The table of a comparison, a DataFrame"
+        import pandas as pd
+        quickcls('compare', folder, *axes, '--out', self.tmp/'strategies', '--quiet', QUICKCLS_CACHE=str(self.tmp/'cache'))
+        return pd.read_csv(self.tmp/'strategies'/'compare.csv')
+
+    def bench_quality(self): strategies.quality(self, root)
+    def bench_auto(self): strategies.auto(self, root)
+    def bench_strategies(self): strategies.strategies(self, root)
+
     def bench_pass(self):
         "The embedding pass against what decoding and the graph allow together, and its memory"
         folder = self.photos('hymenoptera') or root/'datasets'/'parts'
@@ -256,7 +275,7 @@ class Bench:
 
 def main():
     b = Bench()
-    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_heat', 'bench_tag', 'bench_compare', 'bench_demo', 'bench_space', 'bench_pass')}
+    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_heat', 'bench_tag', 'bench_compare', 'bench_quality', 'bench_auto', 'bench_strategies', 'bench_demo', 'bench_space', 'bench_pass')}
     names = sys.argv[1:] or list(benches)
     print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
     try:
