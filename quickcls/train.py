@@ -43,7 +43,7 @@ def train(
     resize:str='squish', # How a picture becomes a square: squish, crop or pad
     size:int=None, # Side of the square in pixels (the backbone's own where this is not given)
     seed:int=42, # Another seed, another split
-    augment:str='none', # Extra random views of each training picture: 4, guide (four of them), guide:8, guide-noflip, fastai, fastai-noflip:8; where the network learns, new ones in every epoch
+    augment:str='auto', # Extra random views of each training picture: none, 4, guide (four of them), guide:8, guide-noflip, fastai, fastai-noflip:8; where the network learns, new ones in every epoch; auto is none for the head alone, fastai otherwise
     class_weights:bool=False, # Weigh classes so that each counts the same
     group_pattern:str=None, # Regular expression: pictures whose names match it with the same text stay on one side
     folds:str='auto', # Cross-validation: 5x2 is five folds, twice; 0 is none, and then nothing is calibrated; auto is 5x2 for the linear head, 3x1 for others
@@ -59,6 +59,7 @@ def train(
     command = command_line('train', train, locals(), leave_out=('force', 'quiet', 'tensorboard'))
     say = (lambda text: None) if quiet else print
     arch, head = of_quality(quality, arch, head)
+    if augment == 'auto': augment = 'none' if strategy == 'head' else 'fastai'
     _check_options(auto, arch, head, levels, strategy, unfreeze, epochs, augment, folds, seed, size, keep_known, background)
     run, asked = Run(say), head
     if (head := classic_head(arch, head)) != asked: say(f'{arch}: the head is {head}')
