@@ -236,6 +236,7 @@ def _plan(dial, arch, strategy, head, levels, augment, train_pct, preset, offlin
 def _training(row, given):
     "The command that trains a row of a comparison"
     own = given | {k: row[k] for k in ('strategy', 'head', 'levels', 'augment')} | dict(arch=row['arch'].replace('+', ','))
+    if (own['strategy'], own['augment']) == ('head', 'none'): del own['augment'] # what `train` does unasked
     return command_line('train', train, {k: own.get(k, p.default) for k, p in inspect.signature(train).parameters.items()})
 
 def _held_out(plan):
