@@ -1,0 +1,83 @@
+"What chooses for you: the dial, the automatic choice, and how much of the network learns"
+import json
+from dataclasses import replace
+import numpy as np, pandas as pd, pytest
+from tests.helpers import repo
+from quickcls.auto import candidates, choose
+from quickcls.backbones import of_quality, parse_views, qualities
+from quickcls.core import QuickclsError
+from quickcls.data import scan_folder, split_items
+from quickcls.train import train
+
+@pytest.fixture(scope='module')
+def parts(): return split_items(scan_folder(repo/'datasets'/'parts'))
+
+def answers_of(python, clf, n=12):
+    "(probabilities that another process gives, those in predictions.csv) of held-out pictures"
+    table = pd.read_csv(clf.path/'predictions.csv').query('split != "train"').head(n)
+    code = 'import sys, json; from quickcls.classifier import Classifier; print(json.dumps([[t["probability"] for t in sorted(p.top, key=lambda t: t["label"])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]))'
+    return json.loads(python(code, clf.path, *table.path)), table[['p_defect', 'p_ok']]
+
+def test_every_mark_of_the_dial_is_a_classifier(tmp_path, python, cache):
+    "best, with two networks, one of which crops: as good as it was measured, and saved as it was live"
+    clf = train(str(repo/'datasets'/'parts'), quality='best', out=str(tmp_path/'model'), quiet=True)
+    arch, head = of_quality('best')
+    assert (clf.arch, clf.head.kind) == (arch, head) == (qualities['best']['arch'], 'ridge')
+    assert clf.trust.cross_validation['accuracy'] > .95 # measured: .977
+    np.testing.assert_allclose(*answers_of(python, clf), atol=.02) # the store keeps 16 bits
+    assert '--quality best' in json.loads((clf.path/'metrics.json').read_text())['command']
+
+def test_views_name_their_own_size_and_way():
+    "name@size/resize, with commas; what a view prints is what names it"
+    views = parse_views('efficientnet_lite0, efficientnet_lite0@320/crop', resize='pad')
+    assert [(v.size, v.resize) for v in views] == [(224, 'pad'), (320, 'crop')]
+    assert parse_views(str(views[1])) == [views[1]]
+
+@pytest.mark.parametrize('given, expected', [
+    (dict(quality='superb'), 'fast, good, best'), (dict(quality='best', arch='resnet18'), 'one or the other'), (dict(auto=-1), 'number of seconds'), (dict(auto=9, head='svm'), 'Expected it without'),
+    (dict(auto=9, quality='good'), 'Expected it without'), (dict(strategy='all'), 'Expected head'), (dict(strategy='partial', unfreeze=0), '1 or more'), (dict(arch='efficientnet_lite0@320/stretch'), 'squish, crop, pad'),
+    (dict(arch='sift-bow-svm', strategy='full'), 'no network'), (dict(arch='luna'), '--strategy scratch')])
+def test_choices_that_cannot_be(tmp_path, given, expected):
+    "One line, before a picture is embedded"
+    with pytest.raises(QuickclsError, match=expected) as e: train(str(repo/'datasets'/'parts'), out=str(tmp_path/'model'), quiet=True, **given)
+    assert '\n' not in str(e.value) and not (tmp_path/'model').exists()
+
+def test_held_out_pictures_have_no_say(parts, cache):
+    "Whatever their labels are, the same is tried and chosen"
+    def tried(items): return [(t['arch'], t['head'], t['accuracy'], t['log_loss']) for t in choose(items, 300, known=('efficientnet_lite0',), say=lambda s: None).tried]
+    t = parts.table.copy()
+    out = t.split == 'valid'
+    t.loc[out, 'label'] = t.label[out].to_numpy()[::-1]
+    assert (t.label != parts.table.label).sum() > 10
+    found = tried(parts)
+    assert found == tried(replace(parts, table=t)) and len(found) >= 4
+    assert found[0][3] == min(f[3] for f in found)
+
+def test_a_second_is_enough_for_the_first(parts, cache):
+    "Something is chosen however little time there is, and what was left out is named"
+    choice = choose(parts, 1, known=('efficientnet_lite0', 'efficientnet_lite2'), say=lambda s: None)
+    assert choice.arch == 'efficientnet_lite0' and 'efficientnet_lite2' in ' '.join(choice.passed_over) and 'no time was left' in choice.why
+
+def test_square_pictures_are_not_cropped():
+    "Cropping a square changes nothing, so it is not tried"
+    assert not [c for c in candidates((np.array([300]), np.array([300])), ('efficientnet_lite0',)) if 'crop' in c]
+    assert [c for c in candidates((np.array([400]), np.array([300])), ('efficientnet_lite0',)) if 'crop' in c]
+
+def test_the_command_line_chooses(tmp_path, quickcls):
+    "`train --auto`: says what it chose and why, keeps the table of what it tried, warns that cross-validation chose"
+    p = quickcls('train', repo/'datasets'/'parts', '--auto', '12', '--out', tmp_path/'model', '--offline')
+    metrics = json.loads((tmp_path/'model'/'metrics.json').read_text())
+    assert p.returncode == 0 and 'chosen from' in p.stdout and 'the held-out pictures had no say' in p.stdout
+    assert metrics['auto'][0]['arch'] == metrics['arch'] and metrics['auto'][0]['log_loss'] <= metrics['auto'][-1]['log_loss']
+
+def test_a_network_that_learned_is_saved_as_it_was(tmp_path, python, quickcls):
+    "Its answers, its card, its own parameters; no cross-validated figure that it does not have"
+    p = quickcls('train', repo/'datasets'/'parts', '--strategy', 'partial', '--arch', 'efficientnet_lite0@96', '--epochs', '1', '--out', tmp_path/'model')
+    assert p.returncode == 0, p.stderr
+    from quickcls.classifier import Classifier
+    clf = Classifier.load(tmp_path/'model')
+    np.testing.assert_allclose(*answers_of(python, clf), atol=.05) # the graph computes with 16 bits where that is faster
+    assert clf.body_state and clf.head.notes['strategy'] == 'partial' and clf.trust.cross_validation is None and clf.trust.calibration
+    assert 'nothing was cross-validated' in p.stdout and 'trained here (partial)' in (tmp_path/'model'/'README.md').read_text()
+    again = quickcls('train', repo/'datasets'/'parts', '--weights', tmp_path/'model', '--out', tmp_path/'second', '--folds', '3', '--json')
+    assert again.returncode == 0 and json.loads(again.stdout.splitlines()[-1])['arch'] == 'efficientnet_lite0@96' # an earlier classifier as a start
