@@ -43,7 +43,7 @@ def ask(
     if prediction.error or not side: return Answer(prediction)
     photo = small_picture(data, side)
     if not heat: return Answer(prediction, photo)
-    seen, = look(clf, [s[None] for s in squares])
+    seen, = look(clf, [s[None] for s in squares], [photo.size])
     cells, _ = seen.evidence(clf.vocab.index(prediction.label))
     return Answer(prediction, photo, laid_over(photo, cells, clf.views[0].resize), f'{cells.shape[1]} × {cells.shape[0]}')
 

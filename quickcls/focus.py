@@ -9,7 +9,7 @@ __all__ = ['corners', 'fewest', 'margin', 'false_alarms', 'names', 'most_looked_
 from .classifier import Classifier
 from .evidence import look
 from .features import decode_ahead
-from .pictures import NotAPicture
+from .pictures import NotAPicture, upright_size
 
 # %% ../nbs/29_focus.ipynb #zones
 corners = ('top left', 'top right', 'bottom left', 'bottom right')
@@ -101,7 +101,7 @@ def _watched(clf, table, bs=8):
     loaded = [(p, v) for p, v in decode_ahead(list(about), clf.prepare) if not isinstance(v, NotAPicture)]
     for i in range(0, len(loaded), bs):
         part = loaded[i:i+bs]
-        for (p, squares), seen in zip(part, look(clf, [np.stack(b) for b in zip(*(v for _, v in part))])):
+        for (p, squares), seen in zip(part, look(clf, [np.stack(b) for b in zip(*(v for _, v in part))], [upright_size(p) for p, _ in part])):
             c, split = about[p]
             rows.append(dict(path=p, split=split, p=round(float(seen.probs[clf.vocab.index(c)]), 4), **{'class': c}, **_shares(seen.evidence(clf.vocab.index(c))[0], squares[0])))
     return rows

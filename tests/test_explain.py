@@ -110,7 +110,7 @@ def test_every_kind_of_network_gives_a_map(name):
 
 def test_places_are_those_of_the_upright_photo(models):
     "Turned by EXIF; `crop` sees the middle only, `pad` more than there is"
-    from quickcls.explain import covered
+    from quickcls.pictures import covered
     turned = as_bytes(halves('red', 'blue').resize((80, 40)), exif=with_orientation(6))
     heat = models('anywhere').explain(turned)
     assert (heat.width, heat.height) == (40, 80) and heat.overlay(200).size == (100, 200)
