@@ -150,7 +150,7 @@ class Trials:
         from quickcls.finetune import tune
         both = np.concatenate([learned, tested])
         rows = items.table.iloc[both]
-        tuned = tune(replace(items, table=rows.reset_index(drop=True)), self.views(s), strategy=s.strategy, head=s.head, levels=s.levels, augment=parse_augment(s.augment)[0], offline=self.offline, class_weights=self.class_weights, seed=seed, say=self.say)
+        tuned = tune(replace(items, table=rows.reset_index(drop=True)), self.views(s), strategy=s.strategy, head=s.head, levels=s.levels, augment=parse_augment(s.augment)[0], offline=self.offline, class_weights=self.class_weights, epochs=self.epochs, seed=seed, say=lambda text: None) # a bar of its own; lines would part the table
         before, graphs = set(cache_dir('graphs').iterdir()), tuned.graphs()
         out = dict(fit_seconds=tuned.seconds, pass_seconds=0, images_per_s=self.speed(s.arch, Embeddings(graphs), rows[:len(learned)]), mb=_megabytes(graphs, tuned.head()), logits=tuned.logits(rows))
         for f in set(cache_dir('graphs').iterdir()) - before: f.unlink() # nobody asks for the network of a row again
@@ -191,7 +191,7 @@ def compare(
     out:str=None, # Where table, page and figure go (compare/<folder> where this is not given)
     fresh:bool=False, # Forget the rows that are there
     resize:str='squish', # How a picture becomes a square: squish, crop or pad
-    epochs:int=10, # Passes over the embeddings, for fastai and mlp heads
+    epochs:int=10, # Passes over the embeddings, for fastai and mlp heads; over the pictures at most, where the network learns
     class_weights:bool=False, # Weigh classes so that each counts the same
     group_pattern:str=None, # Regular expression: pictures whose names match it with the same text stay on one side
     seed:int=42, # Another seed, another split
