@@ -153,12 +153,12 @@ def tune(
     "Train a network on pictures, from the head on: stopped early, its best epoch kept, gone on with after a stop"
     check_strategy(strategy, unfreeze)
     if strategy == 'head': raise QuickclsError('The strategy head trains no network. Expected partial, full or scratch; `fit_head` trains heads.')
-    started, inner = time.perf_counter(), watch_split(items, seed)
+    started, inner, kept = time.perf_counter(), watch_split(items, seed), {}
     learn, first = _start(inner, views, strategy, unfreeze, head, levels, weights, offline, class_weights, seed)
     untouched = copy.deepcopy(learn.model.state_dict())
     how = dict(strategy=strategy, augment=parse_augment(augment)[0], epochs=epochs) | (dict(unfreeze=unfreeze) if strategy == 'partial' else {})
     told = _told(learn, inner, how | dict(head=head, levels=levels, class_weights=class_weights, seed=seed, bs=bs, rates=rates[strategy]))
-    watched, kept = Watched(cache_dir('tuning')/f'{told}.pt', patience=epochs if strategy == 'scratch' else max(2, -(-epochs//3)), seed=seed, say=say), {}
+    watched = Watched(cache_dir('tuning')/f'{told}.pt', patience=epochs if strategy == 'scratch' else max(2, -(-epochs//3)), seed=seed, say=say)
     _fit(learn, inner, watched, how, class_weights, bs, list(cbs), kept)
     said, notes = _settled(learn, inner, first, untouched, head, class_weights, seed, kept) if first else (outputs(learn, learn.model, _side(inner, 'valid'), kept), {})
     if again := notes.pop('untouched', False): say('  the head alone is better on the watched pictures: it is kept, and fitted to all of them')
@@ -228,8 +228,8 @@ def _fit(learn, inner, watched, how, class_weights, bs, cbs, kept):
     from fastai.data.core import DataLoaders
     from fastai.losses import CrossEntropyLossFlat
     from fastai.optimizer import even_mults
-    device, q, epochs, strategy = str(learn.dls.device or 'cpu'), learn.quick, how['epochs'], how['strategy']
-    common, transforms = dict(vocab=inner.vocab, views=q.views, device=device, kept=kept), sorted(random_transforms(how['augment']), key=lambda t: t.order)
+    device, epochs, strategy = str(learn.dls.device or 'cpu'), how['epochs'], how['strategy']
+    common, transforms = dict(vocab=inner.vocab, views=learn.quick.views, device=device, kept=kept), sorted(random_transforms(how['augment']), key=lambda t: t.order)
     loaders = [picture_loader(_side(inner, 'train'), bs=bs, shuffle=True, transforms=transforms, **common), picture_loader(_side(inner, 'valid'), bs=32, **common)]
     weight = torch.tensor(balanced_weights(_numbers(inner)), device=device) if class_weights else None
     dls, loss, learn.dls, learn.loss_func = learn.dls, learn.loss_func, DataLoaders(*loaders, device=device), CrossEntropyLossFlat(weight=weight, label_smoothing=smoothing)
@@ -237,8 +237,7 @@ def _fit(learn, inner, watched, how, class_weights, bs, cbs, kept):
     pixels, last, top = rates[strategy]
     try:
         with learn.no_bar(), learn.no_logging(), progress(epochs*len(loaders[0].dataset), strategy) as bar:
-            done = watched.load(learn)
-            bar.update(done*len(loaders[0].dataset))
+            bar.update((done := watched.load(learn))*len(loaders[0].dataset))
             if done: watched.say(f'  going on after epoch {done}')
             extra = [ChannelsLast(), watching(watched, bar, done), *([] if strategy == 'scratch' else [keep_statistics()]), *([MixedPrecision()] if device.startswith('cuda') else []), *cbs]
             if done < epochs and not (done and watched.tired): learn.fit_one_cycle(epochs, [*map(float, even_mults(pixels, last, len(learn.opt.param_lists) - 1)), top], cbs=extra, start_epoch=done)

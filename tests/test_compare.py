@@ -144,7 +144,7 @@ def test_fine_tuned_rows(parts, tmp_path, monkeypatch):
     t = compare(parts, arch=arch, strategy='head,full', train_pct='35,70', augment='guide:1', out=tmp_path/'c', offline=True, quiet=True).table
     full = t[t.strategy == 'full'].sort_values('n_train')
     assert full.accuracy.tolist() == [1, 1] and full.seconds.tolist() == [12.5, 12.5]
-    assert [a[0]['train'] for a in asked] == full.n_train.astype(int).tolist() and asked[0][2] | dict(say=None) == dict(strategy='full', head='linear', levels='all', augment='guide', offline=True, class_weights=False, seed=42, say=None)
+    assert [a[0]['train'] for a in asked] == full.n_train.astype(int).tolist() and asked[0][2] | dict(say=None) == dict(strategy='full', head='linear', levels='all', augment='guide', offline=True, class_weights=False, seed=42, epochs=10, say=None)
 
 def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
     from quickcls.scenarios import plan_scenarios
