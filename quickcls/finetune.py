@@ -195,7 +195,6 @@ def _fitted(inner, x, at, head, class_weights, seed, c=None):
 
 def _settled(learn, inner, first, untouched, head, class_weights, seed, kept):
     "The network that learned, or the untouched one where that has the lower loss on watched pictures; its head fitted to all pictures where that is one step. (Logits of the watched pictures before that, notes)"
-    import torch
     from sklearn.metrics import log_loss
     from quickcls.heads import softmax, to_torch
     from quickcls.learner import ViewModel, head_layers
@@ -291,8 +290,7 @@ def advise(
 def advise_on(
     items, # `Items` with their split
     sides:dict, # {split: (embeddings float32 `[n, d]`, class numbers `[n]`)}
-    graphs:list, # Of the embeddings, a view each
-    levels:str='all', seed:int=42 # Of the embeddings; the answer is the same with any
+    graphs:list # Of the embeddings, a view each
 )->dict|None: # From `advise`; None where the first view is no network's
     "The strategy to try on these pictures"
     x, g = sides['train'][0], graphs[0]

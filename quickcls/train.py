@@ -102,7 +102,7 @@ def train(
     with run.step('head'): fitted = tuned.head() if tuned else fit_sides(items, sides, views, head, **common, run=run)
     with run.step('check'):
         trust, folded, open_set = check_tuned(items, sides, tuned, fitted, seed=seed, strange=strange) if tuned else check_sides(items, sides, views, fitted, folds=folds, **common, strange=strange)
-        advice = None if tuned else advise_on(items, sides, graphs, levels, seed)
+        advice = None if tuned else advise_on(items, sides, graphs)
     with run.step('evaluate'):
         temperature = trust.temperature
         table, ev, metrics = evaluate_sides(items, sides, fitted, temperature, open_set)
