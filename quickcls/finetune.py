@@ -260,12 +260,12 @@ def nearness(
     with np.load(path) as kept: return float(softmax(x @ kept['arr_0'].T + kept['arr_1']).max(1).mean()) if kept.files else None
 
 def _classifier(graph):
-    "(weight `[classes, nf]`, bias) of the file of weights; None where the network does not apply it to the average of its final map"
+    "(weight `[classes, nf]`, bias) of the file of weights; None where the network does not apply it to the average of its final map, or sees another size than its own"
     import torch
     from quickcls.backbones import get_weights
     from quickcls.bodies import _load_weights, create_network
     b, side = graph.view.backbone, graph.view.size
-    if graph.weights == 'trained' or not b.timm: return None
+    if graph.weights == 'trained' or not b.timm or side != b.size: return None
     w, net = get_weights(b, graph.file, offline=True), create_network(b).eval()
     last = list(net.modules())[-1]
     if w.source not in ('package', 'timm', 'file') or not isinstance(last, torch.nn.Linear): return None
