@@ -44,7 +44,7 @@ def no_weights(tmp_path, monkeypatch, own_cache):
 
 # networks
 
-@pytest.mark.parametrize('name', [pytest.param(n, marks=[] if n in quick else pytest.mark.slow) for n in [*quick, *others, *(b for b in backbones if b not in quick)]])
+@pytest.mark.parametrize('name', [pytest.param(n, marks=[] if n in quick else pytest.mark.slow) for n in [*quick, *others, *(b for b, row in backbones.items() if b not in quick and not row.keypoints)]])
 def test_networks_export(name):
     "Builds, exports, agrees with torch; the embedding opens with maximum and average of the feature map"
     import torch

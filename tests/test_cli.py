@@ -90,7 +90,7 @@ def test_clear_ends(quickcls, trained, tmp_path):
     refused(quickcls('train', parts, '--arch', 'resnet43', *out), "Unknown backbone 'resnet43'", 'resnet34')
     refused(quickcls('train', parts, '--arch', 'vit_base', *out), 'vit_base are not on this machine', '--weights')
     refused(quickcls('train', parts, '--arch', 'resnet18', '--weights', tmp_path/'no.pth', *out), 'no file of weights', 'no.pth')
-    refused(quickcls('train', parts, '--head', 'forest', *out), "Unknown head 'forest'", 'linear, svm, fastai, or mlp:N')
+    refused(quickcls('train', parts, '--head', 'forest', *out), "Unknown head 'forest'", 'linear, ridge, svm, fastai, or mlp:N')
     refused(quickcls('train', parts, '--valid-pct', '3', *out), 'valid_pct is 3.0')
     refused(quickcls('train', parts, '--resize', 'stretch', *out), 'squish, crop, pad')
     refused(quickcls('train', parts, *lite0, '--out', defect/'x'), 'defect.jpg')
