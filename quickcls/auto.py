@@ -40,7 +40,7 @@ def score(
     import numpy as np
     from scipy.special import softmax
     c = fit_head(head, (x, y), (x, y), n_out=n_out, groups=groups, seed=seed).notes['C']
-    cv = cross_validate(x, y, groups, n_out=n_out, head=head, c=c, folds=4, repeats=1 if len(y) > 1000 else 2, seed=seed, desc='trying')
+    cv = cross_validate(x, y, groups, n_out=n_out, head=head, c=c, folds=4, repeats=1 if len(y) > 1000 else 3, seed=seed, desc='trying')
     if cv is None: return None
     tested = cv.fold >= 0
     logits, truth = cv.logits[tested], np.broadcast_to(y, tested.shape)[tested]
@@ -60,8 +60,8 @@ class Choice:
     def why(self)->str: # One sentence
         best, more = self.tried[0], f'; no time was left for {", ".join(self.passed_over)}' if self.passed_over else ''
         other = next((t for t in self.tried if t['arch'] != self.arch), None)
-        than = f' (the best without it: {other["arch"]}, {other["head"]}, {other["log_loss"]:.4f})' if other else ''
-        return f'chosen from {len(self.tried)} in {self.seconds:.0f} s: {self.arch}, head {self.head}, {self.levels} levels, for the lowest log loss in cross-validation of the training pictures, {best["log_loss"]:.4f}{than}; accuracy there {best["accuracy"]:.2%}{more}'
+        than = f' (the best without it: {other["arch"]}, {other["head"]}, {other["accuracy"]:.2%})' if other else ''
+        return f'chosen from {len(self.tried)} in {self.seconds:.0f} s: {self.arch}, head {self.head}, {self.levels} levels, for the fewest errors in cross-validation of the training pictures: {best["accuracy"]:.2%} right{than}{more}'
 
 def choose(
     items, # `Items` with their split; only the training side is looked at
@@ -69,7 +69,7 @@ def choose(
     *, seed:int=42, offline:bool=False, known=None, # As in `candidates`
     say=print # Called with each line of text
 )->Choice:
-    "Views, levels and head with the lowest cross-validated log loss that can be found in time"
+    "Views, levels and head with the fewest cross-validated errors that can be found in time; of equals the lower log loss"
     until, began = time.perf_counter() + seconds, time.perf_counter()
     rows = items.table[items.table.split == 'train']
     trial = _Trial(rows, items, seed, offline, say)
@@ -87,8 +87,10 @@ def choose(
         if trial.best() == leader: break
     best, head = trial.best()
     if trial.head_seconds < .5*left(): trial.judge(best, head, 'last')
-    tried = sorted(trial.tried, key=lambda t: (t['log_loss'], -t['accuracy']))
+    tried = sorted(trial.tried, key=_rank)
     return Choice(tried[0]['arch'], tried[0]['head'], tried[0]['levels'], tried, late, time.perf_counter() - began)
+
+def _rank(tried): return -tried['accuracy'], tried['log_loss'] # the best first
 
 class _Trial:
     "What was embedded and judged so far"
@@ -135,5 +137,5 @@ class _Trial:
 
     def best(self)->tuple: # (views, head)
         "The leader so far"
-        t = min(self.tried, key=lambda t: (t['log_loss'], -t['accuracy']))
+        t = min(self.tried, key=_rank)
         return t['views'], t['head']
