@@ -74,8 +74,11 @@ def choose(
     rows = items.table[items.table.split == 'train']
     trial = _Trial(rows, items, seed, offline, say)
     late, left = [], lambda: until - time.perf_counter()
-    for view in candidates((rows.width.to_numpy(), rows.height.to_numpy()), known):
-        if trial.tried and (trial.open_seconds > .3*left() or trial.cost(view) > .6*left()): late.append(view); continue
+    waiting = candidates((rows.width.to_numpy(), rows.height.to_numpy()), known)
+    while waiting:
+        view = trial.next_of(waiting)
+        waiting.remove(view)
+        if trial.tried and (trial.open_seconds > .3*left() or trial.cost(view) > .7*left()): late.append(view); continue
         trial.take(view)
         for head in heads:
             if not trial.tried or trial.head_seconds < .2*left(): trial.judge((view,), head)
@@ -127,6 +130,13 @@ class _Trial:
         if got is None: return
         self.tried.append(dict(arch=','.join(str(self.taken[v][1].view) for v in views), views=views, head=head, levels=levels, **got))
         self.say(f'  {self.tried[-1]["arch"]}, {head}, {levels} levels: accuracy {got["accuracy"]:.2%}, log loss {got["log_loss"]:.4f}')
+
+    def next_of(self, waiting):
+        "The cheapest view of a network that was not looked through yet; then those of the network that was surest of what is right"
+        name, sure = lambda v: v.partition('@')[0], {}
+        for t in self.tried:
+            if len(t['views']) == 1: sure[name(t['views'][0])] = min(t['log_loss'], sure.get(name(t['views'][0]), 9.))
+        return min(waiting, key=lambda v: sure.get(name(v), 0.)) # of equals the first: they come the cheaper first
 
     def join(self, view, left, most=4):
         "Try the leader with one view more, if there is time and it was not tried"

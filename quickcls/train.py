@@ -80,7 +80,7 @@ def train(
         with run.step('auto'):
             drop_damaged(scanned, parse_views(embedded)[0])
             items = split(scanned)
-            choice = choose(items, .7*auto - (time.perf_counter() - run.started), seed=seed, offline=offline, say=say)
+            choice = choose(items, .75*auto - (time.perf_counter() - run.started), seed=seed, offline=offline, say=say)
         say(choice.why)
         arch, head, levels = choice.arch, choice.head, choice.levels
     if strategy != 'head':
