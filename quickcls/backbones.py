@@ -263,10 +263,12 @@ def _download(b):
 def choose_arch(
     arch:str='auto', # A text for `parse_views`; `auto` is resnet34, or the embedded backbone where that cannot be had
     weights:Path=None, # A file of weights that the user names, or the folder of an earlier classifier, whose backbone is meant then
-    *, offline:bool=False # Never look over the network?
+    *, strategy:str='head', # `scratch` needs no weights, and means the small network that is made for it
+    offline:bool=False # Never look over the network?
 )->tuple: # (the text to use, a sentence about the choice or None)
     "The backbone that `auto` means on this machine"
     if arch != 'auto': return arch, None
+    if strategy == 'scratch': return 'luna', 'from scratch, luna learns, the small network that is made for it (--arch names another)'
     if weights and Path(weights).is_dir():
         named = ','.join(f'{name}@{size}' for name, size in earlier_views(weights))
         return named, f'the backbone of {weights} is taken: {named}'

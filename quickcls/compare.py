@@ -9,18 +9,19 @@ __all__ = ['runs_version', 'kept_runs', 'Trials', 'measured_speed', 'compare', '
 import copy, hashlib, inspect, json, os, re, tempfile, time
 from collections import Counter
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from .core import QuickclsError, cache_dir, check_apart, check_free, explain_os_error, progress
 from .backbones import choose_arch, get_weights, of_quality, parse_views
 from .classic import learn_words
 from .crossval import part_of_each
-from .data import Items, describe, scan_folder, split_items
-from .features import Embeddings, decode_ahead, late_columns, parse_augment
+from .data import Items, class_numbers, describe, scan_folder, split_items
+from .features import Embeddings, late_columns, parse_augment
 from .networks import fit_head
-from .pictures import NotAPicture, load_picture
 from .scenarios import Comparison, in_a_line, names_of, plan_scenarios, words_of
-from .store import Store
-from .train import command_line, data_fingerprint, train
+from .steps import drop_damaged
+from .store import Store, data_fingerprint
+from .train import command_line, train
 
 # %% ../nbs/50_compare.ipynb #kept-runs
 runs_version = 1 # goes up when the same scenario would give other numbers
@@ -83,7 +84,7 @@ class Trials:
         "Who learns from what, in one run"
         import numpy as np
         items = self.items(repeat)
-        t, y = items.table, items.table.label.map({c: i for i, c in enumerate(items.vocab)}).to_numpy()
+        t, y = items.table, class_numbers(items.table.label, items.vocab)
         learned = np.flatnonzero(t.split == 'train')
         if s.pct: learned = part_of_each(y, t.group.to_numpy(), learned, min(1, round(s.pct/100/(1 if self.has_sides else 1 - self.valid_pct), 6)), self.seed + repeat)
         return items, learned, np.flatnonzero(t.split == 'valid'), y
@@ -103,9 +104,9 @@ class Trials:
 
     def drop_damaged(self):
         "Pictures whose header is well and whose body is not, out before anything is split"
-        bad = {p for p, im in decode_ahead(self.scanned.table.path, lambda p: load_picture(p, 32)) if isinstance(im, NotAPicture)}
-        if bad: self.sided.clear()
-        self.scanned = replace(self.scanned, table=self.scanned.table[~self.scanned.table.path.isin(bad)].reset_index(drop=True))
+        n = len(self.scanned)
+        drop_damaged(self.scanned)
+        if len(self.scanned) < n: self.sided.clear()
 
     def speed(self, arch:str, embeddings, rows, preset:str='none')->float: # images/s, decoding included
         "Pictures, or random views of a preset, a second through all views; measured once a comparison, so that its rows can be held against each other"
@@ -138,7 +139,7 @@ class Trials:
         own = np.concatenate([np.arange(*c) for c in late_columns(e.graphs, 'all')]) if s.levels == 'last' else slice(None)
         xt, groups, rate = x[learned][:, own], t.group.to_numpy()[learned], self.speed(s.arch, e, rows)
         z, views = (np.concatenate([xt, e.augmented(rows, n, self.seed, preset=preset)[:, own]]), self.speed(s.arch, e, rows, preset)) if n else (xt, 0)
-        fit_head(s.head, (np.eye(4, dtype=np.float32), np.arange(4) % 2), (np.eye(4, dtype=np.float32), np.arange(4) % 2), n_out=2) # imports are no part of a fit
+        _import_for(s.head)
         held, started = x[tested][:, own], time.perf_counter()
         with threadpool_limits(1): # two threads of torch take seven times as long as one, where other work runs
             head = fit_head(s.head, (z, np.tile(y[learned], 1 + n)), (held, y[tested]), n_out=len(items.vocab), groups=np.tile(groups, 1 + n), epochs=self.epochs, class_weights=self.class_weights, seed=seed)
@@ -155,6 +156,13 @@ class Trials:
         out = dict(fit_seconds=tuned.seconds, pass_seconds=0, images_per_s=self.speed(s.arch, Embeddings(graphs), rows[:len(learned)]), mb=_megabytes(graphs, tuned.head()), logits=tuned.logits(rows))
         for f in set(cache_dir('graphs').iterdir()) - before: f.unlink() # nobody asks for the network of a row again
         return out
+
+@cache
+def _import_for(head):
+    "Fit a head once to next to nothing: what it has to import is no part of the time of a scenario"
+    import numpy as np
+    few = np.eye(4, dtype=np.float32), np.arange(4) % 2
+    fit_head(head, few, few, n_out=2, epochs=1)
 
 def _megabytes(graphs, head): return (sum(g.path.stat().st_size for g in graphs if g.path) + sum(a.nbytes for h in (head, *(g for g in graphs if not g.path)) for a in h.arrays.values()))/2**20
 
@@ -180,13 +188,13 @@ def measured_speed(
 def compare(
     folder:str, # Folder that holds one folder of pictures per class, or train and test folders that do
     *, arch:str='auto', # Backbones, with commas; views that one classifier looks through joined with +, as in efficientnet_lite0+efficientnet_lite0@320
-    strategy:str='head', # What is trained, of: head, partial (the last stage too), full, scratch (full, from random numbers)
+    strategy:str='head', # What learns, some of: head, partial (the last blocks of the network too), full (all of it), scratch (all, from random weights)
     head:str='linear', # linear, fastai, mlp:N with N hidden units
     levels:str='all', # all stages of the backbone, last
     augment:str='none', # Random views of each training picture, as in train: none,4,guide,fastai-noflip:8
     train_pct:str=None, # Per cent of the pictures to learn from, for instance 5,10,50,80 (all that are not held out, where this is not given)
     repeats:int=1, # Each scenario so often, with other seeds
-    quality:str=None, # In place of --arch and --head, some of: fast,good,best
+    quality:str=None, # In place of --arch, some of: fast,good,best, each with its own head where --head names none
     preset:str=None, # Backbones of a known comparison, in place of --arch: thesis
     out:str=None, # Where table, page and figure go (compare/<folder> where this is not given)
     fresh:bool=False, # Forget the rows that are there
@@ -202,7 +210,7 @@ def compare(
     command, say = command_line('compare', compare, {k: ','.join(map(str, v)) if isinstance(v, (list, tuple)) else v for k, v in locals().items()}, leave_out=('fresh', 'quiet')), (lambda text: None) if quiet else print
     if repeats < 1 or epochs < 1: raise QuickclsError(f'repeats is {repeats} and epochs is {epochs}; expected 1 or more.')
     if not 0 <= seed < 2**32 - repeats: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32 - repeats - 1}.')
-    dial = [(q, *of_quality(q)) for q in words_of(quality, 'quality')] if quality else []
+    dial = [(q, *of_quality(q, head=head)) for q in words_of(quality, 'quality')] if quality else []
     if dial and (preset or arch != 'auto'): raise QuickclsError(f'--quality {quality} chooses the networks, and {"--preset" if preset else "--arch"} names some. Expected one or the other.')
     plan = _plan(dial, arch, strategy, head, levels, augment, train_pct, preset, offline)
     out = Path(out or Path('compare')/os.path.basename(os.path.abspath(folder))).expanduser()
@@ -231,7 +239,7 @@ def _plan(dial, arch, strategy, head, levels, augment, train_pct, preset, offlin
     "The scenarios; `dial` holds (quality, arch, head)"
     here = lambda text: ','.join(choose_arch(a, offline=offline)[0] for a in words_of(text, 'arch'))
     if not dial: return plan_scenarios(arch if preset else here(arch), strategy, head, levels, augment, train_pct, preset=preset)
-    return list(dict.fromkeys(s for _, a, h in dial for s in plan_scenarios(here(a).replace(',', '+'), 'head', h, levels, augment, train_pct)))
+    return list(dict.fromkeys(s for _, a, h in dial for s in plan_scenarios(here(a).replace(',', '+'), strategy, h, levels, augment, train_pct)))
 
 def _training(row, given):
     "The command that trains a row of a comparison"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['passed_over', 'side_names', 'columns', 'walk_files', 'expand', 'sides_of', 'Skipped', 'look_at', 'Items', 'describe',
-           'scan_folder', 'draw_number', 'split_items', 'within', 'drop_unseen', 'scan_loose']
+           'scan_folder', 'draw_number', 'split_items', 'class_numbers', 'within', 'drop_unseen', 'scan_loose']
 
 # %% ../nbs/02_data.ipynb #imports
 import hashlib, html, os, re
@@ -246,6 +246,13 @@ def _joined_groups(t):
         a, b = sorted((top(g), top(h)), key=lambda x: ('/' not in x, x)) # names of groups before contents: a new crop renames no group
         parent[b] = a
     return [top(g) for g in t.group]
+
+def class_numbers(
+    labels, # Series of class names
+    vocab:list # All of them, in order
+): # int `[n]`
+    "Class names as their places in the vocab"
+    return labels.map({c: i for i, c in enumerate(vocab)}).to_numpy()
 
 def within(
     path:str, # Of a picture

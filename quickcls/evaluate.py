@@ -15,6 +15,7 @@ from .core import QuickclsError
 from .calibrate import calibration_error, reliability
 from .classifier import Classifier
 from .crossval import accuracy_interval
+from .data import class_numbers
 
 # %% ../nbs/18_evaluate.ipynb #prediction-table
 def prediction_table(
@@ -27,8 +28,7 @@ def prediction_table(
     "What each picture is, what it was taken for, and how wrong that was"
     import numpy as np, pandas as pd
     probs = np.asarray(probs, np.float64)
-    number = {c: i for i, c in enumerate(vocab)}
-    right = probs[np.arange(len(table)), table.label.map(number).to_numpy(int)]
+    right = probs[np.arange(len(table)), class_numbers(table.label, vocab)]
     seen = set(table.sha256[table.split == 'train']) | set(trained_on)
     head = dict(path=list(table.path), label=list(table.label), predicted=[vocab[i] for i in probs.argmax(1)], split=list(table.split), loss=-np.log(np.clip(right, 1e-12, 1)).round(6),
                 twin=[s != 'train' and h in seen for s, h in zip(table.split, table.sha256)], sha256=list(table.sha256), group=list(table.group if 'group' in table else table.sha256)) | ({} if known_score is None else dict(known_score=np.round(known_score, 6)))
@@ -44,7 +44,7 @@ class Evaluation:
     @property
     def n(self)->int: return len(self.table) # pictures
     @property
-    def targs(self): return self.table.label.map({c: i for i, c in enumerate(self.vocab)}).to_numpy() # class numbers `[n]`
+    def targs(self): return class_numbers(self.table.label, self.vocab) # class numbers `[n]`
     @property
     def accuracy(self)->float: return float((self.table.label == self.table.predicted).mean()) # share that is right
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
 from .core import QuickclsError, progress
-from .data import Skipped
+from .data import Skipped, class_numbers
 from .pictures import NotAPicture, load_picture
 from .store import Store, recipe_of, store_key
 
@@ -269,8 +269,8 @@ class Embeddings:
 
     def sides(self, items)->dict: # {split: (x float32 `[n, d]`, class numbers `[n]`)}, those splits that have pictures
         "Embeddings and class numbers of each side of the split"
-        number, t = {c: i for i, c in enumerate(items.vocab)}, items.table
-        return {s: (self.read(t[t.split == s]), t.label[t.split == s].map(number).to_numpy()) for s in ('train', 'valid', 'test') if (t.split == s).any()}
+        t = items.table
+        return {s: (self.read(t[t.split == s]), class_numbers(t.label[t.split == s], items.vocab)) for s in ('train', 'valid', 'test') if (t.split == s).any()}
 
     def augmented(self, rows, n:int, seed:int=42, tell=lambda graph, done: None, preset:str='fastai'): # float32 `[n·len(rows), d]`, picture by picture within each random view
         "Random views of each picture"

@@ -30,7 +30,6 @@ from .bodies import create_body, pool_stages
 from .data import Items, scan_folder, split_items
 from .features import Embeddings, check_levels
 from .graphs import export_graph, get_graph, read_graph
-from .heads import by_strength
 from .networks import balanced_weights, check_head, check_strategy, embedding_dls, new_network, start_statistics
 from .pictures import NotAPicture, load_picture
 
@@ -170,12 +169,12 @@ def quick_learner(
 )->Learner: # Frozen as far as the strategy says, its head untrained
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
     check_head(head); check_levels(levels); check_strategy(strategy, unfreeze)
-    if head == 'svm': raise QuickclsError('A support vector machine is found at once, not trained step by step. Expected the head linear, fastai or mlp:N; `train` takes svm too.')
+    if head in ('ridge', 'svm'): raise QuickclsError(f'The head {head} is found in one step, and a Learner trains in many. Expected linear, fastai or mlp:N; `train` takes {head} too.')
     items = folder if isinstance(folder, Items) else split_items(scan_folder(folder), valid_pct=valid_pct, seed=seed)
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)
     with no_random(seed): bodies = [create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None) for v in views]
     n_in = _width(views, bodies, levels)
-    with no_random(seed): layers = new_network(head, n_in, len(items.vocab)) if head not in by_strength else nn.Sequential(nn.BatchNorm1d(n_in, affine=False), nn.Linear(n_in, len(items.vocab)))
+    with no_random(seed): layers = new_network(head, n_in, len(items.vocab)) if head != 'linear' else nn.Sequential(nn.BatchNorm1d(n_in, affine=False), nn.Linear(n_in, len(items.vocab)))
     learn = learner_of(items, views, bodies, layers, levels=levels, head=head, loading=dict(bs=bs, num_workers=num_workers, batch_tfms=batch_tfms), **(dict(splitter=block_split) if strategy != 'head' else {}) | kwargs)
     q = learn.quick
     q.weights, q.offline, q.strategy, q.trained = weights, offline, strategy, strategy == 'scratch'
@@ -184,9 +183,8 @@ def quick_learner(
     return learn
 
 def _views(arch, weights, size, resize, offline, strategy):
-    "The views that a text names, and a word about what `auto` is; from scratch it needs no weights"
-    if arch == 'auto' and strategy == 'scratch': arch = 'luna'
-    arch, note = choose_arch(arch, weights, offline=offline)
+    "The views that a text names, and a word about what `auto` is"
+    arch, note = choose_arch(arch, weights, strategy=strategy, offline=offline)
     if note: print(note)
     return parse_views(arch, size, resize)
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Run', 'import_ahead', 'embed_all', 'embed_background', 'drop_damaged', 'fit_sides', 'check_sides', 'check_tuned',
-           'evaluate_sides', 'neighbours', 'write_beside', 'own_weights', 'data_fingerprint']
+           'evaluate_sides', 'neighbours', 'write_beside', 'own_weights']
 
 # %% ../nbs/37_steps.ipynb #imports
-import hashlib, json, time
+import json, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,13 +92,12 @@ def embed_background(
 
 # %% ../nbs/37_steps.ipynb #drop-damaged
 def drop_damaged(
-    items, # `Items` before the split; loses damaged pictures, and every copy of them
-    view # `quickcls.backbones.View`
+    items # `Items` before the split; loses damaged pictures, and every copy of them
 ):
-    "Read every picture once"
+    "Read every picture once, as small as can be"
     reason = {}
     with progress(len(items), 'reading') as bar:
-        for path, got in decode_ahead(items.table.path, lambda p: load_picture(p, view.size, view.resize)):
+        for path, got in decode_ahead(items.table.path, lambda p: load_picture(p, 32)):
             if isinstance(got, NotAPicture): reason[path] = str(got)
             bar.update(1)
     bad = items.table.sha256.isin(items.table.sha256[items.table.path.isin(reason)])
@@ -238,11 +237,3 @@ def own_weights(
     from quickcls.bodies import create_body
     bodies = [g.body or create_body(g.view, get_weights(g.view.backbone, weights)) for g in graphs]
     return {f'body.{i}.{k}': v.detach().cpu().numpy().copy() for i, b in enumerate(bodies) for k, v in b.state_dict().items()}
-
-# %% ../nbs/37_steps.ipynb #data-fingerprint
-def data_fingerprint(
-    table # Of items
-)->str: # 16 hex digits
-    "What stands for the pictures, their labels and their sides"
-    rows = sorted(zip(table.sha256, table.label, table.split))
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from pathlib import Path
 from .core import QuickclsError, progress
 from .classifier import Classifier
 from .corrections import Corrections, kind_name
-from .data import within
+from .data import class_numbers, within
 from .features import decode_ahead, joined
 from .graphs import read_graph
 from .heads import Head, calm, rotated, softmax
@@ -232,7 +232,7 @@ def teacher_of(
     t = t[(t.split == 'train') & t.label.isin(clf.vocab)].drop_duplicates('sha256').reset_index(drop=True)
     if not len(t): raise QuickclsError(f'{file} names no training picture. Expected one that `quickcls train` wrote.')
     folder = (clf.info.get('data') or {}).get('folder') or '.'
-    return Teacher(clf, Corrections(corrections), _embeddings(clf, t, say), t.label.map({c: i for i, c in enumerate(clf.vocab)}).to_numpy(), list(t.sha256), [within(p, folder) for p in t.path])
+    return Teacher(clf, Corrections(corrections), _embeddings(clf, t, say), class_numbers(t.label, clf.vocab), list(t.sha256), [within(p, folder) for p in t.path])
 
 Teacher.of = staticmethod(teacher_of)
 

@@ -9,8 +9,8 @@ __all__ = ['spelled', 'train', 'command_line', 'run_summary']
 import inspect, os, shlex, time
 from pathlib import Path
 from .core import QuickclsError, check_apart, check_free
-from .auto import choose
-from .backbones import choose_arch, embedded, of_quality, parse_views
+from .auto import advise_on, choose
+from .backbones import choose_arch, of_quality, parse_views
 from .board import board_callbacks, board_training, check_board
 from .classic import classic_head, learn_words
 from .classifier import Classifier
@@ -18,11 +18,12 @@ from .corrections import take_corrections, with_corrections
 from .crossval import parse_folds
 from .data import describe, scan_folder, split_items
 from .features import Embeddings, check_levels, late_columns, parse_augment
-from .finetune import advise_on, tune
+from .finetune import tune
 from .focus import focus
 from .heads import by_strength
 from .networks import check_head, check_strategy
-from .steps import Run, check_sides, check_tuned, data_fingerprint, drop_damaged, embed_all, embed_background, evaluate_sides, fit_sides, import_ahead, neighbours, own_weights, write_beside
+from .steps import Run, check_sides, check_tuned, drop_damaged, embed_all, embed_background, evaluate_sides, fit_sides, import_ahead, neighbours, own_weights, write_beside
+from .store import data_fingerprint
 from .trust import doubts, with_held_out
 
 # %% ../nbs/40_train.ipynb #train
@@ -78,7 +79,7 @@ def train(
     choice, tuned, common = None, None, dict(epochs=epochs, class_weights=class_weights, seed=seed)
     if auto:
         with run.step('auto'):
-            drop_damaged(scanned, parse_views(embedded)[0])
+            drop_damaged(scanned)
             items = split(scanned)
             choice = choose(items, .75*auto - (time.perf_counter() - run.started), seed=seed, offline=offline, say=say)
         say(choice.why)
@@ -86,7 +87,7 @@ def train(
     if strategy != 'head':
         with run.step('tune'):
             views = _views(arch, weights, size, resize, offline, strategy, say)
-            drop_damaged(scanned, views[0])
+            drop_damaged(scanned)
             items = split(scanned)
             say(f'{strategy}: {", ".join(map(str, views))} learns, for {epochs} epochs at most')
             tuned = tune(items, views, strategy=strategy, unfreeze=unfreeze, head=head, levels=levels, augment=augment, weights=weights, offline=offline, say=say, cbs=board_callbacks(tensorboard, out.name), **common)
@@ -139,8 +140,7 @@ def _check_options(auto, arch, head, levels, strategy, unfreeze, epochs, augment
     if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
     if size is not None and not 32 <= size <= 1024: raise QuickclsError(f'A size of {size} pixels cannot be used. Expected 32 to 1024.')
     if not .5 <= keep_known < 1: raise QuickclsError(f'keep_known is {keep_known}; expected a share from 0.5 to below 1, for instance 0.95 to refuse one known picture in twenty.')
-    if background and not parse_folds(folds, head)[0]: raise QuickclsError('What is none of the classes is learned in cross-validation, and folds is 0. Expected --background with folds (the default), or neither.')
-    parse_folds(folds, head)
+    if not parse_folds(folds, head)[0] and background: raise QuickclsError('What is none of the classes is learned in cross-validation, and folds is 0. Expected --background with folds (the default), or neither.')
     if auto < 0: raise QuickclsError(f'auto is {auto:g}; expected a number of seconds, for instance 60.')
     if auto and ((arch, head, levels, strategy) != ('auto', 'linear', 'all', 'head') or size): raise QuickclsError('--auto chooses network, size, levels and head itself. Expected it without --quality, --arch, --size, --levels, --head and --strategy.')
 
@@ -167,8 +167,8 @@ def _taken(corrections, folder, out):
     return take_corrections(corrections)
 
 def _views(arch, weights, size, resize, offline, strategy, say):
-    "The views that were asked for; from scratch `auto` is the small network that is made for it"
-    arch, note = ('luna', None) if (arch, strategy) == ('auto', 'scratch') else choose_arch(arch, weights, offline=offline)
+    "The views that were asked for"
+    arch, note = choose_arch(arch, weights, strategy=strategy, offline=offline)
     if note: say(note)
     views = parse_views(arch, size, resize)
     if strategy != 'head' and views[0].backbone.keypoints: raise QuickclsError(f'{arch} is no network, so nothing of it can learn as --strategy {strategy} says. Leave --strategy out, or name a network.')

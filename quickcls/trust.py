@@ -14,7 +14,7 @@ from .core import QuickclsError
 from .calibrate import calibrate
 from .classifier import Classifier
 from .crossval import cross_validate, parse_folds
-from .data import within
+from .data import class_numbers, within
 from .curve import learning_curve
 from .heads import by_strength, calm, compact, fit_logistic, stratified_folds
 from .evaluate import prediction_table
@@ -164,7 +164,7 @@ def familiar(
     told = (rows.split == 'train').to_numpy()
     n = rows.group[told & cv.tested].nunique() # copies say the same
     if n < fewest_known: return None, None
-    y, learn = rows.label.map({c: i for i, c in enumerate(vocab)}).to_numpy(), background and background[0]
+    y, learn = class_numbers(rows.label, vocab), background and background[0]
     names = [within(p, folder) if folder else p for p in rows.path[told]]
     openset = fit_open_set(x[told], y[told], names, known_witness(x, cv, temperature, late, rows=told, background=learn, seed=seed), late, keep=keep, background=learn, seed=seed)
     without = left_out(x[told], y[told], rows.group[told].to_numpy().astype(str), openset, c=c or .01, temperature=temperature, background=learn, seed=seed)
@@ -248,7 +248,7 @@ def check(
     "Cross-validate, calibrate, draw the learning curve, try class weights"
     k, repeats = parse_folds(folds, head)
     if not k: return Trust(), None, None
-    y, groups = rows.label.map({c: i for i, c in enumerate(vocab)}).to_numpy(), rows.group.to_numpy().astype(str)
+    y, groups = class_numbers(rows.label, vocab), rows.group.to_numpy().astype(str)
     own = dict(c=c) if head in by_strength else dict(epochs=epochs)
     common = dict(folds=k, repeats=repeats, views=views, seed=seed)
     cv = cross_validate(x, y, groups, n_out=len(vocab), head=head, class_weights=class_weights, **common, **own)
