@@ -67,7 +67,7 @@ def test_square_pictures_are_not_cropped():
 
 def test_the_command_line_chooses(tmp_path, quickcls):
     "`train --auto`: says what it chose and why, keeps the table of what it tried, warns that cross-validation chose"
-    p = quickcls('train', repo/'datasets'/'parts', '--auto', '12', '--out', tmp_path/'model', '--offline')
+    p = quickcls('train', repo/'datasets'/'parts', '--auto', '60', '--out', tmp_path/'model', '--offline')
     metrics = json.loads((tmp_path/'model'/'metrics.json').read_text())
     assert p.returncode == 0 and 'chosen from' in p.stdout and 'the held-out pictures had no say' in p.stdout
     assert metrics['auto'][0]['arch'] == metrics['arch'] and len(metrics['auto']) > 1
