@@ -216,6 +216,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'quickcls.core.print_json': ('core.html#print_json', 'quickcls/core.py'),
                                'quickcls.core.progress': ('core.html#progress', 'quickcls/core.py'),
                                'quickcls.core.read_template': ('core.html#read_template', 'quickcls/core.py'),
+                               'quickcls.core.whole_file': ('core.html#whole_file', 'quickcls/core.py'),
                                'quickcls.core.write_whole': ('core.html#write_whole', 'quickcls/core.py')},
             'quickcls.corrections': { 'quickcls.corrections.Corrections': ('corrections.html#corrections', 'quickcls/corrections.py'),
                                       'quickcls.corrections.Corrections.__init__': ( 'corrections.html#corrections.__init__',

@@ -9,7 +9,7 @@ __all__ = ['tried_heads', 'many_pictures', 'near_from', 'candidates', 'score', '
 # %% ../nbs/39_auto.ipynb #imports
 import time
 from dataclasses import dataclass, replace
-from .core import QuickclsError, cache_dir
+from .core import QuickclsError, cache_dir, whole_file
 from .backbones import backbones, local_weights, parse_views
 from .calibrate import capped_log_loss, fit_temperature
 from .crossval import cross_validate
@@ -177,7 +177,8 @@ def nearness(
     import numpy as np
     from quickcls.heads import softmax
     path = cache_dir('classifiers')/f'{graph.digest}.npz' # reading it takes torch, which nothing else may need
-    if not path.is_file(): np.savez(path, *(_classifier(graph) or ()))
+    if not path.is_file():
+        with whole_file(path) as f: np.savez(f, *(_classifier(graph) or ()))
     with np.load(path) as kept: return float(softmax(x @ kept['arr_0'].T + kept['arr_1']).max(1).mean()) if kept.files else None
 
 def _classifier(graph):

@@ -9,7 +9,7 @@ __all__ = ['weighty', 'network_facts', 'devices', 'measure_speed', 'measured_spe
 # %% ../nbs/47_catalogue.ipynb #imports
 import os, sys
 from dataclasses import replace
-from .core import QuickclsError, cache_dir
+from .core import QuickclsError, cache_dir, whole_file
 from .backbones import Backbone, View, backbones as known, find_backbone, local_weights
 
 # %% ../nbs/47_catalogue.ipynb #network-facts
@@ -77,10 +77,7 @@ def keep_speed(
 ):
     "Keep what was measured for `backbone_table`"
     import json
-    path = cache_dir()/'speeds.json'
-    beside = path.with_suffix(f'.{os.getpid()}')
-    beside.write_text(json.dumps(measured_speeds() | {_key(view.backbone, view.size, device): round(images_per_s, 1)}))
-    beside.replace(path)
+    with whole_file(cache_dir()/'speeds.json') as f: f.write_text(json.dumps(measured_speeds() | {_key(view.backbone, view.size, device): round(images_per_s, 1)}))
 
 def _key(backbone, size, device): return f'{backbone.name}@{size}' + ('' if device == 'cpu' else f' {device}')
 

@@ -10,7 +10,7 @@ import hashlib, json, os, re, threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from .core import QuickclsError, explain_os_error
+from .core import QuickclsError, explain_os_error, whole_file
 from .data import Items, Skipped, columns, drop_unseen, look_at, passed_over
 from .pictures import NotAPicture, open_picture, small_picture
 
@@ -101,9 +101,7 @@ class Corrections:
             earlier = next((w for _, w in reversed(words) if w['sha256'] == last['sha256']), None)
             path = self._inside(last['file'])
             if earlier and path.is_file(): self._write(earlier['file'], path.read_bytes())
-            beside = self.folder/f'.{manifest}'
-            beside.write_bytes(b''.join(l + b'\n' for i, l in enumerate(lines) if i != at))
-            beside.replace(self.folder/manifest)
+            with whole_file(self.folder/manifest) as f: f.write_bytes(b''.join(l + b'\n' for i, l in enumerate(lines) if i != at))
             if not earlier or earlier['file'] != last['file']: self._remove(last['file'])
         return last
 
@@ -148,9 +146,7 @@ class Corrections:
         "A file whole or not at all"
         path = self._inside(file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f'.{path.name}')
-        try: beside.write_bytes(data); beside.replace(path)
-        finally: beside.unlink(missing_ok=True)
+        with whole_file(path) as f: f.write_bytes(data)
 
     def _append(self, word):
         "A line in one piece, on a line of its own whatever stood there"

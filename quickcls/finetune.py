@@ -10,7 +10,7 @@ __all__ = ['watch_pct', 'most_kept', 'rates', 'smoothing', 'watch_split', 'pictu
 import copy, hashlib, json, pickle, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from .core import QuickclsError, cache_dir, progress
+from .core import QuickclsError, cache_dir, progress, whole_file
 from .calibrate import capped_log_loss
 from .data import class_numbers, split_items
 from .features import Embeddings, decoders, parse_augment, random_transforms
@@ -105,9 +105,8 @@ class Watched:
     def save(self, learn):
         "Write what a later run needs to go on"
         import torch
-        beside, opt = self.path.with_suffix('.part'), learn.opt.state_dict()
-        torch.save(dict(model=learn.model.state_dict(), state=self.state, history=self.history, best=self.best, opt_state=[dict(s) for s in opt['state']], hypers=[{k: float(v) for k, v in h.items()} for h in opt['hypers']]), beside)
-        beside.replace(self.path)
+        opt = learn.opt.state_dict()
+        with whole_file(self.path) as f: torch.save(dict(model=learn.model.state_dict(), state=self.state, history=self.history, best=self.best, opt_state=[dict(s) for s in opt['state']], hypers=[{k: float(v) for k, v in h.items()} for h in opt['hypers']]), f)
 
     def load(self, learn)->int: # Epochs that are done
         "Go on from what is there"

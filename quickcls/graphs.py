@@ -7,11 +7,11 @@ __all__ = ['export_version', 'least_cosine', 'Graph', 'get_graph', 'read_graph',
            'renamed', 'take_levels']
 
 # %% ../nbs/05_graphs.ipynb #imports
-import json, os
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from .core import QuickclsError, cache_dir, import_openvino
+from .core import QuickclsError, cache_dir, import_openvino, whole_file
 from .backbones import View, get_weights
 
 # %% ../nbs/05_graphs.ipynb #graph-class
@@ -72,17 +72,12 @@ def export_graph(
     "Write the graph of a body into the cache and check it; raises `QuickclsError` where it disagrees with torch"
     from quickcls.bodies import Embedder
     path = cache_dir('graphs')/f'{digest}.onnx'
-    beside = path.with_suffix(f'.{os.getpid()}.onnx')
     embedder = Embedder(body, view.backbone.stats).eval()
-    try:
-        nf = _export(embedder, view, beside)
-        cosine, dim = check_graph(beside, embedder, view, pictures)
-        size = beside.stat().st_size
-        beside.replace(path)
-        note = path.with_suffix(f'.{os.getpid()}.json')
-        note.write_text(json.dumps(dict(dim=dim, nf=nf, weights=weights, cosine=cosine, bytes=size)))
-        note.replace(path.with_suffix('.json'))
-    finally: beside.unlink(missing_ok=True)
+    with whole_file(path) as f:
+        nf = _export(embedder, view, f)
+        cosine, dim = check_graph(f, embedder, view, pictures)
+        size = f.stat().st_size
+    with whole_file(path.with_suffix('.json')) as note: note.write_text(json.dumps(dict(dim=dim, nf=nf, weights=weights, cosine=cosine, bytes=size)))
     return read_graph(digest, view)
 
 def _export(embedder, view, path):

@@ -8,7 +8,7 @@ __all__ = ['lesson_cells', 'as_markdown', 'file_stem', 'path_from', 'lesson_note
 # %% ../nbs/30_lesson.ipynb #imports
 import os, re, shlex
 from pathlib import Path
-from .core import QuickclsError, check_apart, explain_os_error, read_template
+from .core import QuickclsError, check_apart, explain_os_error, read_template, whole_file
 from .backbones import parse_views
 from .data import scan_folder, split_items
 from .figures import clean_text
@@ -99,10 +99,7 @@ def _notebook_path(out, name):
 def _write(nb, path):
     "The file, whole or not at all"
     import nbformat
-    beside = path.with_name(f'.{path.name}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(nbformat.writes(nb) + '\n', encoding='utf-8')
-        beside.replace(path)
+        with whole_file(path) as f: f.write_text(nbformat.writes(nb) + '\n', encoding='utf-8')
     except OSError as e: raise QuickclsError(f'{path} was not written: {explain_os_error(e)}') from None
-    finally: beside.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ __all__ = ['zip_name', 'side', 'most_bytes', 'largest', 'pack_pictures', 'Packed
 # %% ../nbs/34_packed.ipynb #imports
 import json, zipfile
 from pathlib import Path
-from .core import QuickclsError, explain_os_error
+from .core import QuickclsError, explain_os_error, whole_file
 from .classifier import Classifier
 from .data import within
 from .facts import read_facts
@@ -40,14 +40,11 @@ def pack_pictures(
 
 def _write_zip(path, found):
     "name → bytes as a zip file, whole or not at all"
-    beside = path.with_name(f'.{path.name}.part')
     try:
-        with zipfile.ZipFile(beside, 'w') as z: # JPEG is compressed already
+        with whole_file(path) as f, zipfile.ZipFile(f, 'w') as z: # JPEG is compressed already
             z.writestr('index.json', json.dumps({name: f'{i}.jpg' for i, name in enumerate(found)}))
             for i, data in enumerate(found.values()): z.writestr(f'{i}.jpg', data)
-        beside.replace(path)
     except OSError as e: raise QuickclsError(f'{path} was not written: {explain_os_error(e)}') from None
-    finally: beside.unlink(missing_ok=True)
 
 # %% ../nbs/34_packed.ipynb #packed
 largest = 1_000_000 # bytes of one thumbnail

@@ -1,5 +1,5 @@
 "What tests draw and stand in with: pictures, labelled folders, odd files, an engine without a network"
-import io, struct, time, zlib
+import io, shutil, struct, time, zlib
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
@@ -23,6 +23,13 @@ def write_folder(root, start=0, **counts):
     for c, (label, n) in enumerate(counts.items()):
         (root/label).mkdir(parents=True, exist_ok=True)
         for i in range(start, start+n): picture((c, i), 24, 24).save(root/label/f'{i:03}.png')
+    return root
+
+def some_parts(root, some=slice(None)):
+    "A slice of each class of the drawn parts, copied below `root`"
+    for label in ('defect', 'ok'):
+        (root/label).mkdir(parents=True)
+        for p in sorted((repo/'datasets'/'parts'/label).glob('*.jpg'))[some]: shutil.copy(p, root/label)
     return root
 
 def png_header(w, h):

@@ -2,7 +2,7 @@
 import json, shutil
 import numpy as np, pytest
 from PIL import Image
-from tests.helpers import repo
+from tests.helpers import repo, some_parts
 from quickcls.core import QuickclsError
 from quickcls.engines import open_detector
 
@@ -18,11 +18,7 @@ kinds = [pytest.param(k, marks=[] if has(k) else pytest.mark.skip(reason=f'this 
 def parts(tmp_path_factory):
     "Part of the drawn parts, with a blank picture on each side of the split"
     folder = tmp_path_factory.mktemp('parts')
-    for c in ('defect', 'ok'):
-        for side, some in (('train', slice(30)), ('valid', slice(30, 45))):
-            (folder/side/c).mkdir(parents=True)
-            for p in sorted((repo/'datasets'/'parts'/c).glob('*.jpg'))[some]: shutil.copy(p, folder/side/c)
-    for side, colour in (('train', 'white'), ('valid', 'grey')): Image.new('RGB', (64, 64), colour).save(folder/side/'ok'/'blank.png')
+    for side, some, colour in (('train', slice(30), 'white'), ('valid', slice(30, 45), 'grey')): Image.new('RGB', (64, 64), colour).save(some_parts(folder/side, some)/'ok'/'blank.png')
     return folder
 
 @pytest.fixture(scope='module', params=kinds)
@@ -98,7 +94,7 @@ def test_what_cannot_be_is_said_in_a_line(trained, parts, tmp_path):
     from quickcls.train import train
     clf, _ = trained
     arch = clf.views[0].backbone.name
-    for ask, said in ((lambda: clf.to_learner(parts), 'has no network'), (lambda: quick_learner(parts, arch=arch), 'has no weights'), (lambda: quick_learner(parts, head='svm'), 'is found at once'), (lambda: copy_classifier(clf.path, tmp_path/'space', 'x'), 'has no model.onnx'),
+    for ask, said in ((lambda: clf.to_learner(parts), 'has no network'), (lambda: quick_learner(parts, arch=arch), 'has no weights'), (lambda: quick_learner(parts, head='svm'), 'is found in one step'), (lambda: copy_classifier(clf.path, tmp_path/'space', 'x'), 'has no model.onnx'),
                       (lambda: train(str(parts), arch=arch, head='mlp:9', out=str(tmp_path/'m')), 'ends in a support vector machine'), (lambda: train(str(parts), arch=f'{arch},resnet34', out=str(tmp_path/'m')), 'stand alone'),
                       (lambda: train(str(parts), arch=arch, weights='x.pth', out=str(tmp_path/'m'), quiet=True), 'has no weights')):
         with pytest.raises(QuickclsError, match=said) as e: ask()

@@ -9,20 +9,14 @@ from quickcls.core import QuickclsError
 from quickcls.data import scan_folder
 from quickcls.scenarios import Scenario
 from quickcls.store import Store
-from tests.helpers import repo, write_folder
+from tests.helpers import some_parts, write_folder
 from tests.test_browser import opened
 from tests.test_classic import has
 
 arch, axes = 'efficientnet_lite0@96', dict(head='linear,mlp:10', augment='0,1', train_pct='10,70')
 
 @pytest.fixture(scope='module')
-def parts(tmp_path_factory):
-    "Forty drawn pictures of each class"
-    folder = tmp_path_factory.mktemp('some')/'parts'
-    for c in ('defect', 'ok'):
-        (folder/c).mkdir(parents=True)
-        for p in sorted((repo/'datasets'/'parts'/c).iterdir())[:40]: shutil.copy(p, folder/c)
-    return folder
+def parts(tmp_path_factory): return some_parts(tmp_path_factory.mktemp('some')/'parts', slice(40))
 
 @pytest.fixture(scope='module')
 def done(parts, tmp_path_factory):

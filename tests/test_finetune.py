@@ -5,7 +5,8 @@ from quickcls import finetune as room
 from quickcls.backbones import parse_views
 from quickcls.core import QuickclsError
 from quickcls.data import scan_folder, split_items
-from quickcls.finetune import advise, tune
+from quickcls.auto import advise
+from quickcls.finetune import tune
 from tests.helpers import halves, repo
 
 views = parse_views('efficientnet_lite0', 96)

@@ -1,18 +1,12 @@
 "Live, saved, opened as a Learner: the same predictions"
 import json
 import numpy as np, pytest
-from tests.helpers import repo, write_folder
+from tests.helpers import repo, some_parts, write_folder
 
 parts, pictures = repo/'datasets'/'parts', [repo/'docs'/'parts'/'ok.jpg', repo/'docs'/'parts'/'defect.jpg']
 
 @pytest.fixture(scope='module')
-def few(tmp_path_factory):
-    "Forty of the parts"
-    root = tmp_path_factory.mktemp('few')/'parts'
-    for c in ('ok', 'defect'):
-        (root/c).mkdir(parents=True)
-        for p in sorted((parts/c).glob('*.jpg'))[:20]: (root/c/p.name).symlink_to(p)
-    return root
+def few(tmp_path_factory): return some_parts(tmp_path_factory.mktemp('few')/'parts', slice(20))
 
 def probs_of(clf, pictures):
     "[n, classes], in the order of the vocab"
