@@ -1,5 +1,6 @@
 "TensorBoard: what is written can be read back, by its own reader and by people in a browser; the examples of docs/tracking.md run"
 import os, re, shutil, socket, subprocess, sys, time
+from contextlib import nullcontext
 from types import SimpleNamespace
 import numpy as np, pandas as pd, pytest
 from PIL import Image
@@ -92,14 +93,17 @@ def test_people_see_it_in_a_browser(browser, written):
 
 @pytest.mark.slow
 def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
-    "docs/tracking.md: TensorBoard as it stands, MLflow on a stand-in that keeps what it is told"
-    board, _, mlflow = re.findall(r'```python\n(.*?)```', (repo/'docs'/'tracking.md').read_text(), re.S)
+    "docs/tracking.md: TensorBoard as it stands, Weights & Biases and MLflow on stand-ins that keep what they are told"
+    board, each_epoch, wandb, mlflow = re.findall(r'```python\n(.*?)```', (repo/'docs'/'tracking.md').read_text(), re.S)
     write_folder(tmp_path/'pets', cat=12, dog=12)
     monkeypatch.chdir(tmp_path)
     names, told = {}, []
-    from contextlib import nullcontext
-    monkeypatch.setitem(sys.modules, 'mlflow', SimpleNamespace(log_metrics=lambda values, step: told.append((step, values)), start_run=nullcontext))
+    def keep(figures, step): told.append((step, figures))
+    monkeypatch.setitem(sys.modules, 'wandb', SimpleNamespace(init=lambda **kw: nullcontext(), log=keep))
+    monkeypatch.setitem(sys.modules, 'mlflow', SimpleNamespace(start_run=nullcontext, log_metrics=keep))
     exec(board.replace("quick_learner('pets/')", "quick_learner('pets/', 'efficientnet_lite0@32')"), names)
     for run in ('head', 'tuned'): assert {'train_loss', 'valid_loss', 'accuracy', 'lr_0'} <= set(read(tmp_path/'runs'/run).Tags()['scalars'])
-    exec(mlflow, names)
-    assert [step for step, _ in told] == list(range(10)) and all(set(v) == {'train_loss', 'valid_loss', 'accuracy'} for _, v in told)
+    for example in (wandb, mlflow):
+        told.clear()
+        exec(each_epoch + example, names)
+        assert [step for step, _ in told] == list(range(10)) and all(set(v) == {'train_loss', 'valid_loss', 'accuracy'} for _, v in told)
