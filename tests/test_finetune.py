@@ -64,6 +64,7 @@ def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path,
     from quickcls.learner import body_blocks, body_list
     monkeypatch.setattr(room, 'watch_pct', .3)
     monkeypatch.setitem(room.rates, 'partial', (1e-4, 3e-3, 1e-4))
+    monkeypatch.setenv('QUICKCLS_PRECISION', 'f32') # at such a rate the network shouts, and what bf16 rounds is a matter of whole logits
     tuned = tune(few, views, strategy='partial', unfreeze=2, **quick | dict(epochs=1, head='fastai'))
     before, after = (body_blocks(b) for b in (create_body(views[0], get_weights(views[0].backbone, offline=True)), body_list(tuned.learn.model)[0]))
     same = [all(p.equal(q) for p, q in zip(a, b)) for a, b in zip(before, after)]
@@ -73,7 +74,7 @@ def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path,
     live = tuned.logits(rows)
     answers = [{t['label']: t['probability'] for t in Classifier.load(tmp_path/'clf').predict(p).top} for p in rows.path[:4]]
     said = np.array([[a[c] for c in few.vocab] for a in answers])
-    assert said == pytest.approx(np.exp(live[:4])/np.exp(live[:4]).sum(1, keepdims=True), abs=.05) # bf16 on some machines
+    assert said == pytest.approx(np.exp(live[:4])/np.exp(live[:4]).sum(1, keepdims=True), abs=.001)
 
 @pytest.mark.parametrize('strategy, batch', [('partial', None), ('scratch', 1)])
 def test_goes_on_where_it_was_stopped(few, own_cache, strategy, batch):
