@@ -154,7 +154,7 @@ class Trials:
         tuned = tune(replace(items, table=rows.reset_index(drop=True)), self.views(s), strategy=s.strategy, head=s.head, levels=s.levels, augment=parse_augment(s.augment)[0], offline=self.offline, class_weights=self.class_weights, epochs=self.epochs, seed=seed, say=lambda text: None) # a bar of its own; lines would part the table
         before, graphs = set(cache_dir('graphs').iterdir()), tuned.graphs()
         out = dict(fit_seconds=tuned.seconds, pass_seconds=0, images_per_s=self.speed(s.arch, Embeddings(graphs), rows[:len(learned)]), mb=_megabytes(graphs, tuned.head()), logits=tuned.logits(rows))
-        for f in set(cache_dir('graphs').iterdir()) - before: f.unlink() # nobody asks for the network of a row again
+        for f in {f for g in graphs for f in (g.path, g.path.with_suffix('.json'))} - before: f.unlink() # nobody asks for the network of a row again
         return out
 
 @cache

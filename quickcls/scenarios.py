@@ -62,7 +62,6 @@ def plan_scenarios(
         else: found += [Scenario(a, *rest) for rest in itertools.product(['scratch'] if preset and b.scratch else strategy, head, levels, augment, pct)]
     for s in found:
         if len(s.views) > 1 and any(v.backbone.keypoints for v in s.views): raise QuickclsError(f'{s.arch} joins visual words with other views. Visual words stand alone: expected a comma in place of the +.')
-        if len(s.views) > 1 and s.strategy != 'head': raise QuickclsError(f'{s.arch} joins several views, which only the strategy head can. Expected --strategy head, or one view.')
     return list(dict.fromkeys(found))
 
 def _views_in_words(preset, n): return 'none' if not n else f'{n} views' + ('' if preset == 'fastai' else f' ({preset})')
