@@ -174,7 +174,7 @@ def _read_state(path):
         state = torch.load(path, map_location='cpu', weights_only=True)
         for key in ('state_dict', 'model', 'model_state_dict'): state = state.get(key, state)
         return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
-    except Exception as e: raise QuickclsError(f'{path} holds no weights that can be read safely: {(str(e).splitlines() or [type(e).__name__])[0][:120]} Expected a state dict, as .pth or .safetensors.') from None
+    except Exception as e: raise QuickclsError(f'{path} holds no weights that can be read safely ({type(e).__name__}: {str(e).partition(chr(10))[0][:120]}). Expected a state dict, as .pth or .safetensors.') from None
 
 # %% ../nbs/04_bodies.ipynb #earlier-body
 def body_from_state(

@@ -197,7 +197,7 @@ def tune(
     say=print # Called with each line of text
 )->Tuned:
     "Train a network on pictures, from the head on: stopped early, its best epoch kept, gone on with after a stop"
-    check_strategy(strategy, unfreeze)
+    check_strategy(strategy, unfreeze, head)
     if strategy == 'head': raise QuickclsError('The strategy head trains no network. Expected partial, full or scratch; `fit_head` trains heads.')
     started, inner, kept = time.perf_counter(), watch_split(items, seed), {}
     learn, first = _start(inner, views, strategy, unfreeze, head, levels, weights, offline, class_weights, seed)

@@ -168,7 +168,7 @@ def quick_learner(
     **kwargs # To `Learner`
 )->Learner: # Frozen as far as the strategy says, its head untrained
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
-    check_head(head); check_levels(levels); check_strategy(strategy, unfreeze)
+    check_head(head); check_levels(levels); check_strategy(strategy, unfreeze, head)
     if head in ('ridge', 'svm'): raise QuickclsError(f'The head {head} is found in one step, and a Learner trains in many. Expected linear, fastai or mlp:N; `train` takes {head} too.')
     items = folder if isinstance(folder, Items) else split_items(scan_folder(folder), valid_pct=valid_pct, seed=seed)
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)

@@ -157,10 +157,12 @@ strategies = ('head', 'partial', 'full', 'scratch')
 
 def check_strategy(
     strategy:str, # One of `strategies`
-    unfreeze:int=2 # Blocks that `partial` trains
+    unfreeze:int=2, # Blocks that `partial` trains
+    head:str='linear' # As in `fit_head`
 ):
-    "Raise `QuickclsError` where it is not one"
+    "Raise `QuickclsError` where it is not one, or not one for that head"
     if strategy not in strategies: raise QuickclsError(f'Unknown strategy {strategy!r}. Expected head (the network stays as it is), partial (its last blocks learn too), full (all of it learns) or scratch (from random weights).')
+    if strategy == 'scratch' and head in ('ridge', 'svm'): raise QuickclsError(f'A network from scratch learns together with its head, and {head} is found in one step. Expected linear, fastai or mlp:N with --strategy scratch.')
     if unfreeze < 1: raise QuickclsError(f'unfreeze is {unfreeze}; expected the number of last blocks that learn, 1 or more. For none, the strategy is head.')
 
 # %% ../nbs/10_networks.ipynb #fit-head

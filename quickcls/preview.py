@@ -7,7 +7,7 @@ __all__ = ['chosen_pictures', 'contact_sheet', 'preview']
 
 # %% ../nbs/48_preview.ipynb #imports
 from pathlib import Path
-from .core import QuickclsError, explain_os_error
+from .core import QuickclsError, check_writable, explain_os_error
 from .backbones import parse_views
 from .data import scan_folder, split_items
 from .explain import kinds_of_file
@@ -72,7 +72,7 @@ def _sheet(rows, title, views):
 # %% ../nbs/48_preview.ipynb #preview-command
 def preview(
     folder:str, # Folder of labelled pictures, as `quickcls train` takes it
-    *, augment:str='guide', # What to show, as `quickcls train` takes it: guide, guide:8, guide-noflip, fastai, fastai-noflip:8
+    *, augment:str='guide', # What to show: guide, guide:8, guide-noflip, fastai (what `quickcls train` uses where the network learns), fastai-noflip:8
     out:str='preview.png', # Where the sheet goes: .png, .jpg, .webp, .pdf or .svg
     n:int=8, # How many pictures: rows
     seed:int=42, # Another seed, other pictures and other views
@@ -83,6 +83,7 @@ def preview(
     file = Path(out).expanduser()
     if file.suffix.lower() not in kinds_of_file: raise QuickclsError(f'{file} has the suffix {file.suffix or "none"!r}. Expected one of {", ".join(kinds_of_file)}.')
     if Path(folder).expanduser().resolve() in file.resolve().parents: raise QuickclsError(f'{file} would lie among the pictures in {folder}, and be trained on. Name another file with --out (in Python: out=).')
+    check_writable(file)
     fig = contact_sheet(folder, augment=augment, n=n, seed=seed, size=size, resize=resize)
     try: save_figure(fig, file)
     except OSError as e: raise QuickclsError(f'{file} cannot be written: {explain_os_error(e)}') from None

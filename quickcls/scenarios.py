@@ -58,6 +58,7 @@ def plan_scenarios(
     found = []
     for a in presets[preset] if preset else words_of(arch, 'arch'):
         b = Scenario(a).views[0].backbone
+        if b.keypoints and 'head' not in strategy: raise QuickclsError(f'{a} is no network, so nothing of it can learn as --strategy {",".join(strategy)} says. Expected head among the strategies, or networks alone.')
         if b.keypoints: found += [Scenario(a, 'head', 'svm', 'all', *rest) for rest in itertools.product(augment, pct)] # visual words: one stage, one head
         else: found += [Scenario(a, *rest) for rest in itertools.product(['scratch'] if preset and b.scratch else strategy, head, levels, augment, pct)]
     for s in found:
@@ -86,7 +87,7 @@ def _per_cent(text):
 headings = dict(scenario='Scenario', arch='Type of model', strategy='Strategy', head='Head', augment='Data augmentation', n_train='Number of training images', n_test='Number of test images', train_accuracy='Training accuracy',
                 accuracy='Testing accuracy (95 % interval)', seconds='Training duration', images_per_s='images/s', mb='Size')
 short = dict(scenario='#', arch='model', strategy='strategy', head='head', augment='augment', n_train='train', train_accuracy='train acc', accuracy='test acc (95 %)', seconds='time', images_per_s='img/s', mb='size')
-duration_note = 'Training duration is what a scenario takes by itself, from pictures: its pass (at a speed measured once, with few pictures) and the fit of its head; of fine-tuning, the measured time.'
+duration_note = 'Training duration is what a scenario takes by itself, from pictures: its pass and the fit of its head; of a network that learns, the measured time of that. Images/s is the speed of the pass, decoding included; it was measured once, with at most 96 pictures, and other work on the machine slows it.'
 
 @dataclass
 class Comparison:
@@ -96,16 +97,17 @@ class Comparison:
     skipped:dict = field(default_factory=dict) # Scenario → why it could not be run
     command:object = lambda row: '' # A row of `table` → the command that trains it
     out:Path = None # Where its files are
+    unfinished:int = 0 # Scenarios of which a repeat or all is still to be run
 
     @cached_property
-    def table(self): # DataFrame: a row a scenario, the best first: scenario (its number), the axes, n_train, n_test, train_accuracy, accuracy, low, high, seconds (pass_seconds + fit_seconds), images_per_s, mb, p, within_chance, efficient, repeats, accuracies, reason
+    def table(self): # DataFrame: a row a scenario, the best first: scenario (its number), the axes, n_train, n_test, train_accuracy, accuracy, low, high, seconds (pass_seconds + fit_seconds), images_per_s, mb, p, within_chance, efficient, repeats, accuracies, n_side (pictures of the whole training side), reason
         "The scenarios"
         import pandas as pd
         number, of = {}, {}
         for r in self.runs: of.setdefault(Scenario(**r['scenario']), {})[r['repeat']] = r
         for s in [*of, *self.skipped]: number.setdefault(s, len(number) + 1)
         rows = [dict(scenario=number[s], **asdict(s), **(_row(list(of[s].values())) if s in of else dict(reason=self.skipped[s]))) for s in number]
-        t = pd.DataFrame(rows, columns=['scenario', *Scenario.__dataclass_fields__, 'n_train', 'n_test', 'train_accuracy', 'accuracy', 'low', 'high', 'seconds', 'pass_seconds', 'fit_seconds', 'images_per_s', 'mb', 'repeats', 'accuracies', 'reason'])
+        t = pd.DataFrame(rows, columns=['scenario', *Scenario.__dataclass_fields__, 'n_train', 'n_test', 'train_accuracy', 'accuracy', 'low', 'high', 'seconds', 'pass_seconds', 'fit_seconds', 'images_per_s', 'mb', 'repeats', 'accuracies', 'n_side', 'reason'])
         t = t.sort_values(['accuracy', 'seconds'], ascending=[False, True], kind='stable', na_position='last')
         p = self._chances(of, [Scenario(**r) for r in t[[*Scenario.__dataclass_fields__]][t.accuracy.notna()].to_dict('records')])
         p = p + [None]*(len(t) - len(p))
@@ -130,7 +132,7 @@ class Comparison:
         t, b = self.table, self.best
         if b is None: return 'No scenario could be run.'
         n, near = int(t.accuracy.notna().sum()), t[t.within_chance].iloc[1:]
-        text = f'Best of {n if n == len(t) else f"the {n}"} scenarios{"" if n == len(t) else " that could be run"}: {self.label(b)}, {share(b.accuracy)} of {b.n_test:,.0f} test pictures ({share(b.low)} to {share(b.high)}), {duration(b.seconds)} of training.'
+        text = f'Best of {n if n == len(t) else f"the {n}"} scenarios{"" if n == len(t) else " that could be run"}: {self.label(b)}, {share(b.accuracy)} of {b.n_test:,.0f} test pictures ({share(b.low)} to {share(b.high)}){_spread(b)}, {duration(b.seconds)} of training.'
         if n == 1: return 'One scenario: ' + text.partition(': ')[2]
         text += ' It was chosen by the pictures it is judged on: expect a little less of it on new ones.'
         if not len(near): return f'{text} All others are worse beyond chance (McNemar, p < 0.05 each).'
@@ -143,15 +145,25 @@ class Comparison:
 
     def label(self, row)->str: # What tells a scenario from the others
         "A row's name in a sentence"
-        said = dict(pct='{} of the pictures', strategy='strategy {}', head='head {}')
+        said = dict(pct=f'{row["n_train"]:,.0f} training pictures', strategy='strategy {}', head='head {}')
         return ', '.join('no random views' if (k, v) == ('augment', 'none') else said.get(k, '{}').format(v) for k, v in self.words(_scenario(row)).items())
 
     def advice(self)->str: # Lines
         "The best row in a sentence, and the command that trains it"
         b = self.best
         if b is None: return self.sentence()
-        more = self.table.pct.max() if b.pct else 0
-        return f'{self.sentence()}\n\nTrain it:\n  {self.command(self.best)}' + (f'\n(`train` learns from its whole training side, more than the {b.n_train:,.0f} pictures of this row)' if b.pct < more else '')
+        return f'{self.sentence()}\n\nTrain it:\n  {self.command(b)}' + (f'\n({self.beyond()})' if self.beyond() else '')
+
+    def beyond(self)->str: # Empty where it is the same
+        "What the command of the best row does otherwise than the row"
+        b = self.best
+        return f'it learns from the whole training side, {b.n_side:,.0f} pictures, and this row learned from {b.n_train:,.0f}' if b is not None and b.n_train < b.n_side else ''
+
+    @property
+    def note(self)->str:
+        "What has to be known to read the table"
+        n = int(self.table.repeats.max()) if self.best is not None else 1
+        return duration_note + (f' Accuracies are means over up to {n} splits of the pictures; the interval is that of one split.' if n > 1 else '') + (f' Of {self.unfinished} more scenario{"s"[:self.unfinished > 1]} a part or all is still to be run.' if self.unfinished else '')
 
     def shown(self): # DataFrame of texts
         "The table as people read it"
@@ -168,13 +180,13 @@ class Comparison:
         "The table for a terminal of so many signs; what all rows share is left out"
         return text_lines([_cells(r) for r in self.table.to_dict('records')], width)
 
-    def __str__(self): return '\n'.join([*self.lines(), *_wrapped(f'\n{duration_note}\n\n{self.advice()}')])
+    def __str__(self): return '\n'.join([*self.lines(), *_wrapped(f'\n{self.note}\n\n{self.advice()}')])
     __repr__ = __str__
     def _repr_html_(self): return self.shown().to_html(index=False, border=0) + f'<p>{self.sentence()}</p>'
     def _repr_markdown_(self):
         t = self.shown().replace(r'\|', r'\\|', regex=True)
         table = '\n'.join(f'| {" | ".join(r)} |' for r in [list(t.columns), ['---']*len(t.columns), *t.to_numpy().tolist()])
-        return f'# {self.name}: {len(t)} scenarios\n\n{self.sentence()}\n\n' + (f'```\n{public_command(self.command(self.best))}\n```\n\n' if self.best is not None else '') + f'{table}\n\n{duration_note}\n'
+        return f'# {self.name}: {len(t)} scenarios\n\n{self.sentence()}\n\n' + (f'```\n{public_command(self.command(self.best))}\n```\n\n' if self.best is not None else '') + (f'({self.beyond()})\n\n' if self.beyond() else '') + f'{table}\n\n{self.note}\n'
 
     def write(self, out:Path): # The same
         "Write CSV, Markdown, page and figure into a folder"
@@ -186,7 +198,7 @@ class Comparison:
         (out/'compare.md').write_text(self._repr_markdown_(), encoding='utf-8', errors='replace')
         save_figure(fig, out/'compare.png')
         rows = [dict(cells=_cells(r), **r) for r in self.table.to_dict('records')]
-        write_page(out/'compare.html', new_page('compare.html', dict(comparison=self, rows=rows, command='' if self.best is None else public_command(self.command(self.best)), headings=headings, short=short | dict(n_test='tested on', n_train='learned from', mb='size', images_per_s='images/s'), words=('arch', 'strategy', 'head', 'augment'), figure=Markup(figure_svg(self.plot(''))), note=duration_note)))
+        write_page(out/'compare.html', new_page('compare.html', dict(comparison=self, rows=rows, command='' if self.best is None else public_command(self.command(self.best)), headings=headings, short=short | dict(n_test='tested on', n_train='learned from', mb='size', images_per_s='images/s'), words=('arch', 'strategy', 'head', 'augment'), figure=Markup(figure_svg(self.plot(''))))))
         return self
 
 def duration(seconds:float)->str: # 0.35 s, 12.3 s, 4 min 10 s, 2 h 5 min
@@ -209,13 +221,18 @@ def names_of(
     axes = [k for k in words[0] if k == 'arch' or len({w[k] for w in words}) > 1]
     return lambda s: {k: s.words()[k] for k in axes}
 
+def _spread(row):
+    "How far the repeats of a row lie apart; empty where there is one"
+    each = [float(a) for a in row['accuracies'].split()]
+    return f', the mean of {len(each)} splits that gave {share(min(each))} to {share(max(each))}' if len(each) > 1 else ''
+
 def _row(runs):
     "The numbers of a scenario from those of its repeats"
     import numpy as np
     mean = {k: float(np.mean([r[k] for r in runs])) for k in ('train_accuracy', 'accuracy', 'pass_seconds', 'fit_seconds', 'images_per_s', 'mb')}
     n = runs[0]['n_groups']
     low, high = accuracy_interval(round(mean['accuracy']*n), n)
-    return mean | dict(n_train=runs[0]['n_train'], n_test=runs[0]['n_test'], low=low, high=high, seconds=mean['pass_seconds'] + mean['fit_seconds'], repeats=len(runs), reason='', accuracies=' '.join(f'{r["accuracy"]:.4f}' for r in runs))
+    return mean | dict(n_train=runs[0]['n_train'], n_test=runs[0]['n_test'], low=low, high=high, seconds=mean['pass_seconds'] + mean['fit_seconds'], repeats=len(runs), n_side=runs[0].get('n_side', runs[0]['n_train']), reason='', accuracies=' '.join(f'{r["accuracy"]:.4f}' for r in runs))
 
 def in_a_line(
     runs:list # of dict: the repeats of one scenario

@@ -47,7 +47,7 @@ def train(
     augment:str='auto', # Extra random views of each training picture: none, 4, guide (four of them), guide:8, guide-noflip, fastai, fastai-noflip:8; where the network learns, new ones in every epoch; auto is none for the head alone, fastai otherwise
     class_weights:bool=False, # Weigh classes so that each counts the same
     group_pattern:str=None, # Regular expression: pictures whose names match it with the same text stay on one side
-    folds:str='auto', # Cross-validation: 5x2 is five folds, twice; 0 is none, and then nothing is calibrated; auto is 5x2 for the linear head, 3x1 for others
+    folds:str='auto', # Cross-validation: 5x2 is five folds, twice; 0 is none, and then nothing is calibrated; auto is 5x2 for linear, ridge and svm, 3x1 for heads that are trained in epochs
     keep_known:float=0.95, # None of these: the share of known pictures that must not be refused as strange
     background:str=None, # Folder of pictures of anything else, to learn (from half of them) what is none of the classes
     corrections:str=None, # Folder of corrections that people made while it was taught: they count for good
@@ -61,7 +61,7 @@ def train(
     say = (lambda text: None) if quiet else print
     arch, head = of_quality(quality, arch, head)
     if augment == 'auto': augment = 'none' if strategy == 'head' else 'fastai'
-    _check_options(auto, arch, head, levels, strategy, unfreeze, epochs, augment, folds, seed, size, keep_known, background)
+    _check_options(auto, arch, head, levels, strategy, unfreeze, weights, epochs, augment, folds, seed, size, keep_known, background)
     run, asked = Run(say), head
     if (head := classic_head(arch, head)) != asked: say(f'{arch}: the head is {head}')
     out = Path(out or Path('models')/os.path.basename(os.path.abspath(folder))).expanduser()
@@ -89,7 +89,7 @@ def train(
             views = _views(arch, weights, size, resize, offline, strategy, say)
             drop_damaged(scanned)
             items = split(scanned)
-            say(f'{strategy}: {", ".join(map(str, views))} learns, for {epochs} epochs at most')
+            say(f'{strategy}: {", ".join(map(str, views))} learns, for {epochs} epoch{"s"[:epochs > 1]} at most')
             tuned = tune(items, views, strategy=strategy, unfreeze=unfreeze, head=head, levels=levels, augment=augment, weights=weights, offline=offline, say=say, cbs=board_callbacks(tensorboard, out.name), **common)
             graphs = tuned.graphs()
     with run.step('embed'):
@@ -130,11 +130,13 @@ def train(
     say(f'next: quickcls predict {shlex.quote(str(clf.path))} photo.jpg')
     return clf
 
-def _check_options(auto, arch, head, levels, strategy, unfreeze, epochs, augment, folds, seed, size, keep_known, background):
+def _check_options(auto, arch, head, levels, strategy, unfreeze, weights, epochs, augment, folds, seed, size, keep_known, background):
     "Raise `QuickclsError` where options are none, or do not go together"
     check_head(head)
     check_levels(levels)
-    check_strategy(strategy, unfreeze)
+    check_strategy(strategy, unfreeze, head)
+    if strategy != 'partial' and unfreeze != inspect.signature(train).parameters['unfreeze'].default: raise QuickclsError(f'--unfreeze {unfreeze} says how many blocks learn, which only --strategy partial asks. Expected the two together, or neither.')
+    if strategy == 'scratch' and weights: raise QuickclsError(f'A network from scratch starts from random weights, and --weights names {weights}. Expected one or the other.')
     parse_augment(augment)
     if epochs < 1: raise QuickclsError(f'epochs is {epochs}; expected at least 1.')
     if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')

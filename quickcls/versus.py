@@ -22,11 +22,9 @@ def mcnemar(
 )->dict: # difference (accuracy of B minus that of A), low, high (its 95 % interval), p (chance of so uneven a count, or a more uneven one, were both equally good)
     "Is the difference between two classifiers more than chance?"
     from scipy.stats import binomtest
-    m = only_a + only_b
-    if not m: return dict(difference=0., low=.05**(1/n) - 1, high=1 - .05**(1/n), p=1.) # not one of n: the rule of three
-    test = binomtest(only_b, m, .5)
-    ci = test.proportion_ci(.95, 'exact')
-    return dict(difference=(only_b - only_a)/n, low=float(2*ci.low - 1)*m/n, high=float(2*ci.high - 1)*m/n, p=float(test.pvalue))
+    a, b = (only_a + 1)/(n + 2), (only_b + 1)/(n + 2)
+    half = 1.96*((a + b - (a - b)**2)/(n + 2))**.5
+    return dict(difference=(only_b - only_a)/n, low=max(-1., b - a - half), high=min(1., b - a + half), p=float(binomtest(only_b, only_a + only_b, .5).pvalue) if only_a + only_b else 1.)
 
 # %% ../nbs/28_versus.ipynb #efficient
 def efficient(
@@ -72,9 +70,10 @@ class Versus:
         "Is the difference real?"
         c, r = self.counts(), self.test()
         if not c['only_a'] + c['only_b']: return f'{self.a} and {self.b} name the very same pictures right.'
-        if r['p'] >= .05: return f'The difference may well be chance (McNemar p = {r["p"]:.2g}: only {self.a} is right {_times(c["only_a"])}, only {self.b} {_times(c["only_b"])}).'
+        counted = f'McNemar p = {r["p"]:.2g}: {self.a} alone is right about {picture_count(c["only_a"])}, {self.b} alone about {c["only_b"]:,}'
+        if r['p'] >= .05: return f'The difference may well be chance ({counted}).'
         best, worst = (self.b, self.a) if r['difference'] > 0 else (self.a, self.b)
-        return f'{best} is better than {worst}: the difference is more than chance (McNemar p = {r["p"]:.2g}: only {self.a} is right {_times(c["only_a"])}, only {self.b} {_times(c["only_b"])}).'
+        return f'{best} is better than {worst}: the difference is more than chance ({counted}).'
 
     def __str__(self):
         c, r, n = self.counts(), self.test(), len(self.table)
@@ -84,8 +83,6 @@ class Versus:
         if self.relabelled: lines.append(f'left out: {picture_count(self.relabelled)} with another label in the other, or one that the other does not know')
         return '\n'.join(lines)
     __repr__ = __str__
-
-def _times(n): return {0: 'never', 1: 'once'}.get(n, f'{n:,} times')
 
 # %% ../nbs/28_versus.ipynb #compare-runs
 def compare_runs(

@@ -1,6 +1,7 @@
 "What chooses for you: the dial, the automatic choice, and how much of the network learns"
 import json
 from dataclasses import replace
+from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from tests.helpers import repo
 from quickcls.auto import candidates, choose
@@ -36,11 +37,17 @@ def test_views_name_their_own_size_and_way():
 @pytest.mark.parametrize('given, expected', [
     (dict(quality='superb'), 'fast, good, best'), (dict(quality='best', arch='resnet18'), 'one or the other'), (dict(auto=-1), 'number of seconds'), (dict(auto=9, head='svm'), 'Expected it without'),
     (dict(auto=9, quality='good'), 'Expected it without'), (dict(strategy='all'), 'Expected head'), (dict(strategy='partial', unfreeze=0), '1 or more'), (dict(arch='efficientnet_lite0@320/stretch'), 'squish, crop, pad'),
-    (dict(arch='sift-bow-svm', strategy='full'), 'no network'), (dict(arch='luna'), '--strategy scratch')])
+    (dict(arch='sift-bow-svm', strategy='full'), 'no network'), (dict(arch='luna'), '--strategy scratch'),
+    (dict(unfreeze=3), 'only --strategy partial'), (dict(strategy='scratch', arch='luna', weights='w.pth'), 'one or the other'), (dict(strategy='scratch', arch='luna', head='svm'), 'found in one step')])
 def test_choices_that_cannot_be(tmp_path, given, expected):
     "One line, before a picture is embedded"
     with pytest.raises(QuickclsError, match=expected) as e: train(str(repo/'datasets'/'parts'), out=str(tmp_path/'model'), quiet=True, **given)
     assert '\n' not in str(e.value) and not (tmp_path/'model').exists()
+
+@pytest.mark.skipif(not Path('/proc/self').exists(), reason='no /proc, where even root may write nothing')
+def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr('quickcls.train.scan_folder', lambda *a, **k: pytest.fail('work was begun'))
+    with pytest.raises(QuickclsError, match='^/proc/models/parts cannot be written'): train(str(repo/'datasets'/'parts'), out='/proc/models/parts', quiet=True)
 
 def test_held_out_pictures_have_no_say(parts, cache):
     "Whatever their labels are, the same is tried and chosen"

@@ -65,7 +65,18 @@ def test_a_second_call_has_nothing_to_do_and_others_add_rows(done, parts, tmp_pa
     assert len(ran) == 1 and len(kept_runs(out/'runs.jsonl')) == 8
     more = compare(parts, arch=arch, train_pct='70', repeats=2, levels='all,last', out=out, quiet=True, offline=True)
     assert len(ran) == 1 + 3 and len(more.table) == 9 and sorted(more.table.repeats) == [1]*7 + [2]*2
+    twice = more.table[more.table.repeats == 2]
+    assert [np.mean([float(a) for a in r.accuracies.split()]) for r in twice.itertuples()] == pytest.approx(twice.accuracy.tolist(), abs=1e-4) and 'means over up to 2 splits' in more.note
     assert len(compare(parts, arch=arch, train_pct='70', out=out, quiet=True, offline=True, fresh=True).table) == 1
+
+def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
+    "A row that learned from few pictures is not what `train` makes of all, and repeats are told with their spread"
+    c = compare(parts, arch=arch, train_pct='10', repeats=3, out=tmp_path/'c', quiet=True, offline=True)
+    each = [float(a) for a in c.best.accuracies.split()]
+    assert len(each) == 3 and f'the mean of 3 splits that gave {min(each):.1%} to {max(each):.1%}' in c.sentence()
+    whole = int((Trials(scan_folder(parts), valid_pct=.3).items(0).table.split == 'train').sum())
+    for text in (str(c), *((c.out/f'compare.{kind}').read_text() for kind in ('md', 'html'))): assert f'the whole training side, {whole} pictures, and this row learned from {c.best.n_train:.0f}' in ' '.join(text.split())
+    assert '--epochs' not in c.command(c.best) # a linear head is found in one step
 
 def test_on_after_a_kill(parts, tmp_path, python):
     code = 'import sys; from quickcls.compare import compare; compare(sys.argv[1], arch=sys.argv[2], out=sys.argv[3], train_pct="20,40,60,70", quiet=True, offline=True)'
@@ -84,11 +95,12 @@ def test_ctrl_c_says_how_to_go_on(parts, tmp_path, monkeypatch, capsys):
         return run(self, s, r)
     monkeypatch.setattr(Trials, 'run', stop)
     with pytest.raises(KeyboardInterrupt): compare(parts, arch=arch, head='linear,mlp:5', out=tmp_path/'c', offline=True)
-    said = capsys.readouterr().out
-    assert 'One scenario' in said and f'quickcls compare {parts} --arch {arch} --head linear,mlp:5' in said and len(kept_runs(tmp_path/'c'/'runs.jsonl')) == 1
+    said = ' '.join(capsys.readouterr().out.split())
+    assert 'One scenario' in said and '1 more scenario ' in said and f'quickcls compare {parts} --arch {arch} --head linear,mlp:5' in said and len(kept_runs(tmp_path/'c'/'runs.jsonl')) == 1
 
 @pytest.mark.parametrize('given, words', [(dict(arch='resnet3'), 'Unknown backbone'), (dict(strategy='all'), 'Unknown strategy'), (dict(head='linear,big'), 'Unknown head'), (dict(levels='first'), 'Unknown levels'), (dict(augment='keras'), 'Unknown augmentation'),
-    (dict(train_pct='0,10'), 'per cent'), (dict(train_pct='5,100'), 'at most 95'), (dict(preset='these'), 'Unknown preset'), (dict(repeats=0), 'expected 1'), (dict(arch=','), 'names nothing')])
+    (dict(train_pct='0,10'), 'per cent'), (dict(train_pct='5,100'), 'at most 95'), (dict(preset='these', arch='auto'), 'Unknown preset'), (dict(repeats=0), 'expected 1'), (dict(arch=','), 'names nothing'),
+    (dict(preset='thesis', arch=arch), 'names some too'), (dict(arch='sift-bow-svm', strategy='full'), 'is no network'), (dict(epochs=0), 'epochs is 0')])
 def test_what_no_scenario_can_be_is_refused_before_work(parts, tmp_path, given, words):
     with pytest.raises(QuickclsError, match=words): compare(parts, out=tmp_path/'c', quiet=True, **{'arch': arch, **given})
     assert not (tmp_path/'c').exists()
@@ -137,7 +149,7 @@ def test_fine_tuned_rows(parts, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'quickcls.finetune', SimpleNamespace(tune=tune))
     t = compare(parts, arch=arch, strategy='head,full', train_pct='35,70', augment='guide:1', out=tmp_path/'c', offline=True, quiet=True).table
     full = t[t.strategy == 'full'].sort_values('n_train')
-    assert full.accuracy.tolist() == [1, 1] and full.seconds.tolist() == [12.5, 12.5]
+    assert full.accuracy.tolist() == [1, 1] and full.fit_seconds.tolist() == [12.5, 12.5]
     assert [a[0]['train'] for a in asked] == full.n_train.astype(int).tolist() and asked[0][2] | dict(say=None) == dict(strategy='full', head='linear', levels='all', augment='guide', offline=True, class_weights=False, seed=42, epochs=10, say=None)
 
 def test_two_views_learn_together_and_leave_no_network_behind(parts, tmp_path):

@@ -120,7 +120,7 @@ def test_from_scratch_learns_and_needs_no_weights(tmp_path, monkeypatch):
     assert accuracy(tuned.logits(held_out(colours)), colours) > .9 and tuned.best_epoch > 0
 
 def test_errors(few):
-    for given, told in ((dict(strategy='full', views=parse_views('luna')), '--strategy scratch'), (dict(strategy='head'), 'Expected partial, full or scratch'), (dict(strategy='half'), 'Unknown strategy'), (dict(strategy='partial', unfreeze=0), '1 or more')):
+    for given, told in ((dict(strategy='full', views=parse_views('luna')), '--strategy scratch'), (dict(strategy='head'), 'Expected partial, full or scratch'), (dict(strategy='half'), 'Unknown strategy'), (dict(strategy='partial', unfreeze=0), '1 or more'), (dict(strategy='scratch', head='ridge'), 'found in one step')):
         with pytest.raises(QuickclsError, match=told) as e: tune(few, **dict(views=views) | given)
         assert '\n' not in str(e.value)
 
