@@ -198,7 +198,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'quickcls.compare._digest': ('compare.html#_digest', 'quickcls/compare.py'),
                                   'quickcls.compare._held_out': ('compare.html#_held_out', 'quickcls/compare.py'),
                                   'quickcls.compare._import_for': ('compare.html#_import_for', 'quickcls/compare.py'),
-                                  'quickcls.compare._import_for_tuning': ('compare.html#_import_for_tuning', 'quickcls/compare.py'),
                                   'quickcls.compare._keep': ('compare.html#_keep', 'quickcls/compare.py'),
                                   'quickcls.compare._megabytes': ('compare.html#_megabytes', 'quickcls/compare.py'),
                                   'quickcls.compare._plan': ('compare.html#_plan', 'quickcls/compare.py'),

@@ -26,7 +26,7 @@ from .store import data_fingerprint
 from .train import command_line, train
 
 # %% ../nbs/50_compare.ipynb #kept-runs
-runs_version = 1 # goes up when the same scenario would give other numbers
+runs_version = 2 # goes up when the same scenario would give other numbers
 
 def kept_runs(
     path:Path # `runs.jsonl`
@@ -157,7 +157,7 @@ class Trials:
             e, *_ = self.embedded(s, rows, seed) # outside the clock, as it is there for the rows after this one
             passed = len(learned)/self.speed(s.arch, e, rows[:len(learned)])
         _import_for(s.head)
-        _import_for_tuning()
+        import fastai.callback.channelslast, fastai.callback.fp16, fastai.callback.schedule, quickcls.learner # as above: no part of the time
         tuned = tune(replace(items, table=rows.reset_index(drop=True)), self.views(s), strategy=s.strategy, head=s.head, levels=s.levels, augment=parse_augment(s.augment)[0], offline=self.offline, class_weights=self.class_weights, epochs=self.epochs, seed=seed, say=lambda text: None) # a bar of its own; lines would part the table
         before, graphs = set(cache_dir('graphs').iterdir()), tuned.graphs()
         out = dict(fit_seconds=tuned.seconds, pass_seconds=passed, images_per_s=self.speed(s.arch, Embeddings(graphs), rows[:len(learned)]), mb=_megabytes(graphs, tuned.head()), logits=tuned.logits(rows))
@@ -170,11 +170,6 @@ def _import_for(head):
     import numpy as np
     few = np.eye(4, dtype=np.float32), np.arange(4) % 2
     fit_head(head, few, few, n_out=2, epochs=1)
-
-@cache
-def _import_for_tuning():
-    "What a network needs to learn: importing it is no part of the time of a scenario"
-    import fastai.callback.channelslast, fastai.callback.fp16, fastai.callback.schedule, quickcls.learner
 
 def _megabytes(graphs, head): return (sum(g.path.stat().st_size for g in graphs if g.path) + sum(a.nbytes for h in (head, *(g for g in graphs if not g.path)) for a in h.arrays.values()))/2**20
 

@@ -30,7 +30,7 @@ from .bodies import create_body, pool_stages
 from .data import Items, scan_folder, split_items
 from .features import Embeddings, check_levels
 from .graphs import export_graph, get_graph, read_graph
-from .networks import balanced_weights, check_head, check_strategy, embedding_dls, new_network, start_statistics
+from .networks import at_once, balanced_weights, check_head, check_strategy, embedding_dls, new_network, start_statistics
 from .pictures import NotAPicture, load_picture
 
 # %% ../nbs/14_learner.ipynb #load-view
@@ -169,7 +169,7 @@ def quick_learner(
 )->Learner: # Frozen as far as the strategy says, its head untrained
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
     check_head(head); check_levels(levels); check_strategy(strategy, unfreeze, head)
-    if head in ('ridge', 'svm'): raise QuickclsError(f'The head {head} is found in one step, and a Learner trains in many. Expected linear, fastai or mlp:N; `train` takes {head} too.')
+    if head in at_once: raise QuickclsError(f'The head {head} is found in one step, and a Learner trains in many. Expected linear, fastai or mlp:N; `train` takes {head} too.')
     items = folder if isinstance(folder, Items) else split_items(scan_folder(folder), valid_pct=valid_pct, seed=seed)
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)
     with no_random(seed): bodies = [create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None) for v in views]

@@ -85,7 +85,7 @@ def preview(
     if Path(folder).expanduser().resolve() in file.resolve().parents: raise QuickclsError(f'{file} would lie among the pictures in {folder}, and be trained on. Name another file with --out (in Python: out=).')
     check_writable(file)
     fig = contact_sheet(folder, augment=augment, n=n, seed=seed, size=size, resize=resize)
-    try: save_figure(fig, file)
+    try: file.parent.mkdir(parents=True, exist_ok=True); save_figure(fig, file)
     except OSError as e: raise QuickclsError(f'{file} cannot be written: {explain_os_error(e)}') from None
     print(file)
     return fig

@@ -174,7 +174,7 @@ class Comparison:
         "Accuracy against time, the efficient scenarios joined and named"
         from quickcls.figures import plot_scenarios
         t = self.table[self.table.accuracy.notna()]
-        return plot_scenarios(t.assign(label=[' · '.join('no views' if (k, w) == ('augment', 'none') else w for k, w in self.words(_scenario(r)).items()) for _, r in t.iterrows()], colour=t.arch), f'{self.name}: {len(t)} scenarios' if title is None else title)
+        return plot_scenarios(t.assign(label=[' · '.join('no views' if (k, w) == ('augment', 'none') else f'{r.n_train:,.0f} pictures' if k == 'pct' else w for k, w in self.words(_scenario(r)).items()) for _, r in t.iterrows()], colour=t.arch), f'{self.name}: {len(t)} scenarios' if title is None else title)
 
     def lines(self, width:int=None)->list: # The heading, then a line a scenario
         "The table for a terminal of so many signs; what all rows share is left out"
@@ -232,7 +232,7 @@ def _row(runs):
     mean = {k: float(np.mean([r[k] for r in runs])) for k in ('train_accuracy', 'accuracy', 'pass_seconds', 'fit_seconds', 'images_per_s', 'mb')}
     n = runs[0]['n_groups']
     low, high = accuracy_interval(round(mean['accuracy']*n), n)
-    return mean | dict(n_train=runs[0]['n_train'], n_test=runs[0]['n_test'], low=low, high=high, seconds=mean['pass_seconds'] + mean['fit_seconds'], repeats=len(runs), n_side=runs[0].get('n_side', runs[0]['n_train']), reason='', accuracies=' '.join(f'{r["accuracy"]:.4f}' for r in runs))
+    return mean | dict(n_train=runs[0]['n_train'], n_test=runs[0]['n_test'], low=low, high=high, seconds=mean['pass_seconds'] + mean['fit_seconds'], repeats=len(runs), n_side=runs[0]['n_side'], reason='', accuracies=' '.join(f'{r["accuracy"]:.4f}' for r in runs))
 
 def in_a_line(
     runs:list # of dict: the repeats of one scenario

@@ -25,7 +25,7 @@ def write_folder(root, start=0, **counts):
         for i in range(start, start+n): picture((c, i), 24, 24).save(root/label/f'{i:03}.png')
     return root
 
-def some_parts(root, some=slice(None)):
+def some_parts(root, some):
     "A slice of each class of the drawn parts, copied below `root`"
     for label in ('defect', 'ok'):
         (root/label).mkdir(parents=True)
