@@ -747,6 +747,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'quickcls.pictures._short': ('pictures.html#_short', 'quickcls/pictures.py'),
                                    'quickcls.pictures._start': ('pictures.html#_start', 'quickcls/pictures.py'),
                                    'quickcls.pictures._upright': ('pictures.html#_upright', 'quickcls/pictures.py'),
+                                   'quickcls.pictures._with_content': ('pictures.html#_with_content', 'quickcls/pictures.py'),
                                    'quickcls.pictures.boxes_of': ('pictures.html#boxes_of', 'quickcls/pictures.py'),
                                    'quickcls.pictures.covered': ('pictures.html#covered', 'quickcls/pictures.py'),
                                    'quickcls.pictures.data_uri': ('pictures.html#data_uri', 'quickcls/pictures.py'),

@@ -85,9 +85,10 @@ def load_picture(
     source, # A path, the bytes of a file, an open file, a PIL image, or an array `[h, w]`, `[h, w, 3]`, `[h, w, 4]` of uint8
     size:int=224, # Side of the square, pixels
     resize:str='squish', # One of `resize_methods`
+    *, sha256:str=None # Content that the file has to have, hex; any where this is None
 ): # PIL image, RGB, upright, `size` × `size`
     "A picture as a backbone sees it; raises `NotAPicture` with the reason"
-    return _decoded(source, size, lambda im: _resized(im, size, resize))
+    return _decoded(_with_content(source, sha256), size, lambda im: _resized(im, size, resize))
 
 def covered(
     w:int, h:int, # Of the upright photo, pixels
@@ -117,11 +118,12 @@ def upright_size(
 
 def small_picture(
     source, # As `load_picture` takes it
-    side:int=128 # Of the longer side, pixels; a smaller picture stays as it is
+    side:int=128, # Of the longer side, pixels; a smaller picture stays as it is
+    *, sha256:str=None # As in `load_picture`
 ): # PIL image, RGB, upright, with its own proportions
     "A picture as a person wants to see it among others; raises `NotAPicture` with the reason"
     def within(im): im.thumbnail((side, side), reducing_gap=2.); return im
-    return _decoded(source, side, within)
+    return _decoded(_with_content(source, sha256), side, within)
 
 def file_bytes(
     im, # PIL image
@@ -141,6 +143,15 @@ def data_uri(
     "A picture as an address that holds it: a page that shows it needs no other file"
     import base64
     return 'data:image/jpeg;base64,' + base64.b64encode(file_bytes(im, 'JPEG', quality=quality)).decode()
+
+def _with_content(source, sha256):
+    "The bytes of a file that has to have a certain content; the source itself where any will do"
+    import hashlib
+    if sha256 is None: return source
+    try: data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as e: raise NotAPicture(f'cannot be read: {e.strerror or e}') from None
+    if hashlib.sha256(data).hexdigest() != sha256: raise NotAPicture('is no longer the picture that it was')
+    return data
 
 def _decoded(source, size, shape):
     "`shape` of the upright RGB picture, which was decoded no larger than it takes to fill `size`"

@@ -5,7 +5,7 @@ import pytest
 from tests.helpers import repo
 
 notebooks = sorted((repo/'nbs').glob('[0-9]*.ipynb'))
-number = {p.stem.split('_', 1)[1]: int(p.stem.split('_')[0]) for p in notebooks} | {'all': 1000} # `all` is a door for notebooks, written by hand: it imports from everywhere, and nothing from it
+number = {p.stem.split('_', 1)[1]: p.stem.split('_')[0] for p in notebooks} | {'all': 'z'} # `all` is a door for notebooks, written by hand: it imports from everywhere, and nothing from it
 modules = sorted(p for p in (repo/'quickcls').glob('*.py') if not p.name.startswith('_'))
 
 def imported(path):
