@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from .core import QuickclsError, explain_os_error, whole_file
 from .data import Items, Skipped, columns, drop_unseen, look_at, passed_over
-from .pictures import NotAPicture, open_picture, small_picture
+from .pictures import NotAPicture, looked_at, small_picture
 
 # %% ../nbs/31_corrections.ipynb #kind-name
 manifest = 'corrections.jsonl' # the file of what was said, in the folder of corrections
@@ -39,7 +39,7 @@ def suffix_of(
     data:bytes # Of a picture's file
 )->str: # `.jpg`, `.png`, …
     "The end of a file's name, by content; raises `NotAPicture`"
-    kind = open_picture(data).format or ''
+    kind = looked_at(data).format
     return {'JPEG': '.jpg', 'MPO': '.jpg', 'TIFF': '.tif'}.get(kind) or '.' + re.sub('[^a-z0-9]', '', kind.lower())[:8]
 
 def _word(line):
@@ -187,7 +187,7 @@ def _look(path, sha256):
     "As `look_at`, of a picture that has to be the one that was named, and whole"
     s = look_at(path)
     if isinstance(s, dict) and s['sha256'] != sha256: return Skipped(str(path), 'is no longer the picture that was named')
-    try: small_picture(path, 64)
+    try: small_picture(path, 64, sha256=sha256)
     except NotAPicture as e: return Skipped(str(path), str(e))
     return s
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from .core import QuickclsError, explain_os_error
-from .pictures import NotAPicture, open_picture
+from .pictures import NotAPicture, looked_at
 
 # %% ../nbs/02_data.ipynb #walk-files
 passed_over = {'.ipynb_checkpoints', '__MACOSX', 'Thumbs.db', 'desktop.ini', '$RECYCLE.BIN'}
@@ -29,7 +29,7 @@ def walk_files(
     for e in entries:
         if e.name.startswith('.') or e.name in passed_over: continue
         if _is_dir(e): yield from walk_files(Path(e.path), inside | {here})
-        elif e.is_symlink() or e.is_file(): yield Path(e.path)
+        else: yield Path(e.path) # devices and pipes too: they are named, and passed over
 
 def _is_dir(entry):
     "Is this a folder, or a link to one? A link to itself is none"
@@ -72,14 +72,9 @@ def look_at(
     path:Path, # A file
 ): # A dict with path, sha256, width, height (pixels, as stored), or `Skipped`
     "What a file is, from its bytes and its header"
-    try:
-        if path.stat().st_size > 2**29: return Skipped(str(path), f'{path.stat().st_size/2**20:,.0f} MB; files over 512 MB are refused')
-        data = path.read_bytes()
-        im = open_picture(data)
-    except NotAPicture as e: return Skipped(str(path), str(e))
-    except OSError as e: return Skipped(str(path), e.strerror or str(e))
-    w, h = im.size
-    return dict(path=str(path), sha256=hashlib.sha256(data).hexdigest(), width=w, height=h)
+    try: found = looked_at(path)
+    except NotAPicture as e: return Skipped(str(path), str(e).removeprefix('cannot be read: '))
+    return dict(path=str(path), sha256=found.sha256, width=found.width, height=found.height)
 
 # %% ../nbs/02_data.ipynb #items-class
 columns = ['path', 'label', 'split', 'sha256', 'width', 'height', 'group']

@@ -109,8 +109,9 @@ def embed_items(
     "Embed the pictures of an items table; read them with `read_items`"
     import numpy as np
     view, recipe = graph.view, recipe_of(graph, engine)
-    pictures = [(store_key(h, recipe), p) for h, p in zip(items.table.sha256, items.table.path)]
-    done = embed_pictures(pictures, lambda p: np.asarray(load_picture(p, view.size, view.resize)), engine=engine, store=store, recipe=recipe, desc=str(view))
+    pictures, sha = [(store_key(h, recipe), p) for h, p in zip(items.table.sha256, items.table.path)], dict(zip(items.table.path, items.table.sha256))
+    load = lambda p: np.asarray(load_picture(p, view.size, view.resize, sha256=sha[p])) # a file that was replaced since the scan has another key
+    done = embed_pictures(pictures, load, engine=engine, store=store, recipe=recipe, desc=str(view))
     if done.skipped:
         reason = {s.path: s.reason for s in done.skipped}
         bad = items.table.sha256.isin(items.table.sha256[items.table.path.isin(reason)])
@@ -187,7 +188,7 @@ def random_view(
     import numpy as np
     from fastai.torch_core import TensorImage, no_random
     from fastai.vision.augment import RandTransform
-    picture = np.array(load_picture(path, view.size, view.resize))
+    picture = np.array(load_picture(path, view.size, view.resize, sha256=sha256))
     if not (transforms := random_transforms(preset)): return picture
     with _torch_threads().limit(limits=1):
         x = TensorImage(picture).permute(2, 0, 1)[None].float()/255

@@ -37,6 +37,29 @@ def png_header(w, h):
     def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 8, 2, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(b'\0')) + chunk(b'IEND', b'')
 
+def flat_png(w, h, colour=2, channels=3):
+    "A valid PNG of one colour: 89 megapixels fit into 300 kB"
+    def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    pack, row, rows = zlib.compressobj(9), b'\0' + b'\x80'*(w*channels), b''
+    for _ in range(h): rows += pack.compress(row)
+    head = struct.pack('>IIBBBBB', w, h, 8, colour, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', rows + pack.flush()) + chunk(b'IEND', b'')
+
+def lossless_jpeg(im):
+    "A valid lossless JPEG (SOF3) of a grey image: each pixel is told by the one to its left, Huffman codes of four bits for the lengths"
+    a = np.asarray(im.convert('L')).astype(int)
+    told = np.empty_like(a)
+    told[:, 1:], told[1:, 0], told[0, 0] = a[:, :-1], a[:-1, 0], 128
+    def code(d):
+        n = abs(d).bit_length()
+        return f'{n:04b}' + (f'{d if d > 0 else d + (1 << n) - 1:0{n}b}' if n else '')
+    bits = ''.join(code(d) for d in (a - told).ravel().tolist())
+    bits += '1'*(-len(bits) % 8)
+    data = int(bits, 2).to_bytes(len(bits)//8, 'big').replace(b'\xff', b'\xff\0')
+    def segment(marker, body): return struct.pack('>BBH', 255, marker, len(body) + 2) + body
+    frame = struct.pack('>BHHB3B', 8, *a.shape, 1, 1, 0x11, 0)
+    return b'\xff\xd8' + segment(0xC3, frame) + segment(0xC4, bytes([0, 0, 0, 0, 9, *[0]*12, *range(9)])) + segment(0xDA, bytes([1, 1, 0, 1, 0, 0])) + data + b'\xff\xd9'
+
 def halves(top, bottom, mode='RGB', size=40):
     "A picture of two colours, one above the other"
     im = Image.new(mode, (size, size), bottom)
@@ -64,9 +87,9 @@ def bad_files():
     "name → (bytes, reason): what a scan skips"
     return {'page.jpg': (b'\n<!DOCTYPE html><html><body>Not found', 'an HTML page, not a picture'), 'note.jpg': (b'403 Forbidden', 'text, not a picture'),
             'empty.jpg': (b'', 'empty file'), 'bomb.png': (png_header(30_000, 30_000), 'a decompression bomb: over 178 megapixels'),
-            'huge.png': (png_header(10_000, 10_000), '100 megapixels; more than 89 are refused'), 'noise.jpg': (bytes(range(256)), 'no picture format that Pillow knows'),
+            'huge.png': (png_header(10_000, 10_000), '100 megapixels; more than 89 are refused'), 'noise.jpg': (bytes(range(256)), 'none of the formats that are opened (JPEG, PNG, GIF, WEBP, BMP, TIFF, PPM, MPO, AVIF, HEIF)'),
             'drawing.svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'an SVG drawing; only pictures made of pixels can be used'),
-            'phone.heic': (b'\0\0\0\x18ftypheic\0\0\0\0', 'a HEIC photo, which Pillow cannot read; save it as JPEG')}
+            'phone.heic': (b'\0\0\0\x18ftypheic\0\0\0\0', 'a HEIC photo; to read those: pip install pillow-heif, or save it as JPEG')}
 
 def broken_pictures():
     "name → bytes: a scan reads only the header, so these come to light when they are loaded"
