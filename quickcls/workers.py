@@ -67,11 +67,13 @@ class Worker:
     "A process that decodes, one file at a time"
     program = 'from quickcls.workers import serve\nserve()'
     def __init__(self):
-        code = f'import sys\nsys.path[:] = {sys.path!r}\n{self.program}'
-        flags = dict(creationflags=subprocess.CREATE_NO_WINDOW) if sys.platform == 'win32' else {}
-        try: self.process = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **flags)
+        code = f'import sys\nsys.path[:] = {[str(p) for p in sys.path]!r}\n{self.program}'
+        how = dict(creationflags=subprocess.CREATE_NO_WINDOW) if sys.platform == 'win32' else {}
+        how['env'] = os.environ | dict(OPENBLAS_NUM_THREADS='1', OMP_NUM_THREADS='1') # threads of numpy's take address space, and nothing is computed here
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try: self.process = subprocess.Popen([sys.executable, '-c', code], **pipes, **how)
         except (OSError, ValueError, TypeError) as e: raise QuickclsError(f'Images are decoded by a Python process of their own, and none can be started here: {e}. Expected sys.executable to name Python.') from None
-        self.started, self.heavy = None, False
+        self.started, self.heavy, self.late = None, False, False # `late`: was it ended because it took too long?
 
     def ask(self,
         head:bytes, # A line of JSON
@@ -127,7 +129,6 @@ class Workers:
         "Ask a worker that is free; a file over which two of them die is refused"
         for trial in range(2):
             worker = self._take()
-            began = time.monotonic()
             try: answer = worker.ask(head, data, self.memory)
             except OSError: self._give_back(worker, dead=True)
             except BaseException: # Ctrl+C: an answer is under way that nobody waits for
@@ -136,7 +137,7 @@ class Workers:
             else:
                 self._give_back(worker, dead=worker.heavy) # its memory goes back to the system with it
                 return answer
-            if time.monotonic() - began >= patience: raise NotAPicture(f'takes longer than {patience} seconds to decode')
+            if worker.late: raise NotAPicture(f'takes longer than {patience} seconds to decode')
         raise NotAPicture('the decoder crashed over it: a damaged or a hostile file')
 
     def start(self):
@@ -179,14 +180,16 @@ class Workers:
 
     def _watch(self):
         "End workers that take too long"
-        while True:
+        while self.watch is threading.current_thread():
             time.sleep(1)
             with self.turn: late = [w for w in self.all if (began := w.started) and time.monotonic() - began > patience]
-            for w in late: w.process.kill()
+            for w in late:
+                w.late = True
+                w.process.kill()
 
     def stop(self):
         "End all workers"
-        with self.turn: workers, self.all, self.free = self.all, set(), []
+        with self.turn: workers, self.all, self.free, self.watch = self.all, set(), [], None
         for w in workers: w.stop()
 
 # %% ../nbs/00d_workers.ipynb #ask-workers
@@ -213,7 +216,9 @@ def ask_workers(
     "As `decode`, in a worker; raises `NotAPicture` with the reason"
     in_bytes = isinstance(source, (bytes, bytearray, memoryview))
     data = bytes(source) if in_bytes else b''
-    head = dict(bytes=len(data) if in_bytes else None, path=None if in_bytes else os.fsencode(os.path.abspath(source)).hex(), wanted=asdict(wanted))
+    try: path = None if in_bytes else os.fsencode(os.path.abspath(source)).hex()
+    except (OSError, ValueError): raise NotAPicture('cannot be read: no file can have that name') from None
+    head = dict(bytes=len(data) if in_bytes else None, path=path, wanted=asdict(wanted))
     answer = workers().ask(json.dumps(head).encode() + b'\n', data)
     if 'refused' in answer: raise NotAPicture(str(answer['refused']))
     if 'pixels' not in answer: return Decoded(**answer['facts'])
