@@ -177,10 +177,10 @@ def nearness(
     "How sure a network is of pictures, among the classes that it was trained on"
     import numpy as np
     from quickcls.heads import softmax
-    path = cache_dir('classifiers')/f'{graph.digest}.npz' # reading it takes torch, which nothing else may need
+    path = cache_dir()/'classifiers'/f'{graph.digest}.npz' # reading it takes torch, which nothing else may need
     if (kept := _kept(path, x.shape[1])) is None:
         kept = _classifier(graph) or ()
-        with suppress(QuickclsError), cache_file(path) as f: np.savez(f, *kept) # a cache that cannot be written keeps nothing
+        with suppress(QuickclsError), cache_file(cache_dir('classifiers')/path.name) as f: np.savez(f, *kept) # a cache that cannot be written keeps nothing
     return float(softmax(x @ kept[0].T + kept[1]).max(1).mean()) if kept else None
 
 def _kept(path, nf):
