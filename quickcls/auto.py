@@ -8,8 +8,9 @@ __all__ = ['tried_heads', 'many_pictures', 'near_from', 'candidates', 'score', '
 
 # %% ../nbs/39_auto.ipynb #imports
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from .core import QuickclsError, cache_dir, whole_file
+from .core import QuickclsError, cache_dir, cache_file
 from .backbones import backbones, local_weights, parse_views
 from .calibrate import capped_log_loss, fit_temperature
 from .crossval import cross_validate
@@ -176,10 +177,20 @@ def nearness(
     "How sure a network is of pictures, among the classes that it was trained on"
     import numpy as np
     from quickcls.heads import softmax
-    path = cache_dir('classifiers')/f'{graph.digest}.npz' # reading it takes torch, which nothing else may need
-    if not path.is_file():
-        with whole_file(path) as f: np.savez(f, *(_classifier(graph) or ()))
-    with np.load(path) as kept: return float(softmax(x @ kept['arr_0'].T + kept['arr_1']).max(1).mean()) if kept.files else None
+    path = cache_dir()/'classifiers'/f'{graph.digest}.npz' # reading it takes torch, which nothing else may need
+    if (kept := _kept(path, x.shape[1])) is None:
+        kept = _classifier(graph) or ()
+        with suppress(QuickclsError), cache_file(cache_dir('classifiers')/path.name) as f: np.savez(f, *kept) # a cache that cannot be written keeps nothing
+    return float(softmax(x @ kept[0].T + kept[1]).max(1).mean()) if kept else None
+
+def _kept(path, nf):
+    "What `_classifier` gave, from a file: (weight, bias) or (); None where it is not there or damaged"
+    import numpy as np
+    try:
+        with np.load(path) as f: arrays = tuple(f[k].astype(np.float32) for k in f.files)
+    except Exception: return # numpy and zipfile have many errors for a damaged file
+    good = len(arrays) == 2 and arrays[0].ndim == 2 and arrays[0].shape[1] == nf and arrays[1].shape == arrays[0].shape[:1] and all(np.isfinite(a).all() for a in arrays)
+    return arrays if good or not arrays else None
 
 def _classifier(graph):
     "(weight `[classes, nf]`, bias) of the file of weights; None where the network does not apply it to the average of its final map, or sees another size than its own"

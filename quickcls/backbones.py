@@ -9,6 +9,7 @@ __all__ = ['imagenet', 'half', 'backbones', 'embedded', 'thesis', 'qualities', '
 
 # %% ../nbs/03_backbones.ipynb #imports
 import hashlib, os, time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from .core import QuickclsError, cache_dir
@@ -216,12 +217,13 @@ def hub_reachable()->bool: # False where the hub did not answer within `patience
     import threading
     if os.environ.get('HF_HUB_OFFLINE', '').lower() in ('1', 'true', 'yes', 'on'): return False
     closed = cache_dir()/'hub-not-reached'
-    if closed.exists() and time.time() - closed.stat().st_mtime < remembered: return False
+    if closed.exists() and 0 <= time.time() - closed.stat().st_mtime < remembered: return False
     answer = []
     knock = threading.Thread(target=_knock, args=(answer,), daemon=True)
     knock.start(); knock.join(patience)
-    if answer: closed.unlink(missing_ok=True)
-    else: closed.touch()
+    with suppress(OSError): # a cache folder that cannot be written remembers nothing
+        if answer: closed.unlink(missing_ok=True)
+        else: closed.touch()
     return bool(answer)
 
 def _knock(answer):

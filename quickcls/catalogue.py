@@ -10,7 +10,7 @@ __all__ = ['weighty', 'network_facts', 'devices', 'measure_speed', 'measured_spe
 import os, sys
 from dataclasses import replace
 from pathlib import Path
-from .core import QuickclsError, cache_dir, whole_file
+from .core import QuickclsError, cache_dir, cache_file
 from .backbones import Backbone, View, backbones as known, find_backbone, local_weights
 
 # %% ../nbs/47_catalogue.ipynb #network-facts
@@ -68,8 +68,9 @@ def measured_speeds()->dict: # `name@size` → images/s on the CPU, `name@size c
     "The speeds that were measured on this machine"
     import json
     path = cache_dir()/'speeds.json'
-    try: return json.loads(path.read_text())
+    try: kept = json.loads(path.read_text())
     except (OSError, ValueError): return {}
+    return {k: v for k, v in kept.items() if isinstance(v, (int, float)) and v > 0} if isinstance(kept, dict) else {}
 
 def keep_speed(
     view:View,
@@ -78,7 +79,7 @@ def keep_speed(
 ):
     "Keep what was measured for `backbone_table`"
     import json
-    with whole_file(cache_dir()/'speeds.json') as f: f.write_text(json.dumps(measured_speeds() | {_key(view.backbone, view.size, device): round(images_per_s, 1)}))
+    with cache_file(cache_dir()/'speeds.json') as f: f.write_text(json.dumps(measured_speeds() | {_key(view.backbone, view.size, device): round(images_per_s, 1)}))
 
 def _key(backbone, size, device): return f'{backbone.name}@{size}' + ('' if device == 'cpu' else f' {device}')
 

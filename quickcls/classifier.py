@@ -10,7 +10,7 @@ __all__ = ['format_version', 'Prediction', 'Classifier', 'join_graphs', 'save_cl
 import html, json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from .core import QuickclsError, write_whole
+from .core import QuickclsError, remove_leftovers, write_whole
 from .backbones import Backbone, View
 from .engines import OpenVINOEngine, open_engine, read_words
 from .features import decode_ahead, joined
@@ -207,6 +207,7 @@ def load_classifier(
     "Open a saved classifier; raises `QuickclsError` where the folder holds none, or one that contradicts itself"
     from safetensors.numpy import load_file
     folder = Path(folder).expanduser()
+    if not folder.exists(): remove_leftovers(folder.parent) # a training that was killed may not have given it its name yet
     need = ('classifier.json', *(() if _needs_no_graph(folder) else ('model.onnx',)), 'weights.safetensors')
     gone = [n for n in need if not (folder/n).is_file()]
     if gone: raise QuickclsError(f'{folder} is no classifier: {gone[0]} is not there. Expected a folder that `quickcls train` wrote, with {", ".join(need)}.')

@@ -63,13 +63,14 @@ def embed_pictures(
     load, # path → uint8 array `[k, size, size, 3]`, or one picture `[size, size, 3]`; raises `NotAPicture`
     *, engine, store:Store, recipe:str,
     desc:str='embedding', # What the progress bar says
+    dim:int=None, # Length of an embedding; stored ones that do not have it are computed again
     workers:int=None # Threads that decode; `decoders()` where this is None
 )->Pass:
     "Embed what the store does not have; the embeddings are in the store afterwards"
     started, done = time.perf_counter(), Pass()
     paths = {}
     for k, p in pictures: paths.setdefault(k, p)
-    todo = store.missing(list(paths))
+    todo = store.missing(list(paths), dim)
     done.from_store = len(paths) - len(todo)
     with progress(len(todo), desc) as bar, ThreadPoolExecutor(workers or decoders()) as pool:
         arrived, waiting = queue.SimpleQueue(), []
@@ -111,7 +112,7 @@ def embed_items(
     view, recipe = graph.view, recipe_of(graph, engine)
     pictures, sha = [(store_key(h, recipe), p) for h, p in zip(items.table.sha256, items.table.path)], dict(zip(items.table.path, items.table.sha256))
     load = lambda p: np.asarray(load_picture(p, view.size, view.resize, sha256=sha[p])) # a file that was replaced since the scan has another key
-    done = embed_pictures(pictures, load, engine=engine, store=store, recipe=recipe, desc=str(view))
+    done = embed_pictures(pictures, load, engine=engine, store=store, recipe=recipe, desc=str(view), dim=graph.dim)
     if done.skipped:
         reason = {s.path: s.reason for s in done.skipped}
         bad = items.table.sha256.isin(items.table.sha256[items.table.path.isin(reason)])
@@ -218,7 +219,7 @@ def embed_augmented(
     for i in range(n):
         recipe = recipe_of(graph, engine, f'{"aug_transforms" if preset == "fastai" else preset}:{seed}:{i}') # the name that `fastai` had before there were others
         done = embed_pictures([(store_key(h, recipe), p) for h, p in zip(table.sha256, table.path)], lambda p: random_view(p, sha[p], graph.view, seed, i, preset),
-                              engine=engine, store=store, recipe=recipe, desc=f'random views {i+1}/{n}')
+                              engine=engine, store=store, recipe=recipe, desc=f'random views {i+1}/{n}', dim=graph.dim)
         parts.append(store.get([store_key(h, recipe) for h in table.sha256], graph.dim))
         for f in ('embedded', 'from_store', 'seconds'): setattr(total, f, getattr(total, f) + getattr(done, f))
     return np.concatenate(parts), total

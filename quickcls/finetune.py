@@ -7,10 +7,10 @@ __all__ = ['watch_pct', 'most_kept', 'rates', 'smoothing', 'watch_split', 'pictu
            'watching', 'outputs', 'Tuned', 'tune']
 
 # %% ../nbs/36_finetune.ipynb #imports
-import copy, hashlib, json, pickle, time
+import copy, hashlib, json, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from .core import QuickclsError, cache_dir, progress, whole_file
+from .core import QuickclsError, cache_dir, cache_file, progress
 from .calibrate import capped_log_loss
 from .data import class_numbers, split_items
 from .features import Embeddings, decoders, parse_augment, random_transforms
@@ -106,17 +106,25 @@ class Watched:
         "Write what a later run needs to go on"
         import torch
         opt = learn.opt.state_dict()
-        with whole_file(self.path) as f: torch.save(dict(model=learn.model.state_dict(), state=self.state, history=self.history, best=self.best, opt_state=[dict(s) for s in opt['state']], hypers=[{k: float(v) for k, v in h.items()} for h in opt['hypers']]), f)
+        with cache_file(self.path) as f: torch.save(dict(model=learn.model.state_dict(), state=self.state, history=self.history, best=self.best, opt_state=[dict(s) for s in opt['state']], hypers=[{k: float(v) for k, v in h.items()} for h in opt['hypers']]), f)
 
     def load(self, learn)->int: # Epochs that are done
         "Go on from what is there"
         import torch
-        try: d = torch.load(self.path, map_location='cpu', weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError): return 0 # none, or a damaged one
-        learn.model.load_state_dict(d['model'])
-        learn.opt.load_state_dict(dict(state=d['opt_state'], hypers=d['hypers']))
-        self.history, self.best, self.state = d['history'], tuple(d['best']), d['state']
-        return self.history[-1]['epoch']
+        if not self.path.exists(): return 0
+        begun, opt = copy.deepcopy(learn.model.state_dict()), learn.opt.state_dict()
+        try:
+            d = torch.load(self.path, map_location='cpu', weights_only=True)
+            learn.model.load_state_dict(d['state'])
+            learn.model.load_state_dict(d['model'])
+            learn.opt.load_state_dict(dict(state=d['opt_state'], hypers=d['hypers']))
+            self.history, self.best, self.state = d['history'], (float(d['best'][0]), int(d['best'][1])), d['state']
+            return int(self.history[-1]['epoch'])
+        except Exception: # damaged: torch has many errors for it
+            learn.model.load_state_dict(begun)
+            learn.opt.load_state_dict(opt)
+            self.history, self.best, self.state = [], None, None
+            return 0
 
 def watching(watched:Watched, bar, start:int): # fastai `Callback`
     "Feed `watched` after each epoch, and stop where it is tired"
@@ -253,7 +261,9 @@ def _settled(learn, inner, first, untouched, head, class_weights, seed, kept):
         said, z, c = before, x, None
     elif head not in by_strength: return said, {}
     final = _fitted(inner, z, at | True, head, class_weights, seed, c)
-    head_layers(learn.model).load_state_dict(to_torch(final).state_dict())
+    for m, new in zip(layers, to_torch(final)):
+        m.load_state_dict(new.state_dict())
+        if hasattr(m, 'eps'): m.eps = new.eps # not in the state: `to_torch` chooses it by the variances
     return said, final.notes | dict(untouched=again)
 
 def _told(learn, inner, settings):

@@ -7,11 +7,11 @@ __all__ = ['export_version', 'least_cosine', 'Graph', 'get_graph', 'read_graph',
            'renamed', 'take_levels']
 
 # %% ../nbs/05_graphs.ipynb #imports
-import json
+import hashlib, json
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from .core import QuickclsError, cache_dir, import_openvino, whole_file
+from .core import QuickclsError, cache_dir, cache_file, import_openvino
 from .backbones import View, get_weights
 
 # %% ../nbs/05_graphs.ipynb #graph-class
@@ -56,11 +56,20 @@ def read_graph(
     digest:str, # As in `Graph`
     view:View
 )->Graph|None:
-    "A graph from the cache by its digest, or None"
+    "A graph from the cache by its digest; None where it is not there, or is not what was written"
     path = cache_dir('graphs')/f'{digest}.onnx'
-    try: d = json.loads(path.with_suffix('.json').read_text())
-    except (OSError, ValueError): return None
-    if path.is_file() and path.stat().st_size == d.pop('bytes', None): return Graph(path, view, digest, **d)
+    try:
+        note, now = json.loads(path.with_suffix('.json').read_text(encoding='utf-8')), path.stat()
+        if note.pop('sha256') == _sum_of(path, json.dumps(note, sort_keys=True), now.st_size, now.st_mtime_ns): return Graph(path, view, digest, **note)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError): pass # gone, scrambled, or a note of an earlier version
+
+@cache
+def _sum_of(path, note, size, changed):
+    "sha256 of a note and its graph, hex; size and date say whether the file has to be read again"
+    h = hashlib.sha256(note.encode())
+    with open(path, 'rb') as f:
+        while block := f.read(2**20): h.update(block)
+    return h.hexdigest()
 
 def export_graph(
     body, # From `create_body`, perhaps trained further
@@ -73,12 +82,13 @@ def export_graph(
     from quickcls.bodies import Embedder
     path = cache_dir('graphs')/f'{digest}.onnx'
     embedder = Embedder(body, view.backbone.stats).eval()
-    with whole_file(path) as f:
+    with cache_file(path) as f:
         nf = _export(embedder, view, f)
         cosine, dim = check_graph(f, embedder, view, pictures)
-        size = f.stat().st_size
-    with whole_file(path.with_suffix('.json')) as note: note.write_text(json.dumps(dict(dim=dim, nf=nf, weights=weights, cosine=cosine, bytes=size)))
-    return read_graph(digest, view)
+        note = dict(dim=dim, nf=nf, weights=weights, cosine=cosine)
+        sha256 = _sum_of(f, json.dumps(note, sort_keys=True), f.stat().st_size, f.stat().st_mtime_ns)
+    with cache_file(path.with_suffix('.json')) as f: f.write_text(json.dumps(note | dict(sha256=sha256)), encoding='utf-8')
+    return Graph(path, view, digest, **note)
 
 def _export(embedder, view, path):
     "Write `embedder` as ONNX to `path`; the number of channels of its feature map"

@@ -66,17 +66,24 @@ def to_torch(
     "A head as a torch module with the same arrays"
     import torch
     from torch import nn
+    arrays = dict(head.arrays)
     def module(i, l):
         if l['kind'] == 'batchnorm':
-            d = head.arrays[f'{i}.running_mean'].shape[0]
-            return nn.BatchNorm1d(d, eps=l['eps'], affine=f'{i}.weight' in head.arrays)
+            eps, arrays[f'{i}.running_var'] = _with_eps(l['eps'], arrays[f'{i}.running_var'])
+            return nn.BatchNorm1d(len(arrays[f'{i}.running_var']), eps=eps, affine=f'{i}.weight' in arrays)
         if l['kind'] == 'linear':
             n_out, n_in = head.arrays[f'{i}.weight'].shape
             return nn.Linear(n_in, n_out, bias=f'{i}.bias' in head.arrays)
         return nn.Dropout(l['p']) if l['kind'] == 'dropout' else nn.ReLU()
     net = nn.Sequential(*[module(i, l) for i, l in enumerate(head.layers)])
-    net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in head.arrays.items()}, strict=False) # all but `num_batches_tracked`
+    net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items()}, strict=False) # all but `num_batches_tracked`
     return net.eval()
+
+def _with_eps(eps, var):
+    "(eps above 0, variances) with the same sums. Half of the smallest variance: a column that is constant in a batch is then amplified no more than by the head itself"
+    if eps > 0: return eps, var
+    eps = float(var.min())/2
+    return eps, var - var.dtype.type(eps)
 
 def from_torch(
     module, # A torch module made of batch norm, dropout, linear and ReLU; pooling at its start is passed over

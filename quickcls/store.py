@@ -42,21 +42,28 @@ class Store:
     ):
         self.path = Path(path or cache_dir()/'embeddings.sqlite')
         with _as_quickcls_error(self.path):
-            self.db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
-            _to_wal(self.db); self.db.execute('pragma synchronous=normal')
-            self.db.execute('create table if not exists embeddings (key blob primary key, recipe text, used integer, numbers blob) without rowid')
+            try: self.db = _open(self.path)
+            except sqlite3.OperationalError:
+                self.db = self.path.is_file() and _open_to_read(self.path)
+                if not self.db: raise
 
-    def missing(self, keys:list)->list: # Those that are not in the store, in order, each once
+    def missing(self,
+        keys:list,
+        dim:int=None # Length of the embeddings; where it is given, damaged ones are missing too
+    )->list: # Those that are not in the store, in order, each once
         "Which keys have still to be computed"
         have = set()
-        for some in _chunks(keys): have.update(k for k, in self._ask(f'select key from embeddings where key in ({_marks(some)})', some))
+        for some in _chunks(keys):
+            if dim is None: have.update(k for k, in self._ask(f'select key from embeddings where key in ({_marks(some)})', some))
+            else: have.update(k for k, b in self._ask(f'select key, numbers from embeddings where key in ({_marks(some)})', some) if _unpacked(b, dim) is not None)
         return [k for k in dict.fromkeys(keys) if k not in have]
 
     def put(self, rows:list, recipe:str):
         "Keep (key, array) pairs; returns when they are committed"
+        if not rows: return
         now = int(time.time())
         with _as_quickcls_error(self.path), self.db:
-            self.db.executemany('insert or ignore into embeddings values (?,?,?,?)', [(k, recipe, now, _packed(e)) for k, e in rows])
+            self.db.executemany('insert or replace into embeddings values (?,?,?,?)', [(k, recipe, now, _packed(e)) for k, e in rows])
 
     def get(self, keys:list, dim:int): # float32 `[n, dim]`, in the order of the keys
         "The embeddings of keys that are all in the store"
@@ -64,8 +71,9 @@ class Store:
         out, at = np.empty((len(keys), dim), np.float32), {}
         for i, k in enumerate(keys): at.setdefault(k, []).append(i)
         for some in _chunks(list(at)):
-            for k, b in self._ask(f'select key, numbers from embeddings where key in ({_marks(some)})', some): out[at.pop(k)] = np.frombuffer(b, np.float16)
-        if at: raise QuickclsError(f'{len(at)} embeddings are gone from {self.path}: was it pruned meanwhile? Run again, and they are computed anew.')
+            for k, b in self._ask(f'select key, numbers from embeddings where key in ({_marks(some)})', some):
+                if (e := _unpacked(b, dim)) is not None: out[at.pop(k)] = e
+        if at: raise QuickclsError(f'{len(at)} embeddings are gone from {self.path}, or damaged: was it pruned meanwhile? Run again, and they are computed anew.')
         self._touch(keys)
         return out
 
@@ -96,6 +104,21 @@ class Store:
 
     def close(self): self.db.close()
 
+def _open(path):
+    "A connection to a store, which is made where it is not there"
+    db = sqlite3.connect(path, timeout=60, check_same_thread=False)
+    _to_wal(db)
+    db.execute('pragma synchronous=normal')
+    db.execute('create table if not exists embeddings (key blob primary key, recipe text, used integer, numbers blob) without rowid')
+    return db
+
+def _open_to_read(path):
+    "A connection to a store that cannot be written, or None: with its log where that is there, else as a file that nobody changes"
+    for how in ('mode=ro', 'mode=ro&immutable=1'):
+        db = sqlite3.connect(f'{path.absolute().as_uri()}?{how}', uri=True, timeout=60, check_same_thread=False)
+        try: db.execute('select key, recipe, used, numbers from embeddings limit 1').fetchall(); return db
+        except sqlite3.OperationalError: db.close()
+
 def _to_wal(db, seconds=60):
     "Let readers read while one writes; SQLite itself does not wait here while another process makes the store"
     until = time.monotonic() + seconds
@@ -108,7 +131,15 @@ def _to_wal(db, seconds=60):
 def _packed(embedding):
     "Bytes of 16-bit floats; what they cannot hold is kept at their edge"
     import numpy as np
+    if np.isnan(embedding).any(): raise QuickclsError('The network gives no numbers (NaN) for an image. Name another one with --arch, or set QUICKCLS_PRECISION=f32.')
     return np.clip(embedding, -65_504, 65_504).astype(np.float16).tobytes()
+
+def _unpacked(numbers, dim):
+    "The 16-bit floats of a row; None where it is damaged"
+    import numpy as np
+    if not isinstance(numbers, bytes) or len(numbers) != 2*dim: return
+    e = np.frombuffer(numbers, np.float16)
+    return e if np.isfinite(e).all() else None
 
 def _chunks(keys, n=500): return (keys[i:i+n] for i in range(0, len(keys), n)) # SQLite takes a limited number of values a statement
 def _marks(keys): return ','.join('?'*len(keys))
@@ -119,5 +150,6 @@ class _as_quickcls_error:
     def __enter__(self): return self
     def __exit__(self, kind, e, _):
         if isinstance(e, sqlite3.DatabaseError):
-            remedy = 'remove that file: it can be made again' if 'malformed' in str(e) or 'not a database' in str(e) else 'free some space, or name another folder with QUICKCLS_CACHE'
+            outside = any(word in str(e) for word in ('full', 'readonly', 'unable to open', 'locked', 'disk I/O')) # nothing is wrong with the file itself
+            remedy = 'free some space, change its permissions, or name another folder with QUICKCLS_CACHE' if outside else 'remove that file: it can be made again'
             raise QuickclsError(f'The store {self.path} cannot be used: {e}. Expected a SQLite file that can be written; {remedy}.') from None

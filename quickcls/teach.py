@@ -243,7 +243,7 @@ def _embeddings(clf, t, say):
         store = Store()
         for precision in dict.fromkeys(['f32' if clf.classic else clf._engine.precision, 'bf16', 'f32', 'f16']):
             keys = [[store_key(h, f'{g.digest}|{g.view.resize}|{precision}|') for h in t.sha256] for g in graphs]
-            if not any(store.missing(k) for k in keys): return joined([store.get(k, g.dim) for k, g in zip(keys, graphs)], graphs, clf.levels)
+            if not any(store.missing(k, g.dim) for k, g in zip(keys, graphs)): return joined([store.get(k, g.dim) for k, g in zip(keys, graphs)], graphs, clf.levels)
     return _embedded_again(clf, t, say)
 
 def _embedded_again(clf, t, say, bs=8):
