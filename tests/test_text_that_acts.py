@@ -1,5 +1,5 @@
 "Names of files and classes are text: no formula in a spreadsheet, no command to a terminal"
-import base64, csv, io, json, os, pty, re, subprocess, sys
+import base64, csv, fcntl, io, json, os, pty, re, struct, subprocess, sys, termios
 import pandas as pd, pytest
 from quickcls.core import plain_text
 from quickcls.csvtext import csv_table, csv_text, original_text
@@ -50,6 +50,7 @@ def test_a_progress_bar_still_moves_on_a_terminal():
     code = 'import sys; sys.argv = ["quickcls"]\nfrom quickcls import cli\nfrom quickcls.core import progress\ndef go(name, argv):\n    with progress(3, "counting") as bar:\n' \
            '        for _ in range(3): bar.update(1)\n    print("a\\x1b[2Jb")\n    return 0\ncli.call = go\nsys.exit(cli.main(["cache"]))'
     main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
     env = {k: v for k, v in os.environ.items() if k != 'QUICKCLS_QUIET'} | {'PYTHONPATH': str(repo)}
     p = subprocess.run([sys.executable, '-c', code], stdout=side, stderr=side, env=env)
     os.close(side)
@@ -62,7 +63,7 @@ def test_the_csv_of_answers_holds_no_formula(root, model, quickcls, tmp_path):
     p = quickcls('predict', model, *names[:1], './' + names[5], names[6], '--csv', tmp_path/'answers.csv', cwd=here)
     assert p.returncode == 0, p.stderr
     rows = list(csv.DictReader(open(tmp_path/'answers.csv', newline='', encoding='utf-8')))
-    assert [r['path'] for r in rows] == ["'=1+1.jpg", './-x.jpg', "'@sum.jpg"]
+    assert [r['path'] for r in rows] == ["'=1+1.jpg", "'-x.jpg", "'@sum.jpg"]
     assert {v for r in rows for k, v in r.items() if k.startswith('label')} == {"'=cmd|calc", kinds[1]}
     assert all(0 <= float(r['probability']) <= 1 for r in rows)
 
