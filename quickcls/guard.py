@@ -17,7 +17,7 @@ def host_name(
     header:str # The content of a `Host` header
 )->str: # The name in small letters, without port and brackets; empty where the header holds no name
     "The name in a `Host` header"
-    found = re.fullmatch(r'(?:\[([0-9a-f:.]+)\]|([^\s:\[\]@/\\]+?))\.?(?::\d{1,5})?', str(header).strip().lower())
+    found = re.fullmatch(r'(?:\[([0-9a-f:.]+)\]|([^\s:\[\]@/\\*]+?))\.?(?::\d{1,5})?', str(header).strip().lower())
     return (found[1] or found[2]) if found else ''
 
 def is_address(
@@ -29,10 +29,11 @@ def is_address(
     return True
 
 def split_hosts(
-    text:str # `pets.example.org, *.example.net`; None or empty for none
+    text:str # `pets.example.org, *.example.net`, or a list of such names; None or empty for none
 )->list: # of names in small letters
     "The names of `--allow-host`; raises `QuickclsError` for what is not a host name"
-    names = [n for n in re.split(r'[,\s]+', text or '') if n]
+    text = text or ''
+    names = [n for n in re.split(r'[,\s]+', text if isinstance(text, str) else ','.join(text)) if n]
     for n in names:
         if n != '*' and not host_name(n.removeprefix('*.')):
             raise QuickclsError(f'{n!r} is not a host name. Expected for instance --allow-host pets.example.org, or *.example.org.')
