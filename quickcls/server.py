@@ -163,12 +163,14 @@ def _guarded(page, start):
             page.room.open(_upload_folder())
             page.room.on_delete = page.upload_file_set.discard
             app.uploaded_file_dir = str(page.room.folder)
-            bounded = Bounds(app.middleware_stack, page.room, most_bytes, names.space)
+            plain = app.middleware_stack
+            bounded = Bounds(plain, page.room, most_bytes, names.space)
             app.middleware_stack = Guard(bounded, names) # before all that Gradio adds itself
             sweeping = asyncio.create_task(page.room.keep_swept())
             yield
             sweeping.cancel()
             page.room.close()
+            app.middleware_stack = plain # Gradio may start the same app once more, on another port
         return start(*args, server_name=server_name, share=share, app_kwargs=dict(lifespan=lifespan) | (app_kwargs or {}), **kwargs)
     return launch
 
