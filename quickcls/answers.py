@@ -10,6 +10,7 @@ __all__ = ['Answer', 'ask', 'name_html', 'answer_html', 'tags_html', 'refusal_ht
 import html
 from dataclasses import dataclass
 from .core import QuickclsError, read_template
+from .csvtext import csv_text
 from .classifier import Classifier, Prediction
 from .evidence import look
 from .explain import laid_over
@@ -107,9 +108,10 @@ def table_row(
     p:Prediction,
     top:int # As in `table_columns`
 )->list:
-    "One answer as a row"
+    "One answer as a row of a CSV file, whose names no spreadsheet runs"
     said = [v for t in p.top for v in (t['label'], t['probability'])]
-    return [p.path, *said, *['']*(2*top - len(said)), *('' if v is None else v for v in (p.unknown, p.known_score)), p.error or '']
+    row = [p.path, *said, *['']*(2*top - len(said)), *('' if v is None else v for v in (p.unknown, p.known_score)), p.error or '']
+    return [csv_text(v) for v in row]
 
 def answers_table(
     answers:list # of `Answer`

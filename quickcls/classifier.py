@@ -10,7 +10,7 @@ __all__ = ['format_version', 'Prediction', 'Classifier', 'join_graphs', 'save_cl
 import html, json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from .core import QuickclsError, remove_leftovers, write_whole
+from .core import QuickclsError, plain_text, remove_leftovers, write_whole
 from .backbones import Backbone, View
 from .engines import OpenVINOEngine, open_engine, read_words
 from .features import decode_ahead, joined
@@ -39,8 +39,8 @@ class Prediction:
     def familiarity(self)->str: # how strange it is, and what it is like, in words
         return self.strangeness + ''.join(f'; most like {n["picture"]} ({n["label"]}, similarity {n["similarity"]:.2f})' for n in self.nearest[:1])
     def __str__(self):
-        if self.error: return f'{self.path or "picture"}: {self.error}'
-        return '\n'.join([*([f'none of these: {self.familiarity}'] if self.unknown else []), *(f'{t["probability"]:6.1%}  {t["label"]}' for t in self.top)])
+        if self.error: return f'{plain_text(self.path or "picture")}: {self.error}'
+        return '\n'.join([*([f'none of these: {self.familiarity}'] if self.unknown else []), *(f'{t["probability"]:6.1%}  {plain_text(t["label"])}' for t in self.top)])
     __repr__ = __str__
     def _repr_html_(self):
         if self.error: return f'<i>{html.escape(str(self))}</i>'

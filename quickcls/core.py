@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QuickclsError', 'explain_os_error', 'cache_dir', 'remove_leftovers', 'write_whole', 'check_free', 'check_writable',
            'whole_file', 'cache_file', 'check_apart', 'progress', 'read_template', 'print_json', 'in_notebook',
-           'import_openvino']
+           'plain_text', 'import_openvino']
 
 # %% ../nbs/00_core.ipynb #imports
 import errno, os, re, secrets, shutil, sys, tempfile, time
@@ -224,14 +224,24 @@ def read_template(
     return (files('quickcls')/'templates'/name).read_text(encoding='utf-8')
 
 def print_json(d:dict):
-    "One line of JSON, at once: another program may be waiting for it"
+    "One line of JSON, at once: another program may be waiting for it. What would act on a terminal is written as `\\u001b`"
     import json
-    print(json.dumps(d, ensure_ascii=False), flush=True)
+    print(_acts.sub(lambda m: f'\\u{ord(m[0]):04x}', json.dumps(d, ensure_ascii=False)), flush=True)
 
 def in_notebook()->bool: # True in Jupyter, False in a terminal or a script
     "Is this a notebook?"
     shell = sys.modules.get('IPython')
     return bool(shell) and type(shell.get_ipython()).__name__ == 'ZMQInteractiveShell'
+
+# %% ../nbs/00_core.ipynb #plain-text
+_acts = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206f\ud800-\udfff]') # controls, line ends, bidi overrides, no text
+
+def plain_text(
+    text, # A name, or whatever holds one
+    keep:str='' # Of what would be replaced, what stays: for instance line ends
+)->str: # The same with `?` in place of what acts on a terminal
+    "Text that can be shown on a terminal without doing anything there"
+    return _acts.sub(lambda m: m[0] if m[0] in keep else '?', str(text))
 
 # %% ../nbs/00_core.ipynb #import-openvino
 def import_openvino(): # the module `openvino`

@@ -11,7 +11,7 @@ import hashlib, html, os, re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from .core import QuickclsError, explain_os_error
+from .core import QuickclsError, explain_os_error, plain_text
 from .pictures import NotAPicture, looked_at
 
 # %% ../nbs/02_data.ipynb #walk-files
@@ -116,7 +116,7 @@ def _asides(items, most=8):
     lines = list(items.notes)
     if items.skipped:
         lines.append(f'skipped {len(items.skipped)} {"file" if len(items.skipped) == 1 else "files"}:')
-        lines += [f'  {_shown(Path(s.path).name)}: {s.reason}' for s in items.skipped[:most]]
+        lines += [f'  {plain_text(Path(s.path).name)}: {s.reason}' for s in items.skipped[:most]]
         if len(items.skipped) > most: lines.append(f'  and {len(items.skipped)-most} more; metrics.json has them all')
     return lines
 

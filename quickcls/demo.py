@@ -8,6 +8,7 @@ __all__ = ['demo']
 # %% ../nbs/46_demo.ipynb #imports
 from .core import QuickclsError
 from .classifier import Classifier
+from .guard import split_hosts
 from .livepage import live_page
 from .packed import pack_pictures
 from .pages import ask_page, compare_page # the latter for apps
@@ -21,6 +22,7 @@ def demo(
     port:int=None, # Port of the page (the first free one from 7860 where this is not given)
     share:bool=False, # Also give a public link, through Gradio's servers
     auth:str=None, # name:password that visitors must give; or set QUICKCLS_AUTH
+    allow_host:str=None, # More names that the page answers to, as behind a proxy: a.example.org,*.example.net; or set QUICKCLS_ALLOW_HOST
     teach:bool=False, # Let visitors say what a picture is, and learn from it
     corrections:str='corrections', # Folder for the pictures that were corrected
     with_pictures:bool=False, # Pack thumbnails of the known pictures into the classifier's folder, to show them: whoever sees the page sees them
@@ -40,9 +42,10 @@ def demo(
         print(publish_help(write_space(model, space, title=title, examples=examples, force=force)))
         return
     entry = parse_auth(auth)
+    split_hosts(allow_host) # what is wrong with it is said before the work
     if teach or not model: check_reach(host, share, entry, 'teaching' if model else 'a page that makes classifiers')
     page = _page(model, title, examples, teach and corrections, arch)
-    url = launch(page, host, port, share=share, auth=entry, block=False)
+    url = launch(page, host, port, share=share, auth=entry, allow_host=allow_host, block=False)
     if open:
         import webbrowser
         webbrowser.open(url)

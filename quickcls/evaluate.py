@@ -12,6 +12,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from . import plots
 from .core import QuickclsError
+from .csvtext import csv_table
 from .calibrate import calibration_error, reliability
 from .classifier import Classifier
 from .crossval import accuracy_interval
@@ -218,6 +219,7 @@ def read_table(
     import pandas as pd
     if not path.is_file(): return None
     t = pd.read_csv(path, dtype={k: str for k in ('path', 'label', 'predicted', 'class', 'nearest')}, keep_default_na=False, encoding='utf-8')
+    t = csv_table(t, undo=True)
     return t.assign(known_score=pd.to_numeric(t.known_score, errors='coerce')) if 'known_score' in t else t # empty for training pictures
 
 @patch

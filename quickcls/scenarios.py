@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from .core import QuickclsError
+from .csvtext import csv_table
 from .backbones import parse_views, thesis
 from .crossval import accuracy_interval
 from .facts import public_command, share
@@ -194,7 +195,7 @@ class Comparison:
         from quickcls.figures import figure_svg, save_figure
         from quickcls.report import new_page, write_page
         self.out, fig = out, self.plot()
-        self.table.drop(columns='scenario').to_csv(out/'compare.csv', index=False)
+        csv_table(self.table.drop(columns='scenario')).to_csv(out/'compare.csv', index=False)
         (out/'compare.md').write_text(self._repr_markdown_(), encoding='utf-8', errors='replace')
         save_figure(fig, out/'compare.png')
         rows = [dict(cells=_cells(r), **r) for r in self.table.to_dict('records')]

@@ -7,9 +7,13 @@ __all__ = ['most_bytes', 'most_files', 'kept_for', 'most_waiting', 'at_a_time', 
            'Shelf', 'sweep', 'uploads_only', 'parse_auth', 'check_reach', 'new_page', 'launch']
 
 # %% ../nbs/42_server.ipynb #imports
-import os, secrets, sys, threading, time
+import asyncio, contextlib, os, secrets, sys, threading, time
 from pathlib import Path
+from urllib.parse import urlsplit
 from .core import QuickclsError, read_template
+from .guard import Guard, names_of_page, split_hosts
+from .uploads import Room, rooms
+from .bounds import Bounds
 
 # %% ../nbs/42_server.ipynb #import-gradio
 def import_gradio(): # the module `gradio`
@@ -48,6 +52,7 @@ def given_up(
     try: path = Path(str(upload.get('path') or '')).resolve()
     except (ValueError, OSError): path = root # a name that no file can have
     if root not in path.parents or not path.is_file(): raise QuickclsError('That is no uploaded picture, or it was answered before. Upload it first.')
+    for room in list(rooms): room.answer(path)
     with _lock:
         _answered[path] = time.monotonic()
         if len(_answered) == 1: _sweep_in(kept_for)
@@ -93,6 +98,7 @@ def sweep(
             try:
                 if time.monotonic() - when < age or time.time() - path.stat().st_mtime < age: continue
                 path.unlink(missing_ok=True)
+                for room in list(rooms): room.forget(path)
                 if path.parent != Path(_upload_folder()).resolve(): path.parent.rmdir()
             except OSError: pass # gone already, or another file lies beside it
             del _answered[path]
@@ -137,11 +143,36 @@ def check_reach(
 most_waiting, at_a_time = 200, 2 # questions
 
 def new_page(
-    title:str # Of the window
+    title:str, # Of the window
+    room:Room=None # For its uploads; one of the usual size where this is None
 ): # `gradio.Blocks`, to be filled in a `with`
-    "An empty page"
+    "An empty page, which checks who asks and how much comes, however it is launched"
     gr = import_gradio()
-    return gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, 300))
+    page = gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, 300))
+    page.room = room or Room()
+    page.launch = _guarded(page, page.launch)
+    return page
+
+def _guarded(page, start):
+    "`page.launch`, with one option more: `allow_host`"
+    def launch(*args, server_name=None, share=None, allow_host=None, app_kwargs=None, **kwargs):
+        public = share or (share is None and os.environ.get('GRADIO_SHARE', '').lower() == 'true') or 'google.colab' in sys.modules
+        names = page.names = names_of_page(server_name or os.environ.get('GRADIO_SERVER_NAME'), split_hosts(allow_host), public)
+        @contextlib.asynccontextmanager
+        async def lifespan(app):
+            page.room.open(_upload_folder())
+            page.room.on_delete = page.upload_file_set.discard
+            app.uploaded_file_dir = str(page.room.folder)
+            plain = app.middleware_stack
+            bounded = Bounds(plain, page.room, most_bytes, names.space)
+            app.middleware_stack = Guard(bounded, names) # before all that Gradio adds itself
+            sweeping = asyncio.create_task(page.room.keep_swept())
+            yield
+            sweeping.cancel()
+            page.room.close()
+            app.middleware_stack = plain # Gradio may start the same app once more, on another port
+        return start(*args, server_name=server_name, share=share, app_kwargs=dict(lifespan=lifespan) | (app_kwargs or {}), **kwargs)
+    return launch
 
 def launch(
     page, # From `ask_page` and the like
@@ -149,6 +180,7 @@ def launch(
     port:int=None, # Where this is None, what GRADIO_SERVER_PORT says, or the first free one from 7860
     *, share:bool=False, # A public link through Gradio's servers, for three days?
     auth:tuple=None, # (name, password) to ask for
+    allow_host:str=None, # More names that the page answers to, with commas: pets.example.org, *.example.org, or * for all
     block:bool=True, # Return only when the page is closed?
     quiet:bool=False # Print nothing?
 )->str: # its address on this machine
@@ -156,20 +188,31 @@ def launch(
     from threadpoolctl import threadpool_limits
     gr = import_gradio()
     page.queue(max_size=most_waiting, default_concurrency_limit=at_a_time)
-    _say_when_full(page)
+    _watch_queue(page)
     threadpool_limits(1, user_api='blas') # for as long as this process lives: those threads get in the way of the network's: 36 answers a second in place of 44 on two cores
     theme = gr.themes.Default(primary_hue='blue', font=['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif'], font_mono=['ui-monospace', 'Consolas', 'monospace'])
-    try: _, url, public = page.launch(server_name=host, server_port=port, share=share, auth=auth, prevent_thread_lock=True, quiet=True, max_file_size=most_bytes, state_session_capacity=200, ssr_mode=False, mcp_server=False, enable_monitoring=False, run_history=False, footer_links=['api'], theme=theme, css=read_template('answers.css') + read_template('demo.css'))
+    try: _, url, public = page.launch(server_name=host, server_port=port, share=share, auth=auth, allow_host=allow_host, prevent_thread_lock=True, quiet=True, max_file_size=most_bytes, state_session_capacity=200, ssr_mode=False, mcp_server=False, enable_monitoring=False, run_history=False, footer_links=['api'], theme=theme, css=read_template('answers.css') + read_template('demo.css'))
     except OSError: raise QuickclsError(f'The page cannot be served on {host or "this machine"}, port {port or os.environ.get("GRADIO_SERVER_PORT") or "7860 to 7959"}: another program has it, or there is no such address. --port and --host name others.') from None
     if share and not public: raise QuickclsError('Gradio gave no public link: its servers cannot be reached from here. Without --share the page works on this machine.')
+    if public: page.names.named.add(urlsplit(public).hostname)
     if not quiet: print(f'{page.title}: {url}' + (f' and {public}' if public else '') + ' (Ctrl+C closes it)', flush=True)
     if block: page.block_thread()
     return url
 
-def _say_when_full(page):
-    "A plain sentence for whoever finds the queue full"
+def _watch_queue(page):
+    "A plain sentence for whoever finds the queue full; uploads that wait for an answer are not deleted"
     push = page._queue.push
-    async def told(*args, **kwargs):
-        ok, said, kind = await push(*args, **kwargs)
+    async def told(body, *args, **kwargs):
+        paths = list(_paths_in(body.data))
+        for path in paths: page.room.ask(path)
+        ok, said, kind = await push(body, *args, **kwargs)
+        if not ok:
+            for path in paths: page.room.answer(Path(path))
         return ok, f'{most_waiting} questions are waiting already. Please try again in a few seconds.' if kind == 'queue_full' else said, kind
     page._queue.push = told
+
+def _paths_in(data):
+    "The paths of uploads in the data of a question: one file, or a list of them"
+    for part in data or ():
+        for file in part if isinstance(part, list) else [part]:
+            if isinstance(file, dict) and isinstance(file.get('path'), str): yield file['path']

@@ -12,6 +12,7 @@ from pathlib import Path
 from .card import own_card, render_card
 from .classifier import load_classifier
 from .core import QuickclsError, check_apart, write_whole
+from .csvtext import csv_text, original_text
 from .data import expand
 from .facts import public_command, read_facts
 from .graphs import without_traces
@@ -88,7 +89,7 @@ def copy_classifier(
     read = lambda n: json.loads((folder/n).read_text(encoding='utf-8')) if (folder/n).is_file() else {}
     info, data = read('classifier.json'), read('metrics.json').get('data') or {}
     rows = _csv_rows(folder/tables[0])
-    paths = [r[rows[0].index('path')] for r in rows[1:]] if rows and 'path' in rows[0] else []
+    paths = [original_text(r[rows[0].index('path')]) for r in rows[1:]] if rows and 'path' in rows[0] else []
     public = Public((info.get('data') or data).get('folder'), info['vocab'], paths)
     onnx.save(without_traces(onnx.load(str(folder/'model.onnx'))), str(to/'model.onnx'))
     shutil.copyfile(folder/'weights.safetensors', to/'weights.safetensors')
@@ -104,7 +105,7 @@ def _copy_public(a, b, public, more):
     elif a.suffix == '.csv':
         rows = _csv_rows(a)
         kinds = rows[0] if rows else []
-        with open(b, 'w', newline='', encoding='utf-8', errors='replace') as f: csv.writer(f).writerows([kinds, *([public(v, k) if k in ('path', 'nearest', 'group') else v for k, v in zip(kinds, r)] for r in rows[1:])])
+        with open(b, 'w', newline='', encoding='utf-8', errors='replace') as f: csv.writer(f).writerows([kinds, *([csv_text(public(original_text(v), k)) if k in ('path', 'nearest', 'group') else v for k, v in zip(kinds, r)] for r in rows[1:])])
     else: shutil.copyfile(a, b)
 
 def _csv_rows(path):

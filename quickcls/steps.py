@@ -11,7 +11,8 @@ import json, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from .core import QuickclsError, progress
+from .core import QuickclsError, plain_text, progress
+from .csvtext import csv_table
 from .calibrate import calibrate
 from .crossval import CrossValidation
 from .data import Skipped, scan_loose
@@ -69,7 +70,7 @@ def embed_all(
     n = len(scanned.skipped)
     embeddings.embed(scanned, run.count)
     if (lost := scanned.skipped[n:]):
-        run.say(f'skipped {len(lost)} more: ' + '; '.join(f'{Path(s.path).name}: {s.reason}' for s in lost[:5]))
+        run.say(f'skipped {len(lost)} more: ' + '; '.join(f'{plain_text(Path(s.path).name)}: {s.reason}' for s in lost[:5]))
         items = split(scanned)
     preset, n = parse_augment(augment)
     if not n: return items, embeddings.sides(items), None
@@ -218,8 +219,8 @@ def write_beside(
     from quickcls.figures import save_figure
     from quickcls.report import write_report
     for stem, table in tables.items():
-        if table is not None: table.to_csv(folder/f'{stem}.csv', index=False, errors='replace') # names of files may be no text
-    ev.confusion_matrix().to_csv(folder/'confusion_matrix.csv')
+        if table is not None: csv_table(table).to_csv(folder/f'{stem}.csv', index=False, errors='replace') # names of files may be no text
+    csv_table(ev.confusion_matrix()).to_csv(folder/'confusion_matrix.csv')
     save_figure(ev.plot_confusion_matrix(f'{name}: accuracy {ev.accuracy:.1%} on {ev.n} pictures'), folder/'confusion_matrix.png')
     numbers = dict(**clf.info['metrics'], per_class=ev.per_class().round(6).to_dict('index'), data=clf.info['data'], arch=clf.arch, head=clf.head.kind, **facts)
     (folder/'metrics.json').write_text(json.dumps(numbers, indent=1, ensure_ascii=False), encoding='utf-8', errors='replace')

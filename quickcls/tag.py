@@ -11,7 +11,7 @@ __all__ = ['window_shapes', 'grid', 'half_trusted', 'faintest', 'of_strongest', 
 from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
-from .core import QuickclsError, explain_os_error, print_json
+from .core import QuickclsError, explain_os_error, plain_text, print_json
 from .classifier import Classifier
 from .data import expand
 from .evidence import gradient
@@ -198,8 +198,8 @@ class Tags:
 
     def _repr_png_(self): return None if self.error else file_bytes(self.draw(), 'PNG')
     def __str__(self):
-        if self.error: return f'{self.path or "picture"}: {self.error}'
-        return f'{self.path or "picture"}: ' + ('; '.join(f'{f["label"]} {f["probability"]:.1%} ({", ".join(map(str, f["box"]))})' for f in self.found) or 'none of these')
+        if self.error: return f'{plain_text(self.path or "picture")}: {self.error}'
+        return f'{plain_text(self.path or "picture")}: ' + ('; '.join(f'{plain_text(f["label"])} {f["probability"]:.1%} ({", ".join(map(str, f["box"]))})' for f in self.found) or 'none of these')
 
 # %% ../nbs/24_tag.ipynb #tag-method
 work_side = 1024 # longer side of the copy that is cut, pixels

@@ -11,6 +11,7 @@ import re, threading
 from dataclasses import replace
 from pathlib import Path
 from .core import QuickclsError, progress
+from .csvtext import csv_table
 from .classifier import Classifier
 from .corrections import Corrections, kind_name
 from .data import class_numbers, within
@@ -227,6 +228,7 @@ def teacher_of(
     file = clf.path and clf.path/'predictions.csv'
     if not file or not file.is_file(): raise QuickclsError(f'{clf.path or "This classifier"} has no predictions.csv, which names its training pictures. Expected a folder that `quickcls train` wrote.')
     t = pd.read_csv(file, usecols=['path', 'label', 'split', 'sha256'], dtype=str, keep_default_na=False, encoding='utf-8')
+    t = csv_table(t, undo=True)
     told = (clf.info.get('data') or {}).get('n_train')
     if isinstance(told, int) and (t.split == 'train').sum() < told: raise QuickclsError(f'{file} is not whole: it names {(t.split == "train").sum()} training pictures of {told}. Expected it as `quickcls train` wrote it.')
     t = t[(t.split == 'train') & t.label.isin(clf.vocab)].drop_duplicates('sha256').reset_index(drop=True)
