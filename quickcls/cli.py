@@ -161,6 +161,9 @@ def call(name:str, argv:list)->int: # exit code
     parser, func = command_parser(name)
     args = vars(parser.parse_args(argv))
     for own in ('debug', 'pdb', 'xtra'): args.pop(own, None)
+    if name in ('predict', 'tag', 'explain'):
+        from quickcls.workers import workers
+        workers().start() # it starts beside the loading of the classifier
     if name in ('predict', 'tag'): return func(args.pop('model'), *args.pop('pictures'), **args) or 0
     if name in ('new', 'explain', 'preview', 'compare'): func(**args); return 0 # they give what they made
     if name != 'train': return func(**args) or 0
