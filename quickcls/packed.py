@@ -25,10 +25,10 @@ def pack_pictures(
 )->int: # How many were packed
     "Put thumbnails of the held-out and training pictures into a classifier's folder; raises `QuickclsError` where none of them can be read"
     facts, clf = read_facts(model), Classifier.load(model)
-    folder = Path(facts.data.get('folder') or '.')
+    folder, images = Path(facts.data.get('folder') or '.'), facts.images
     worth = [*in_order_of_worth(facts.held).path, *(str(folder/p) for p in (clf.open_set.pictures if clf.open_set else ()))]
     paths, found, used = list(dict.fromkeys(worth)), {}, 0
-    for path, data in decode_ahead(paths, lambda p: file_bytes(small_picture(p, side), 'JPEG', quality=70)):
+    for path, data in decode_ahead(paths, lambda p: file_bytes(images.picture(p, side), 'JPEG', quality=70)):
         if isinstance(data, NotAPicture): continue
         used += len(data)
         if used > most_bytes: break

@@ -110,3 +110,100 @@ def test_a_file_that_changed_is_noticed(folder):
     refused(lambda: Classifier.load(folder), 'model.onnx', 'SHA-256')
     without_digests(folder)
     assert Classifier.load(folder).vocab == ['defect', 'ok']
+
+# images that tables name
+
+class Watch:
+    "What is opened, started and asked of the network while a `with` of it runs; one for the process, since a hook stays"
+    def __init__(self): self.on, self.opened, self.other = False, [], []
+    def hook(self, event, args):
+        if not self.on: return
+        if event == 'open' and isinstance(args[0], (str, bytes, os.PathLike)): self.opened.append((os.path.realpath(os.fsdecode(args[0])), args[1] if isinstance(args[1], str) else None, args[2]))
+        elif event in ('subprocess.Popen', 'os.system', 'os.exec', 'os.posix_spawn', 'socket.connect', 'socket.getaddrinfo', 'pty.spawn', 'os.fork'): self.other.append(event)
+    def __enter__(self): self.on, self.opened, self.other = True, [], []; return self
+    def __exit__(self, *_): self.on = False
+
+@pytest.fixture(scope='session')
+def watch():
+    import sys
+    w = Watch()
+    sys.addaudithook(w.hook)
+    return w
+
+def thumbs_of(page):
+    import re
+    return {k: v for k, v in json.loads(re.search('<script type="application/json" id="thumbs">(.*?)</script>', page.read_text(), re.S)[1]).items() if v}
+
+def rename_paths(folder, change):
+    "Change every path of the classifier's tables and maps"
+    import pandas as pd
+    for name in ('predictions.csv', 'cross_validation.csv', 'neighbours.csv'):
+        if not (folder/name).exists(): continue
+        t = pd.read_csv(folder/name, dtype=str, keep_default_na=False)
+        for c in {'path', 'nearest'} & set(t.columns): t[c] = t[c].map(change)
+        t.to_csv(folder/name, index=False)
+    change_json(folder/'focus.json', lambda d: [p.update(path=change(p['path'])) for p in d['pictures']])
+
+@pytest.mark.parametrize('kind', ['absolute', 'up', 'other content', 'pipe', 'device', 'link'])
+def test_a_table_shows_nothing_of_the_reader(trained, folder, tmp_path, watch, kind):
+    "Paths that lead out of the data folder are not opened, whatever content they are said to have; within it only the known content is shown"
+    from quickcls.explain import explain
+    from quickcls.packed import Packed, pack_pictures
+    from quickcls.report import write_report
+    from quickcls.teach import Teacher
+    secret, data = tmp_path/'secret.jpg', tmp_path/'parts'
+    shutil.copytree(trained[1], data)
+    shutil.copy(image_of(trained), secret)
+    if kind == 'other content': secret.write_bytes(sorted(trained[1].rglob('*.jpg'))[1].read_bytes())
+    for p in data.rglob('*.jpg'):
+        if kind in ('pipe', 'device', 'link', 'other content'): p.unlink()
+        if kind == 'pipe': os.mkfifo(p)
+        if kind == 'device': p.symlink_to('/dev/zero')
+        if kind in ('link', 'other content'): p.symlink_to(secret)
+    named = {'absolute': lambda p: str(secret), 'up': lambda p: f'{data}/ok/../../secret.jpg'}.get(kind, lambda p: p.replace(str(trained[1]), str(data)))
+    for name in ('classifier.json', 'metrics.json'): change_json(folder/name, lambda d: d['data'].update(folder=str(data), fingerprint='0'*16))
+    rename_paths(folder, named)
+    (folder/'pictures.zip').unlink(); (folder/'report.html').unlink()
+    with watch:
+        page = write_report(folder, say=lambda s: None)
+        explain(str(folder), str(image_of(trained)), out=str(tmp_path/'heat.png'))
+        Classifier.load(folder).evaluate().plot_top_losses()
+        try: pack_pictures(folder, say=lambda s: None)
+        except QuickclsError: pass
+        try: Teacher.of(Classifier.load(folder), tmp_path/'corrections', say=lambda s: None)
+        except QuickclsError: pass
+    shown = set(thumbs_of(page)) | set(Packed(folder).index)
+    if kind in ('absolute', 'up'): assert str(secret) not in [p for p, *_ in watch.opened]
+    assert kind == 'link' and len(shown) <= 3 or shown == set(), kind # a link to the very content that was known is fine: data sets are made of links
+    assert not [p for p, *_ in watch.opened if p.startswith('/dev/zero') or kind == 'pipe' and p.startswith(str(data))]
+
+def test_a_report_finds_its_images_from_anywhere(trained, folder, tmp_path, monkeypatch):
+    "This machine knows where they lay, whatever the current folder is and wherever the classifier went"
+    from quickcls.report import write_report
+    from quickcls.train import train
+    monkeypatch.chdir(trained[1].parent)
+    clf = train('parts', out=str(tmp_path/'relative'), arch='efficientnet_lite0', quiet=True)
+    before = (clf.path/'report.html').read_bytes()
+    monkeypatch.chdir(tmp_path)
+    shutil.move(tmp_path/'relative', tmp_path/'elsewhere')
+    said = []
+    assert write_report(tmp_path/'elsewhere', name='relative', say=said.append).read_bytes() == before and said == []
+
+def test_a_report_keeps_the_thumbnails_that_it_has(trained, folder, tmp_path):
+    "Images that are gone stay on the page that is written again, and one line says how many; with --no-pictures none stay"
+    from quickcls.report import write_report
+    before = thumbs_of(folder/'report.html')
+    assert len(before) >= 9
+    trained[1].rename(trained[1].with_name('moved'))
+    try:
+        said = []
+        again = thumbs_of(write_report(folder, say=said.append))
+        assert again == before and len(said) == 1 and '--data' in said[0] and '\n' not in said[0] and 'kept' in said[0]
+        assert thumbs_of(write_report(folder, out=tmp_path/'new.html', say=said.append)) == {} and 'kept' not in said[1] # there is no page before it
+        page = (folder/'report.html').read_text()
+        uri = next(iter(before.values()))
+        (folder/'report.html').write_text(page.replace(uri, 'data:text/html,<script>alert(1)</script>'.replace('<', '\\u003c')))
+        assert 'alert(1)' not in write_report(folder, say=said.append).read_text()
+        assert thumbs_of(write_report(folder, pictures=False, say=said.append)) == {}
+        assert thumbs_of(write_report(folder, say=said.append)) == {}
+    finally: trained[1].with_name('moved').rename(trained[1])
