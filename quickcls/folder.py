@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['format_version', 'description_file', 'graph_file', 'weights_file', 'metrics_file', 'focus_file', 'card_file',
            'pictures_file', 'predictions_file', 'crossed_file', 'neighbours_file', 'largest_file', 'again', 'share',
-           'count', 'anytext', 'deepest', 'open_regular', 'kind_of_file', 'read_bytes', 'Wrong', 'short_text', 'found',
-           'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping', 'record', 'interval',
-           'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests']
+           'count', 'anytext', 'deepest', 'open_regular', 'kind_of_file', 'read_bytes', 'check_replaceable', 'Wrong',
+           'short_text', 'found', 'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping', 'record',
+           'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests']
 
 # %% ../nbs/12a_folder.ipynb #imports
 import hashlib, json, os, stat
@@ -59,6 +59,12 @@ def read_bytes(
     with open_regular(path, most) as f: data = f.read(most + 1)
     if len(data) > most: raise QuickclsError(f'{path} grows while it is read, expected at most {most:,} bytes. {again}')
     return data
+
+def check_replaceable(
+    path:Path # Of a file in a classifier's folder that is to be written
+):
+    "Raise `QuickclsError` where something else than a file would be written to: a link leads out of the folder"
+    if path.is_symlink() or path.exists() and not path.is_file(): raise QuickclsError(f'{path} is {kind_of_file(path.lstat().st_mode)}, so it is not written. Remove it, or name another file with --out (in Python: out=).')
 
 # %% ../nbs/12a_folder.ipynb #checker
 class Wrong(Exception):

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 from quickcls.classifier import Classifier
 from quickcls.core import QuickclsError
 from quickcls.folder import digests
-from tests.helpers import some_parts
+from tests.helpers import picture, some_parts
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
@@ -154,7 +154,7 @@ def test_a_table_shows_nothing_of_the_reader(trained, folder, tmp_path, watch, k
     secret, data = tmp_path/'secret.jpg', tmp_path/'parts'
     shutil.copytree(trained[1], data)
     shutil.copy(image_of(trained), secret)
-    if kind == 'other content': secret.write_bytes(sorted(trained[1].rglob('*.jpg'))[1].read_bytes())
+    if kind == 'other content': picture(5, 300, 300).save(secret)
     for p in data.rglob('*.jpg'):
         if kind in ('pipe', 'device', 'link', 'other content'): p.unlink()
         if kind == 'pipe': os.mkfifo(p)
@@ -207,3 +207,306 @@ def test_a_report_keeps_the_thumbnails_that_it_has(trained, folder, tmp_path):
         assert thumbs_of(write_report(folder, pictures=False, say=said.append)) == {}
         assert thumbs_of(write_report(folder, say=said.append)) == {}
     finally: trained[1].with_name('moved').rename(trained[1])
+
+# any file, changed in any way
+
+evil = [None, True, -1, 0, 7, 2**70, -2**70, 1e308, float('nan'), float('inf'), .5, '', 'x', 'défaut', '\ud800', '\0', '../' * 30 + 'etc/passwd', '/etc/passwd', '/dev/zero', 'a\nb', '<img src=x onerror=alert(1)>',
+        'x'*5000, [], {}, [[]], [1, 'a', None], {'a': 1}, [[[[1]]]], ['ok', 5], [.9, .1], 'nan', '1e999', 'C:\\Windows\\x', '//host/share/x.jpg', 'hf-hub:evil/model', ['a']*50]
+
+def deep(n): return json.loads('['*n + ']'*n)
+
+def places(value, at=()):
+    "Every place in a JSON value"
+    for k in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*at, k)
+        yield from places(value[k], (*at, k))
+
+def mutate_json(path, rng):
+    d = json.loads(path.read_text())
+    *above, last = rng.choice(list(places(d)) or [('x',)])
+    inner = d
+    for k in above: inner = inner[k]
+    how = rng.randrange(6)
+    if how == 0: del inner[last]; what = 'gone'
+    elif how == 1 and isinstance(inner, list): inner.extend([inner[last]]*rng.choice([1, 3, 500])); what = 'repeated'
+    elif how == 2: inner[last] = deep(rng.choice([5, 39, 45, 300])); what = 'deep'
+    elif how == 3 and isinstance(inner[last], (int, float)): inner[last] = inner[last]*rng.choice([-1, 1e6, .001, 1e300]) + rng.choice([0, 1, .5]); what = 'another number'
+    else: inner[last] = rng.choice(evil); what = repr(inner[last])[:40]
+    path.write_text(json.dumps(d))
+    return '.'.join(map(str, (*above, last))) + ': ' + what
+
+def mutate_csv(path, rng):
+    import csv
+    rows = list(csv.reader(open(path, newline='')))
+    i, j = rng.randrange(len(rows)), rng.randrange(len(rows[0]))
+    value = str(rng.choice([v for v in evil if v != '\ud800']))
+    how = rng.randrange(7)
+    if how == 0: rows = [r[:j] + r[j+1:] for r in rows]
+    elif how == 1: rows[i] = rows[i][:j]
+    elif how == 2: rows = rows[:rng.choice([0, 1, 2])]
+    elif how == 3: rows[i] = rows[i] + [value]*rng.choice([1, 50])
+    elif how == 4:
+        for r in rows[1:]: r[j] = value
+    else: rows[i][j] = value
+    with open(path, 'w', newline='', encoding='utf-8', errors='replace') as f: csv.writer(f).writerows(rows)
+    return f'way {how}, row {i}, column {j}: {value[:30]!r}'
+
+def mutate_arrays(path, rng):
+    from safetensors.numpy import load_file, save_file
+    arrays = load_file(path)
+    name = rng.choice(sorted(arrays))
+    a, how = arrays[name], rng.randrange(8)
+    if how == 0: del arrays[name]
+    elif how == 1: arrays[name] = a.ravel()
+    elif how == 2: arrays[name] = a[:max(0, len(a) - rng.choice([1, 2, len(a)]))]
+    elif how == 3: arrays[name] = a.astype(rng.choice([np.int64, np.float64, np.uint8, np.bool_, np.float16]))
+    elif how == 4: arrays[name] = (a.astype(np.float32)*np.float32('inf' if rng.random() < .5 else 'nan')).astype(a.dtype)
+    elif how == 5: arrays[name] = -a
+    elif how == 6: arrays[name] = a[None]
+    else: arrays[name] = np.zeros_like(a)
+    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path)
+    return f'{name}, way {how}'
+
+def mutate_graph(path, rng):
+    m = onnx.load(str(path))
+    how, node = rng.randrange(6), rng.choice(m.graph.node)
+    if how == 0: node.op_type = rng.choice(['Loop', 'If', 'Scan', 'NonZero', 'Relu', 'Identity', 'Add', 'Expand', 'Tile', ''])
+    elif how == 1: del node.input[:1]
+    elif how == 2: m.graph.initializer[rng.randrange(len(m.graph.initializer))].dims[:] = [rng.choice([0, 1, 3, 2**40, -1])]
+    elif how == 3: m.graph.node.remove(node)
+    elif how == 4: del m.graph.initializer[rng.randrange(len(m.graph.initializer))]
+    else: m.graph.output[rng.randrange(3)].type.tensor_type.shape.dim[1].dim_value = rng.choice([0, 1, 2, 3584, 2**62])
+    path.write_bytes(m.SerializeToString())
+    return f'way {how}, {node.op_type}'
+
+def mutate_zip(path, rng):
+    import zipfile
+    with zipfile.ZipFile(path) as z: members = {n: z.read(n) for n in z.namelist()}
+    index, how = json.loads(members['index.json']), rng.randrange(4)
+    if how == 0: index[rng.choice(sorted(index))] = rng.choice(evil)
+    elif how == 1: members['0.jpg'] = bytes(3_000_000)
+    elif how == 2: members.pop(rng.choice(sorted(members)))
+    else: index = rng.choice(evil)
+    if 'index.json' in members: members['index.json'] = json.dumps(index).encode('utf-8', 'replace')
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as z:
+        for n, data in members.items(): z.writestr(n, data)
+    return f'way {how}'
+
+def mutate_bytes(path, rng):
+    "What may happen to any file"
+    data, how = bytearray(path.read_bytes()), rng.randrange(9)
+    if how == 0: data = data[:rng.randrange(len(data) + 1)]
+    elif how in (1, 2):
+        for _ in range(rng.choice([1, 3, 30])): data[rng.randrange(min(len(data), rng.choice([300, len(data)])))] = rng.randrange(256)
+    elif how == 3: data = b''
+    elif how == 4: data = rng.choice([b'['*10_000, b'{"a":'*10_000, b'9'*100_000, b'[' + b'9'*4000 + b']', b'\xff\xfe\0', b'null', b'[]', b'"x"', b'{}'])
+    elif how == 5: data = (path.parent/rng.choice(sorted(p.name for p in path.parent.iterdir() if p.is_file() and p != path))).read_bytes()
+    path.unlink()
+    if how == 6: path.mkdir()
+    elif how == 7: os.mkfifo(path)
+    elif how == 8: path.symlink_to(rng.choice(['/dev/zero', '/etc/passwd', 'nowhere', path.name, '/', '/proc/self/environ']))
+    else: path.write_bytes(data)
+    return f'bytes, way {how}'
+
+ways = {'classifier.json': mutate_json, 'metrics.json': mutate_json, 'focus.json': mutate_json, 'predictions.csv': mutate_csv, 'cross_validation.csv': mutate_csv, 'neighbours.csv': mutate_csv, 'weights.safetensors': mutate_arrays,
+        'model.onnx': mutate_graph, 'pictures.zip': mutate_zip, 'README.md': mutate_bytes, 'report.html': mutate_bytes}
+
+def every_use(folder, photo, out, base, own_graph):
+    "(name, function) of all that is done with a classifier's folder"
+    from quickcls.answers import answer_html, ask
+    from quickcls.backbones import earlier_views
+    from quickcls.card import write_card
+    from quickcls.facts import read_facts
+    from quickcls.packed import Packed
+    from quickcls.report import write_report
+    from quickcls.space import copy_classifier, space_card
+    kept = {}
+    def load():
+        clf = kept['clf'] = Classifier.load(folder)
+        if own_graph: return
+        clf.predict(np.zeros((9, 9, 3), np.uint8)) if clf.arch != base.arch else None
+        if clf.arch == base.arch: clf._opened, clf._stages = base._opened, base._stages # opened once: the graph is the same
+    def facts(): kept['facts'] = read_facts(folder)
+    def use(name, f): return lambda: f(kept[name]) if name in kept else None
+    def packed(): p = kept['packed'] = Packed(folder); [p.get(n) for n in [*p.index][:3]]
+    def explained(clf):
+        heat = clf.explain(photo)
+        heat.plot(), heat._repr_jpeg_(), json.dumps(heat.to_dict(), allow_nan=False)
+    def evaluated(clf):
+        ev = clf.evaluate()
+        str(ev), ev._repr_html_(), ev.metrics(), ev.top_k(), ev.plot_top_losses()
+    return dict(load=load, repr=use('clf', lambda c: (repr(c), c._repr_html_(), c.name, c.arch)), predict=use('clf', lambda c: (str(p := c.predict(photo)), json.dumps(p.to_dict(), allow_nan=False))),
+                facts=facts, report=use('facts', lambda f: write_report(f, out=out/'report.html', say=lambda s: None)), page=lambda: write_report(folder, say=lambda s: None), card=use('facts', write_card),
+                explain=use('clf', explained), tag=use('clf', lambda c: c.tag(photo)), packed=packed, answer=use('clf', lambda c: answer_html(ask(c, photo.read_bytes()), kept['packed'].get if 'packed' in kept else lambda p: None)),
+                space=lambda: copy_classifier(folder, out/'space', 'x'), space_card=lambda: space_card(folder, 'x', 'x'), evaluate=use('clf', evaluated), trust=use('clf', lambda c: (str(c.trust), c.trust._repr_markdown_())), views=lambda: earlier_views(folder))
+
+def run_mutants(trained, tmp, watch, seeds, share=1.):
+    "Failures of mutants: (seed, file, what was done, which use, what came); `share` of the slow uses is tried"
+    import random, sys, traceback
+    import quickcls.all # which gives a classifier all of its methods
+    base, failures = Classifier.load(trained[0]), []
+    base.explain(image_of(trained))
+    base.tag(image_of(trained))
+    allowed = [os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, np.__path__[0] + '/..', os.environ['QUICKCLS_CACHE'], trained[1], Path(__file__).parent.parent, '/usr/lib', '/usr/share', '/usr/local', '/proc', '/sys', '/etc/fonts', '/var/cache/fontconfig', Path.home()/'.cache', Path.home()/'.config', Path.home()/'.fonts', Path.home()/'.local')]
+    for seed in seeds:
+        rng = random.Random(seed)
+        folder, out = tmp/str(seed)/'model', tmp/str(seed)/'out'
+        shutil.copytree(trained[0], folder)
+        out.mkdir()
+        name = rng.choice(sorted(ways))
+        if not (folder/name).exists(): name = 'predictions.csv'
+        what = (mutate_bytes if rng.random() < .25 else ways[name])(folder/name, rng)
+        if name in ('model.onnx', 'weights.safetensors'): without_digests(folder)
+        for use, call in every_use(folder, image_of(trained), out, base, name == 'model.onnx').items():
+            if use in ('report', 'page', 'explain', 'tag', 'space', 'evaluate') and rng.random() > share: continue
+            started = time.perf_counter()
+            try:
+                with watch: call()
+            except QuickclsError as e:
+                if '\n' in str(e) or len(str(e)) > 400 + len(str(folder)): failures.append((seed, name, what, use, f'not a line: {str(e)[:600]!r}'))
+            except Exception as e: failures.append((seed, name, what, use, f'{type(e).__name__}: {str(e)[:150]} at {[f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(e.__traceback__)[-6:]]}'))
+            own = [os.path.realpath(tmp/str(seed))]
+            for p, mode, flags in watch.opened:
+                writes = bool(mode and set('wax+') & set(mode)) or bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+                inside = any(p == a or p.startswith(a + os.sep) for a in own + [os.path.realpath(os.environ['QUICKCLS_CACHE'])])
+                if not inside and (p not in ('/dev/null', '/dev/urandom') and writes or not any(p == a or p.startswith(a + os.sep) for a in allowed + ['/dev/null', '/dev/urandom', '/etc/localtime', '/etc/mime.types', '/dev/shm'])): failures.append((seed, name, what, use, f'opened {p} {mode}'))
+            if watch.other: failures.append((seed, name, what, use, f'{watch.other}'))
+            if time.perf_counter() - started > 30: failures.append((seed, name, what, use, 'took over 30 s'))
+        shutil.rmtree(tmp/str(seed))
+    return failures
+
+@pytest.mark.slow
+def test_whatever_a_file_holds_it_ends_in_a_line(trained, tmp_path, watch):
+    "Seeded changes of every file, and all that is done with a folder: it works, or ends in one line; nothing is written or read elsewhere, started or asked of the network"
+    first, n = int(os.environ.get('QUICKCLS_MUTANTS_FROM', 0)), int(os.environ.get('QUICKCLS_MUTANTS', 60))
+    failures = run_mutants(trained, tmp_path, watch, range(first, first + n), share=.15)
+    assert not failures, '\n'.join(map(str, failures))
+
+# what each file may say
+
+@pytest.mark.parametrize('name, change, part', [
+    ('metrics.json', lambda d: d['trust']['cross_validation'].update(accuracy='x'), "trust.cross_validation.accuracy is 'x', expected a number from 0 to 1"),
+    ('metrics.json', lambda d: d['trust']['cross_validation'].update(interval=[.9, .8]), 'trust.cross_validation.interval'),
+    ('metrics.json', lambda d: d['trust']['cross_validation'].pop('folds'), 'trust.cross_validation.folds'),
+    ('metrics.json', lambda d: d.update(notes=5), 'notes is 5'),
+    ('metrics.json', lambda d: d.update(valid=dict(accuracy=float('nan'))), 'finite numbers'),
+    ('metrics.json', lambda d: d.update(deep=deep(60)), 'deep'),
+    ('metrics.json', lambda d: d.update(more='\ud800'), 'surrogates'),
+    ('classifier.json', lambda d: d.update(versions=[1]), 'versions is a list of 1'),
+    ('classifier.json', lambda d: d['metrics'].update(interval=None), 'metrics.interval is null'),
+    ('classifier.json', lambda d: d['head'].update(notes=dict(C='a')), 'head.notes.C'),
+    ('classifier.json', lambda d: d.update(vocab=['a', 'a']), 'names a class twice'),
+    ('classifier.json', lambda d: d['views'][0].update(digest='../../x'), 'views[0].digest'),
+    ('classifier.json', lambda d: d['views'][0]['backbone'].update(timm='hf-hub:evil/model'), 'views[0].backbone.timm'),
+    ('classifier.json', lambda d: d.update(temperature=1e400), 'finite numbers'),
+    ('focus.json', lambda d: d['pictures'][0].update(cells=[[1, 2], [3]]), 'pictures[0].cells'),
+    ('focus.json', lambda d: d.update(grid='ab'), 'grid')])
+def test_a_json_file_says_what_it_may(folder, name, change, part):
+    "One line names the file, the key, what was found and what was expected"
+    from quickcls.facts import read_facts
+    change_json(folder/name, change)
+    refused(lambda: read_facts(folder), name, part, 'Copy the folder again')
+    if name == 'classifier.json': refused(lambda: Classifier.load(folder), name, part)
+
+def test_what_later_versions_write_stays(folder):
+    change_json(folder/'classifier.json', lambda d: (d.update(later=dict(a=[1])), d['views'][0]['backbone'].update(later=1), d['head'].update(later=1)))
+    change_json(folder/'metrics.json', lambda d: (d.update(later=1), d['trust'].update(later=dict(a=1))))
+    from quickcls.facts import read_facts
+    assert Classifier.load(folder).info['later'] == dict(a=[1]) and read_facts(folder).metrics['later'] == 1
+
+@pytest.mark.parametrize('column, value, part', [('loss', 'inf', 'loss'), ('p_ok', '1.5', 'p_ok'), ('label', 'cat', 'label'), ('split', 'spare', 'split'), ('twin', 'perhaps', 'twin'), ('sha256', None, 'sha256'), ('p_defect', None, 'p_defect')])
+def test_a_table_says_what_it_may(folder, column, value, part):
+    import pandas as pd
+    from quickcls.facts import read_facts
+    t = pd.read_csv(folder/'predictions.csv', dtype=str, keep_default_na=False)
+    (t.drop(columns=column) if value is None else t.assign(**{column: [value, *t[column][1:]]})).to_csv(folder/'predictions.csv', index=False)
+    refused(lambda: read_facts(folder), 'predictions.csv', part)
+    refused(lambda: Classifier.load(folder).evaluate(), 'predictions.csv', part)
+
+@pytest.mark.parametrize('change, part', [(lambda a: a | {'head.1.weight': a['head.1.weight'][:, :-1]}, '1.weight'), (lambda a: a | {'head.1.weight': a['head.1.weight']*np.float32('nan')}, 'finite'), (lambda a: a | {'head.0.running_var': -a['head.0.running_var'] - 1}, 'running_var'),
+                                          (lambda a: a | {'head.1.weight': a['head.1.weight'].astype(np.float64)}, 'float64'), (lambda a: {k: v for k, v in a.items() if k != 'head.1.weight'}, '1.weight'), (lambda a: {k: v for k, v in a.items() if k != 'open_set.known'}, 'known')])
+def test_arrays_fit_each_other(folder, change, part):
+    from safetensors.numpy import load_file, save_file
+    save_file({k: np.ascontiguousarray(v) for k, v in change(load_file(folder/'weights.safetensors')).items()}, folder/'weights.safetensors')
+    without_digests(folder)
+    refused(lambda: Classifier.load(folder), part)
+
+# thumbnails
+
+def test_an_archive_that_unfolds_is_not_unfolded(folder):
+    "Many members, a large one, one that claims less than it holds, a picture of many pixels, an index that is none"
+    import zipfile
+    from quickcls.packed import Packed
+    def archive(members, index='{"a": "0.jpg"}', kind=zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(folder/'pictures.zip', 'w', kind) as z:
+            z.writestr('index.json', index)
+            for n, data in members: z.writestr(n, data)
+    archive((f'{i}.jpg', b'') for i in range(70_000))
+    refused(lambda: Packed(folder), 'pictures.zip', seconds=1)
+    archive((f'{i}.jpg', b'') for i in range(30_000))
+    refused(lambda: Packed(folder), 'pictures.zip', seconds=1)
+    archive([('0.jpg', bytes(50_000_000))])
+    assert Packed(folder).get('a') is None
+    archive([('0.jpg', bytes(2_000_000))])
+    data = (folder/'pictures.zip').read_bytes()
+    (folder/'pictures.zip').write_bytes(data.replace((2_000_000).to_bytes(4, 'little'), (10).to_bytes(4, 'little')))
+    assert Packed(folder).get('a') is None
+    from tests.helpers import as_bytes
+    archive([('0.jpg', as_bytes(picture(1, 3000, 3000)))])
+    assert Packed(folder).get('a') is None
+    archive([], index=' '*20_000_000)
+    refused(lambda: Packed(folder), 'index.json')
+    archive([], index='["a"]')
+    refused(lambda: Packed(folder), 'index.json')
+    archive([('0.jpg', as_bytes(picture(1)))], kind=zipfile.ZIP_LZMA)
+    refused(lambda: Packed(folder), 'pictures.zip')
+    archive([('0.jpg', as_bytes(picture(1)))])
+    assert Packed(folder).get('a') is not None
+
+# what is published, and what is no file
+
+@pytest.mark.parametrize('name', ['classifier.json', 'metrics.json', 'predictions.csv', 'weights.safetensors', 'model.onnx', 'pictures.zip', 'README.md', 'focus.json'])
+def test_nothing_of_a_linked_file_is_published(folder, tmp_path, name):
+    "Loading follows links, as models from a hub are made of them; publishing does not"
+    from quickcls.space import write_space
+    shutil.move(folder/name, tmp_path/'secret')
+    (folder/name).symlink_to(tmp_path/'secret')
+    assert Classifier.load(folder).evaluate().n > 0
+    refused(lambda: write_space(folder, tmp_path/'space'), name, 'link')
+    assert not (tmp_path/'space').exists()
+
+def test_thumbnails_are_published_anew(folder, tmp_path):
+    "Only images that can be read, and nothing that lies beside them"
+    import zipfile
+    from quickcls.packed import Packed
+    from quickcls.space import copy_classifier
+    with zipfile.ZipFile(folder/'pictures.zip', 'a') as z: z.writestr('secret.txt', 'at home')
+    copy_classifier(folder, tmp_path/'copy', 'x')
+    with zipfile.ZipFile(tmp_path/'copy'/'pictures.zip') as z: assert 'secret.txt' not in z.namelist()
+    assert Packed(tmp_path/'copy').index.keys() == Packed(folder).index.keys() and Classifier.load(tmp_path/'copy').vocab == ['defect', 'ok'] # with digests of its own
+
+@pytest.mark.parametrize('name', ['classifier.json', 'metrics.json', 'predictions.csv', 'weights.safetensors', 'model.onnx', 'pictures.zip', 'README.md', 'focus.json', 'neighbours.csv', 'report.html'])
+@pytest.mark.parametrize('kind', ['pipe', 'folder', 'device', 'link to itself'])
+def test_what_is_no_file_is_refused(folder, name, kind):
+    "At once, in one line"
+    from quickcls.backbones import earlier_views
+    from quickcls.packed import Packed
+    from quickcls.report import write_report
+    if (folder/name).exists(): (folder/name).unlink()
+    if kind == 'pipe': os.mkfifo(folder/name)
+    elif kind == 'folder': (folder/name).mkdir()
+    else: (folder/name).symlink_to('/dev/zero' if kind == 'device' else name)
+    if name in ('classifier.json', 'weights.safetensors', 'model.onnx'): refused(lambda: Classifier.load(folder), name)
+    elif name == 'pictures.zip': refused(lambda: Packed(folder), name)
+    else: refused(lambda: write_report(folder, say=lambda s: None), name)
+    if name == 'classifier.json': refused(lambda: earlier_views(folder), 'classifier.json')
+
+def test_a_link_is_not_written_through(folder, tmp_path):
+    "A card or a report that is a link would be written to wherever it leads"
+    from quickcls.report import write_report
+    for name in ('README.md', 'report.html'):
+        (folder/name).unlink()
+        (folder/name).symlink_to(tmp_path/'outside')
+        refused(lambda: write_report(folder, say=lambda s: None), name)
+        (folder/name).unlink()
+    assert not (tmp_path/'outside').exists()
