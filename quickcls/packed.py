@@ -36,7 +36,7 @@ def pack_pictures(
         used += len(data)
         if used > most_bytes or len(found) == most_members: break
         found[within(path, folder)] = data
-    if not found: raise QuickclsError(f'None of the {len(paths):,} pictures of this classifier can be read, the first one being {paths[0]}. Expected them where they were in training; pack them on that machine.')
+    if not found: raise QuickclsError(f'None of the {len(paths):,} pictures of this classifier can be read, the first one being {short_text(paths[0], 100)}. Expected them where they were in training; pack them on that machine.')
     _write_zip(facts.folder/zip_name, found)
     say(f'{len(found):,} of {len(paths):,} pictures are in {facts.folder/zip_name} ({(facts.folder/zip_name).stat().st_size/1e6:.1f} MB); whoever gets this folder can see them')
     return len(found)
