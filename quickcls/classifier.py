@@ -224,8 +224,8 @@ def _there(path): return path.exists() or path.is_symlink() # what is no regular
 
 def _from_description(d, arrays):
     "A classifier from JSON and arrays, each checked against the other"
-    vocab, layers = d['vocab'], d['head']['layers']
-    head = Head(d['head']['kind'], layers, {k.removeprefix('head.'): v for k, v in arrays.items() if k.startswith('head.')}, d['head']['notes'])
+    vocab, layers = d['vocab'], d['head'].get('layers') or []
+    head = Head(d['head']['kind'], layers, {k.removeprefix('head.'): v for k, v in arrays.items() if k.startswith('head.')}, d['head'].get('notes') or {})
     n_in, n_out = check_head(layers, head.arrays)
     if n_out != len(vocab): raise QuickclsError(f'its head answers {n_out} classes, its vocab names {len(vocab)}.')
     info = {k: v for k, v in d.items() if k not in ('format', 'vocab', 'views', 'levels', 'head', 'temperature', 'open_set')} | dict(digests=[v.get('digest', '') for v in d['views']], weights=[v.get('weights', '') for v in d['views']])

@@ -11,7 +11,7 @@ __all__ = ['plain_name', 'package_name', 'sha256_text', 'class_name', 'positive'
 import math, re
 from pathlib import Path
 from .core import QuickclsError
-from .folder import (Wrong, again, anytext, anything, count, description_file, flag, focus_file, format_version, interval, many, mapping, maybe, metrics_file, number, one_of, read_json, record,
+from .folder import (Said, Wrong, again, anytext, anything, count, description_file, flag, focus_file, format_version, interval, many, mapping, maybe, metrics_file, number, one_of, read_json, record,
                              share, short_text, text)
 
 # %% ../nbs/12c_descriptions.ipynb #described-classifier
@@ -27,14 +27,14 @@ class_name, positive, side = text(300, 1), number(0, 1e9, above=True), number(32
 
 def _vocab(v, where):
     many(class_name, 100_000, 2, 'two or more class names')(v, where)
-    if len(set(v)) < len(v): raise Wrong(where, 'a list that names a class twice', 'a name for each class')
+    if len(set(v)) < len(v): raise Wrong(where, Said('a list that names a class twice'), 'a name for each class')
 
 def _late(v, where):
     many(many(count, 2, 2, 'two whole numbers'), 100)(v, where)
 
 
 def _scored(v, where):
-    if v.get('accuracy') is not None and not {'interval', 'n'} <= set(v): raise Wrong(where, 'an accuracy alone', 'an accuracy with its interval and n')
+    if v.get('accuracy') is not None and not {'interval', 'n'} <= set(v): raise Wrong(where, Said('an accuracy alone'), 'an accuracy with its interval and n')
 
 def _option(v, where):
     if not isinstance(v, (str, int, float, type(None))): raise Wrong(where, v, 'a number or a text')
@@ -48,7 +48,7 @@ backbone = record(name=plain_name, timm_=maybe(plain_name), size_=side, params_=
 view = record(backbone=backbone, size=side, resize=one_of('squish', 'crop', 'pad'), digest_=plain_name, weights_=text(300))
 layer = record(kind=one_of('batchnorm', 'dropout', 'linear', 'relu'), eps_=number(0, 1e6), p_=number(0, .9999999))
 notes = record(C_=positive, epochs_=_option, best_epoch_=_option, n_watched_=_option, strategy_=maybe(text(300)))
-_described = record(vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=record(kind=text(300), layers=many(layer, 1000), notes=notes), temperature=positive,
+_described = record(vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=record(kind=text(300), layers_=many(layer, 1000), notes_=notes), temperature=positive,
                     open_set_=maybe(record(keep=number(0, .9999999, above=True), late=_late)), versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)),
                     files_=maybe(mapping(sha256_text)))
 
@@ -60,11 +60,11 @@ def description(v, where):
 # %% ../nbs/12c_descriptions.ipynb #described-metrics
 def _ordered(v, where):
     low, high, middle = v.get('low'), v.get('high'), v.get('accuracy')
-    if None not in (low, high) and low > high or None not in (low, middle) and low > middle + .01: raise Wrong(where, 'a row whose numbers are not in order', 'low, accuracy and high in this order')
+    if None not in (low, high) and low > high or None not in (low, middle) and low > middle + .01: raise Wrong(where, Said('a row whose numbers are not in order'), 'low, accuracy and high in this order')
 
 def _grid(v, where):
     for i, p in enumerate(v['pictures']):
-        if [len(p['cells']), *{len(row) for row in p['cells']}] != v['grid']: raise Wrong(f'{where}pictures[{i}].cells', 'of another size', f'{v["grid"][0]} rows of {v["grid"][1]} numbers')
+        if [len(p['cells']), *{len(row) for row in p['cells']}] != v['grid']: raise Wrong(f'{where}pictures[{i}].cells', Said('of another size'), f'{v["grid"][0]} rows of {v["grid"][1]} numbers')
 
 _some = maybe(share)
 _three = record(accuracy=share, balanced_accuracy=share, macro_f1=share)

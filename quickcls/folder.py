@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['format_version', 'description_file', 'graph_file', 'weights_file', 'metrics_file', 'focus_file', 'card_file',
            'pictures_file', 'predictions_file', 'crossed_file', 'neighbours_file', 'largest_file', 'again', 'share',
-           'count', 'anytext', 'deepest', 'open_regular', 'kind_of_file', 'read_bytes', 'check_replaceable', 'Wrong',
-           'short_text', 'found', 'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping', 'record',
-           'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests']
+           'count', 'anytext', 'deepest', 'open_regular', 'kind_of_file', 'read_bytes', 'check_replaceable', 'Said',
+           'Wrong', 'short_text', 'found', 'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping',
+           'record', 'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests']
 
 # %% ../nbs/12a_folder.ipynb #imports
 import hashlib, json, os, stat
@@ -67,6 +67,8 @@ def check_replaceable(
     if path.is_symlink() or path.exists() and not path.is_file(): raise QuickclsError(f'{path} is {kind_of_file(path.lstat().st_mode)}, so it is not written. Remove it, or name another file with --out (in Python: out=).')
 
 # %% ../nbs/12a_folder.ipynb #checker
+class Said(str): "What is said of a value, in place of the value itself"
+
 class Wrong(Exception):
     "A value that is not as described: where it stands, what it is, what was expected"
     def __init__(self, where:str, value, expected:str): self.where, self.value, self.expected = where, value, expected
@@ -82,7 +84,7 @@ def short_text(
 
 def found(value)->str: # at most 45 characters
     "A value of a file as a message names it"
-    if value is None: return 'null'
+    if isinstance(value, Said) or value is None: return value or 'null'
     if isinstance(value, (list, tuple)): return f'a list of {len(value)}'
     if isinstance(value, dict): return 'an object'
     if isinstance(value, int) and abs(value) > 10**18: return 'a number of more than 18 digits'
@@ -109,7 +111,7 @@ def text(
     "A text of a length"
     def check(v, where):
         if not isinstance(v, str): raise Wrong(where, v, 'a text')
-        if not least <= len(v) <= most: raise Wrong(where, f'a text of {len(v):,} characters', f'a text of {least} to {most:,} characters')
+        if not least <= len(v) <= most: raise Wrong(where, Said(f'a text of {len(v):,} characters'), f'a text of {least} to {most:,} characters')
     return check
 
 def flag(v, where):
@@ -166,7 +168,7 @@ def record(
         if not isinstance(v, dict): raise Wrong(where, v, 'an object')
         for key, needed, part in known:
             if key in v: part(v[key], _inside(where, key))
-            elif needed: raise Wrong(_inside(where, key), 'missing', 'a value')
+            elif needed: raise Wrong(_inside(where, key), Said('missing'), 'a value')
         if _extra: _extra(v, where)
     return check
 
@@ -219,7 +221,7 @@ def _plain(value):
     "Raise `Wrong` where a value is too deep, or holds a text that no file can hold"
     level, depth = [value], 0
     while level:
-        if depth == deepest: raise Wrong('', 'deeper than that', f'lists and objects at most {deepest} deep')
+        if depth == deepest: raise Wrong('', Said('deeper than that'), f'lists and objects at most {deepest} deep')
         for v in level:
             for s in (v if isinstance(v, dict) else (v,)):
                 if isinstance(s, str) and not s.isascii(): _encoded(s)
