@@ -192,11 +192,15 @@ def earlier_views(
     folder:Path # Of a classifier, as `quickcls train` wrote it
 )->list: # of (name of the backbone, side in pixels), one a view
     "Through which backbones an earlier classifier looks; raises `QuickclsError` where its folder does not say"
-    import json
+    import json, re, stat
+    path = Path(folder)/'classifier.json'
     try:
-        kept = [(v['backbone']['name'], v['size']) for v in json.loads((Path(folder)/'classifier.json').read_text(encoding='utf-8'))['views']]
-        if not kept or any(type(n) is not str or type(s) is not int or not 32 <= s <= 1024 for n, s in kept): raise ValueError('its views are no names with sizes')
-    except (OSError, ValueError, KeyError, TypeError) as e: raise QuickclsError(f'{folder} is no classifier to start from: {type(e).__name__} in its classifier.json ({str(e)[:100]}). Expected a folder that `quickcls train` wrote, or a .pth or .safetensors file.') from None
+        s = path.stat()
+        if not stat.S_ISREG(s.st_mode) or s.st_size > 16_000_000: raise ValueError('expected a file of at most 16 MB') # a pipe would keep its reader waiting
+        kept = [(v['backbone']['name'], v['size']) for v in json.loads(path.read_text(encoding='utf-8'))['views']]
+        if not kept or any(type(n) is not str or not re.fullmatch(r'[\w.-]{1,200}', n) or type(s) is not int or not 32 <= s <= 1024 for n, s in kept): raise ValueError('its views are no names with sizes')
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        raise QuickclsError(f'{folder} is no classifier to start from: {type(e).__name__} in its classifier.json ({" ".join(str(e).split())[:100]}). Expected a folder that `quickcls train` wrote, or a .pth or .safetensors file.') from None
     return kept
 
 def _earlier_weights(folder, backbone):
@@ -204,6 +208,7 @@ def _earlier_weights(folder, backbone):
     from safetensors import SafetensorError, safe_open
     path, names = folder/'weights.safetensors', list(dict.fromkeys(n for n, _ in earlier_views(folder)))
     if backbone.name not in names: raise QuickclsError(f'The classifier in {folder} looks through {", ".join(names)}, and the start of {backbone.name} was asked for. Leave --arch out, or name weights of {backbone.name}.')
+    if path.exists() and not path.is_file(): raise QuickclsError(f'{path} is no file. Expected it as `quickcls train` wrote it; copy the folder again.')
     try:
         with safe_open(path, 'numpy') as f: return Weights(path, 'classifier') if any(k.startswith('body.') for k in f.keys()) else None
     except (OSError, SafetensorError) as e: raise QuickclsError(f'{path} cannot be read ({str(e).splitlines()[0][:100]}). Expected the file as `quickcls train` wrote it; copy the folder again.') from None

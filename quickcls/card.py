@@ -10,6 +10,7 @@ __all__ = ['own_card', 'escape_markdown', 'code_block', 'classic', 'card_header'
 import re
 from pathlib import Path
 from .evaluate import describe_confused
+from .folder import card_file, check_replaceable, read_bytes
 from .facts import Facts, between, numbers, public_command, recipe, sentence, share, summary
 from .trust import describe_open_set, describe_weights
 
@@ -87,8 +88,9 @@ def write_card(
     facts:Facts
 )->Path|None: # `README.md` in the classifier's folder; None where a card is there that somebody changed
     "Write the model card"
-    path = facts.folder/'README.md'
-    if path.is_file() and own_card not in path.read_text(encoding='utf-8', errors='replace'): return None
+    path = facts.folder/card_file
+    check_replaceable(path)
+    if path.exists() and own_card not in read_bytes(path).decode('utf-8', 'replace'): return None
     path.write_bytes(render_card(facts).encode('utf-8', 'replace'))
     return path
 

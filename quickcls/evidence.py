@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, replace
 from .core import QuickclsError, import_openvino
 from .classifier import Classifier
-from .engines import weighed
+from .engines import run_graph, weighed
 from .heads import softmax
 from .openset import log_odds
 from .pictures import boxes_of, load_picture
@@ -134,7 +134,7 @@ class Stages:
         "Run now"
         views, batches = [], iter(batches)
         for compiled, counts in self.opened:
-            with self.lock: maps = iter(compiled({i: next(batches) for i in range(len(counts))}).values()) # a compiled graph does one thing at a time
+            with self.lock: maps = iter(run_graph(compiled, {i: next(batches) for i in range(len(counts))}).values()) # a compiled graph does one thing at a time
             views += [[next(maps) for _ in range(c)] for c in counts]
         return list(zip(*[list(zip(*v)) for v in views]))
 

@@ -13,6 +13,7 @@ from .core import QuickclsError, explain_os_error, print_json
 from .classifier import Classifier
 from .evidence import comparison, fine_evidence, look, most_enlarged, occlusion
 from .figures import dim, ink, new_figure, short_name
+from .known_images import images_of
 from .pictures import NotAPicture, covered, file_bytes, small_picture, upright_size
 
 # %% ../nbs/23_explain.ipynb #laid-over
@@ -53,6 +54,7 @@ class HeatMap:
     linear:bool=True # Is the head?
     nowhere:float=0. # What speaks for the class without having a place: what is missing from the picture
     path:str|None=None # Where it came from, if from a file
+    images:object = field(default=None, repr=False) # `quickcls.known_images.KnownImages` of the classifier, which finds those of `near`
     near:list = field(default_factory=list) # of the class, then of its strongest rivals, the training picture that is most like this one: picture, label, similarity
 
     @property
@@ -129,7 +131,7 @@ def heat_map(
     cells = fine_evidence(clf, source, seen, weights, times) if method == 'cam' else occlusion(clf, squares, of, rival, n=round(len(coarse)*times), boxes=seen.boxes)
     looked = own if method == 'occlusion' or len(cells) == len(coarse) else round(own*times) # what the network's squares showed
     return HeatMap(cells, clf.vocab[of], against, float(seen.probs[of]), clf.vocab[best], photo, w, h, clf.views[0].resize, looked/len(cells), looked, method,
-                   exact=method == 'cam' and seen.exact and len(cells) == len(coarse), linear=seen.exact, nowhere=nowhere if method == 'cam' else 0., path=path, near=_near(clf, seen, of, rival))
+                   exact=method == 'cam' and seen.exact and len(cells) == len(coarse), linear=seen.exact, nowhere=nowhere if method == 'cam' else 0., path=path, near=_near(clf, seen, of, rival), images=images_of(clf) if clf.path else None)
 
 def class_number(
     clf:Classifier,
@@ -195,8 +197,8 @@ def _draw_scale(fig, ax, heat):
 def _readable(heat):
     "(neighbour, photo) of those training pictures whose files are there"
     found = []
-    for n in heat.near:
-        try: found.append((n, small_picture(n['picture'], 300)))
+    for n in heat.near if heat.images else ():
+        try: found.append((n, heat.images.picture(n['picture'], 300)))
         except NotAPicture: continue # moved or deleted since the training
     return found
 
@@ -244,5 +246,5 @@ def _in_words(heat, file):
     lines = [f'{heat.label} {heat.probability:.1%}' + ('' if heat.label == heat.predicted else f' (taken for {heat.predicted})'),
              f'what speaks most for {heat.question} lies around ({(left + right)//2}, {(top + bottom)//2}) of {heat.width} × {heat.height} px; {heat.grid}', heat.how]
     lines += [f'most like it in training: {n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
-    if heat.near and not any(Path(n['picture']).is_file() for n in heat.near): lines.append('those pictures are not here, so the map stands alone: they lie in the folder of the training, seen from where it was started')
+    if heat.near and not any(heat.images.find(n['picture']) for n in heat.near): lines.append('those pictures are not here, so the map stands alone: they lie in the folder of the training, seen from where it was started')
     return '\n'.join([*lines, str(file)])

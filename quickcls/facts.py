@@ -7,12 +7,14 @@ __all__ = ['Facts', 'read_facts', 'facts_on', 'summary', 'share', 'picture_count
            'public_command']
 
 # %% ../nbs/25_facts.ipynb #imports
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from .core import QuickclsError
+from .descriptions import read_description, read_focus, read_metrics
 from .evaluate import Evaluation, held_out, read_table
+from .folder import again, crossed_file, description_file, neighbours_file, predictions_file
+from .known_images import KnownImages
 from .trust import Trust, with_held_out, doubts, trust_of
 
 # %% ../nbs/25_facts.ipynb #facts-class
@@ -27,6 +29,7 @@ class Facts:
     cross:object=None # The same from cross-validation, or None
     near:object=None # DataFrame path, class, nearest, similarity, or None
     on:str=None # The labelled folder whose pictures stand in for the held-out ones, if any
+    scanned:tuple=() # Paths of the images in that folder
 
     @property
     def vocab(self)->list: return self.info['vocab'] # class names
@@ -37,9 +40,11 @@ class Facts:
     @property
     def arch(self)->str: return ','.join(f'{v["backbone"]["name"]}@{v["size"]}' for v in self.info['views']) # backbones with their sizes
     @cached_property
-    def held(self)->Evaluation: return Evaluation(held_out(self.table), self.vocab) # of the headline pictures
+    def images(self)->KnownImages: return KnownImages(self.folder, self.data, self.scanned) # where its images lie, and which of them may be opened
     @cached_property
-    def crossed(self)->Evaluation|None: return Evaluation(self.cross, self.vocab) if self.cross is not None and len(self.cross) else None # of the cross-validated pictures
+    def held(self)->Evaluation: return Evaluation(held_out(self.table), self.vocab, picture=self.images.picture) # of the headline pictures
+    @cached_property
+    def crossed(self)->Evaluation|None: return Evaluation(self.cross, self.vocab, picture=self.images.picture) if self.cross is not None and len(self.cross) else None # of the cross-validated pictures
     @property
     def trained_on(self)->set: return set(self.table.sha256[self.table.split == 'train']) # contents of the training pictures
     @cached_property
@@ -54,7 +59,7 @@ class Facts:
         return pd.crosstab(self.table.label, self.table.split).reindex(index=self.vocab, columns=sides, fill_value=0)
 
     @cached_property
-    def focus(self)->dict|None: return _checked_focus(_read_json(self.folder/'focus.json')) # where the evidence for each class lies, from `quickcls.focus.focus`
+    def focus(self)->dict|None: return read_focus(self.folder) # where the evidence for each class lies, from `quickcls.focus.focus`
     @property
     def warnings(self)->list: return self.trust.warnings + (self.focus['warnings'] if self.focus else []) # sentences: what to know before the figures are believed
     @cached_property
@@ -67,24 +72,13 @@ def read_facts(
 )->Facts:
     "Read a classifier's folder; raises `QuickclsError` where it holds no predictions"
     folder = Path(folder).expanduser()
-    for need in ('classifier.json', 'predictions.csv'):
-        if not (folder/need).is_file(): raise QuickclsError(f'{folder} has no {need}. Expected a folder that `quickcls train` wrote.')
-    try:
-        info, metrics = _read_json(folder/'classifier.json'), _read_json(folder/'metrics.json')
-        facts = Facts(folder, str(name or info.get('name') or folder.resolve().name), info, metrics, *(read_table(folder/f'{f}.csv') for f in ('predictions', 'cross_validation', 'neighbours')))
-        facts.held.accuracy, facts.arch, facts.warnings
-    except Exception as e: raise QuickclsError(f'{folder} is damaged: {type(e).__name__} ({str(e).splitlines()[0][:100] if str(e) else "no details"}). Expected the files as `quickcls train` wrote them.') from None
+    for need in (description_file, predictions_file):
+        if not (folder/need).exists(): raise QuickclsError(f'{folder} has no {need}. Expected a folder that `quickcls train` wrote.')
+    info, metrics = read_description(folder), read_metrics(folder)
+    facts = Facts(folder, str(name or info.get('name') or folder.resolve().name), info, metrics, *(read_table(folder/f, info['vocab']) for f in (predictions_file, crossed_file, neighbours_file)))
+    if not len(facts.held.table): raise QuickclsError(f'{folder/predictions_file} has no held-out images, expected some. {again}')
+    facts.warnings # reads what is not read yet
     return facts
-
-def _checked_focus(f):
-    "What `quickcls.focus.focus` gave, as far as a page relies on it; None where there is none"
-    if not f: return None
-    numbers = [v for c in f['classes'] for z in ('border', 'corners', 'background') for v in (c[z], c['chance'][z])] + [p['p'] for p in f['pictures']] + [v for p in f['pictures'] for row in p['cells'] for v in row]
-    texts = [*f['warnings'], *(c['class'] for c in f['classes']), *(p[k] for p in f['pictures'] for k in ('path', 'class', 'split'))]
-    if not all(isinstance(v, (int, float)) for v in numbers) or not all(isinstance(t, str) for t in texts) or len(f['grid']) != 2: raise ValueError('focus.json')
-    return f
-
-def _read_json(path): return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
 
 # %% ../nbs/25_facts.ipynb #facts-on
 def facts_on(
@@ -102,7 +96,7 @@ def facts_on(
     strange = with_held_out(facts.trust.open_set, ev.table.known_score) if facts.trust.open_set and 'known_score' in ev.table else None
     metrics = facts.metrics | dict(trust=facts.trust.to_dict() | dict(open_set=strange, warnings=doubts(ev.metrics(), facts.trust.cross_validation, name, strange)), skipped=[s.__dict__ for s in ev.skipped], notes=[*(facts.metrics.get('notes') or []), *notes], valid=None)
     table = pd.concat([facts.table[facts.table.split == 'train'], ev.table.assign(split='test')], ignore_index=True)
-    return Facts(facts.folder, facts.name, facts.info, metrics, table, facts.cross, on=str(data))
+    return Facts(facts.folder, facts.name, facts.info, metrics, table, facts.cross, on=str(data), scanned=tuple(ev.table.path))
 
 # %% ../nbs/25_facts.ipynb #summary
 def summary(

@@ -10,6 +10,7 @@ __all__ = ['n_within', 'most_pictures', 'background_counts', 'most_bytes', 'near
 import json
 from dataclasses import dataclass, field
 from .core import QuickclsError
+from .folder import many, parse_json, text
 from .heads import calm, fit_linear
 
 # %% ../nbs/13_openset.ipynb #nearest-of-each-class
@@ -132,6 +133,9 @@ class OpenSet:
 
     def __repr__(self): return f'OpenSet({len(self.arrays["labels"]):,} training pictures, keeps {self.keep:.0%} of known ones, {sum(a.nbytes for a in self.arrays.values())/1e6:.1f} MB)'
 
+_saved = dict(late_basis=('f', 2, True), rows=('i', 2, True), row_scale=('f', 1, True), labels=('i', 1, True), pictures=('u', 1, True), witnesses=('f', 2, True), known=('f', 1, True), tail=('f', 1, True),
+              early_basis=('f', 2, False), background_weight=('f', 1, False), background_bias=('f', 1, False)) # name → kind of its numbers, dimensions, is it needed?
+
 def read_open_set(
     d:dict, # What `classifier.json` says of it
     arrays:dict, # Of `weights.safetensors`, without their prefix
@@ -140,15 +144,24 @@ def read_open_set(
 )->OpenSet:
     "An open set from a file; raises `QuickclsError` where its parts contradict each other"
     import numpy as np
-    o = OpenSet([[int(a), int(b)] for a, b in d['late']], arrays, float(d['keep']))
-    ends, m, k = [0, *(v for pair in o.late for v in pair), n_in], len(arrays['labels']), arrays['late_basis'].shape[1]
-    n_late, known = sum(b - a for a, b in o.late), arrays['known']
-    shapes = dict(late_basis=(n_late, k), rows=(m, k), row_scale=(k,), witnesses=(3 + ('early_basis' in arrays) + ('background_weight' in arrays), 3), known=(max(len(known), 1),), tail=(1,), background_weight=(n_in,), background_bias=(1,),
-                  early_basis=(n_in - n_late, arrays.get('early_basis', arrays['rows']).shape[1]))
-    wrong = [n for n, s in shapes.items() if n in arrays and (arrays[n].shape != s or not np.isfinite(arrays[n]).all())]
-    if any((np.diff(known) < 0, (arrays['witnesses'][:, 1] <= 0), arrays['tail'] <= 0)[i].any() for i in range(3)): wrong.append('known')
-    inside = isinstance(o.pictures, list) and len(o.pictures) == m and all(isinstance(p, str) and not p.startswith(('/', '\\')) and '..' not in p.split('/') and p.isprintable() for p in o.pictures)
-    if wrong or not inside or ends != sorted(ends) or not 0 < o.keep < 1 or not 0 <= arrays['labels'].min() <= arrays['labels'].max() < n_out: raise QuickclsError(f'what it knows of familiar pictures contradicts itself{" in " + wrong[0] if wrong else ""}.')
+    def wrong(name): raise QuickclsError(f'what it knows of familiar pictures contradicts itself in {name}.')
+    for name, (kind, dims, needed) in _saved.items():
+        if name not in arrays:
+            if needed: wrong(name)
+        elif arrays[name].dtype.kind != kind or arrays[name].ndim != dims or not arrays[name].size: wrong(name)
+    o = OpenSet(d['late'], arrays, float(d['keep']))
+    ends, m, k, known = [0, *(v for pair in o.late for v in pair), n_in], len(arrays['labels']), arrays['late_basis'].shape[1], arrays['known']
+    n_late = sum(b - a for a, b in o.late)
+    shapes = dict(late_basis=(n_late, k), rows=(m, k), row_scale=(k,), witnesses=(3 + ('early_basis' in arrays) + ('background_weight' in arrays), 3), tail=(1,), background_weight=(n_in,), background_bias=(1,))
+    for name, s in shapes.items():
+        if name in arrays and (arrays[name].shape != s or not np.isfinite(arrays[name]).all()): wrong(name)
+    if 'early_basis' in arrays and (n_in == n_late or len(arrays['early_basis']) != n_in - n_late): wrong('early_basis')
+    if ends != sorted(ends) or ('background_weight' in arrays) != ('background_bias' in arrays): wrong('late')
+    if not np.isfinite(known).all() or (np.diff(known) < 0).any(): wrong('known')
+    if (arrays['witnesses'][:, 1] <= 0).any() or (arrays['tail'] <= 0).any(): wrong('witnesses')
+    if not 0 <= arrays['labels'].min() <= arrays['labels'].max() < n_out: wrong('labels')
+    o._kept['pictures'] = parse_json(arrays['pictures'].tobytes(), 'the list of familiar pictures', many(text(10_000), m, m))
+    if any(p.startswith(('/', '\\')) or '..' in p.split('/') or not p.isprintable() for p in o.pictures): wrong('pictures')
     return o
 
 def _side_by_side(near, within, logits, texture, foreign):

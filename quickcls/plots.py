@@ -276,7 +276,8 @@ def plot_pictures(
     titles=None, # A text each, lines parted by `\n`
     colours=None, # A matplotlib colour each, for frame and text; None in it: none
     columns:int=5, # Pictures in a row
-    title:str='' # Above it
+    title:str='', # Above it
+    picture=small_picture # (path, side in pixels) → PIL image; raises `NotAPicture`
 ): # matplotlib Figure
     "Picture files in a grid, small and upright"
     paths = list(paths)
@@ -287,12 +288,12 @@ def plot_pictures(
         cells = fig.subplots(rows, columns, squeeze=False).ravel()
         for ax in cells[len(paths):]: ax.set_axis_off()
         if not paths: _say(cells[0], 'no pictures')
-        for ax, path, text, colour in zip(cells, paths, words, list(colours) if colours is not None else [None]*len(paths)): _draw_picture(ax, path, text, colour)
+        for ax, path, text, colour in zip(cells, paths, words, list(colours) if colours is not None else [None]*len(paths)): _draw_picture(ax, path, text, colour, picture)
     return fig
 
-def _draw_picture(ax, path, text, colour):
+def _draw_picture(ax, path, text, colour, picture):
     "One cell: the picture, or why there is none (decoders raise all kinds of errors), its text below, and a frame where it has a colour"
     ax.set_xticks([]); ax.set_yticks([]); ax.grid(False); ax.spines[:].set_visible(True); ax.spines[:].set(color=colour or faint, linewidth=2.5 if colour else .6)
     ax.set_xlabel(text, fontsize=8.5, color=colour or ink); ax.set_anchor('S')
-    try: ax.imshow(small_picture(path, 240), interpolation='none')
+    try: ax.imshow(picture(path, 240), interpolation='none')
     except Exception: ax.set_box_aspect(1); ax.text(.5, .5, 'not readable' if Path(str(path)).exists() else 'not found', transform=ax.transAxes, ha='center', va='center', color=dim)

@@ -17,6 +17,8 @@ from .facts import Facts, facts_on, numbers, picture_count, public_command, read
 from .features import decode_ahead
 from .figures import figure_svg, short_name
 from .plots import plot_per_class
+from .folder import check_replaceable
+from .kept import Kept
 from .pictures import NotAPicture, data_uri, small_picture
 from .thresholds import pictures_to_prove
 
@@ -47,14 +49,15 @@ def thumbnails(
     paths:dict, # number → path, in order of worth
     room:int, # Bytes
     most:int=1000, # Thumbnails: each costs time, too
-    load=thumbnail # path → `data:` address; raises `NotAPicture`
+    load=thumbnail, # path → `data:` address; raises `NotAPicture`
+    instead=lambda path: '' # path → `data:` address of a picture that could not be read, if there is one
 )->dict: # number → `data:` address; `''` for a picture that could not be read
     "As many thumbnails as there is room for"
     found, used = {}, 0
     numbers = {p: i for i, p in paths.items()}
     for path, uri in decode_ahead(list(numbers)[:most], load):
-        uri = '' if isinstance(uri, NotAPicture) else uri
-        used += len(uri) + 12 # its number, quotes and comma
+        uri = instead(path) if isinstance(uri, NotAPicture) else uri
+        used += len(uri) + 50 # its numbers, content, quotes and commas
         if used > room: break
         found[numbers[path]] = uri
     return found
@@ -139,11 +142,11 @@ def watched(
         rows.append(c | dict(examples=[dict(p, file=file_name(p['path']), key=first_heat + most*len(rows) + i) for i, p in enumerate(own[:most])]))
     return rows
 
-def _heat_thumbnails(facts, rows, room, picture):
+def _heat_thumbnails(facts, rows, room, picture, kept):
     "Thumbnails with the map on them, by key"
     about = {e['path']: e for r in rows for e in r['examples']}
     over = lambda path: thumbnail(path, 176, 70, lambda im: laid_over(im, about[path]['cells'], facts.focus['resize']), picture)
-    return thumbnails({e['key']: p for p, e in about.items()}, room, load=over)
+    return thumbnails({e['key']: p for p, e in about.items()}, room, load=over, instead=lambda path: kept.get(path, about[path]['cells']))
 
 # %% ../nbs/27_report.ipynb #context
 most_skipped = 100 # Files that are named as skipped
@@ -227,9 +230,11 @@ def render_report(
     facts:Facts,
     *, max_miss:float=1/200, cost:float=None, # As in `write_report`
     pictures:bool=True, # Carry thumbnails?
-    picture=small_picture # Where pictures come from: (path, side in pixels) → PIL image; raises `NotAPicture`
+    picture=None, # Where pictures come from: (path, side in pixels) → PIL image; raises `NotAPicture`. As `facts` knows them where this is None
+    kept=None # `Kept`: thumbnails of the page that is replaced
 )->str: # HTML
     "The page"
+    picture, kept = picture or facts.images.picture, kept or Kept(facts.images)
     ctx, worth = page_context(facts, max_miss, cost), in_order_of_worth(facts.held)
     shown = [*(v for w in ctx['worst'] for v in (w, *w['near'])), *(ctx['strange'] or dict(least=[]))['least']]
     paths = [v['path'] for v in shown] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
@@ -239,8 +244,11 @@ def render_report(
     page = new_page('report.html', ctx)
     if not pictures: return page
     room = min(most_thumbnail_bytes, most_bytes - len(page.encode('utf-8', 'replace')))
-    heat = _heat_thumbnails(facts, ctx['watched'], room, picture)
-    thumbs = thumbnails({i: p for p, i in numbers.items()}, room - sum(map(len, heat.values())), load=lambda path: thumbnail(path, picture=picture))
+    heat = _heat_thumbnails(facts, ctx['watched'], room, picture, kept)
+    thumbs = thumbnails({i: p for p, i in numbers.items()}, room - sum(len(u) + 50 for u in heat.values()), load=lambda path: thumbnail(path, picture=picture), instead=kept.get)
+    about = {e['key']: (e['path'], e['cells']) for r in ctx['watched'] for e in r['examples']} | {i: (p, None) for p, i in numbers.items()}
+    ctx['cells']['contents'] = {name: k for k, uri in (thumbs | heat).items() if uri and (name := kept.name(*about[k]))}
+    kept.gone = {about[k][0] for k, uri in (thumbs | heat).items() if not uri} - kept.used
     return new_page('report.html', ctx | dict(thumbs=thumbs | heat, gone=sum(not u for u in thumbs.values())))
 
 def new_page(
@@ -274,13 +282,18 @@ def write_report(
     name:str=None, # What the classifier is called on the page (its folder's name where this is not given)
     max_miss:float=1/200, # Of two classes: the share of one that may pass unseen, between 0 and 1
     cost:float=None, # Of two classes: what a miss costs, in false alarms; in place of `max_miss`
-    pictures:bool=True # Carry thumbnails? Without them, no picture leaves; names of files do
+    pictures:bool=True, # Carry thumbnails? Without them, no picture leaves; names of files do
+    say=print # Called with a line where images are missing
 )->Path: # of the page
     "Write a classifier's report, and its model card"
     if not 0 <= max_miss < 1: raise QuickclsError(f'max_miss is {max_miss}; expected a share between 0 and 1, for instance 0.005 to let no more than 1 in 200 pass.')
     facts = model if isinstance(model, Facts) else read_facts(model, name)
     if data: facts = facts_on(facts, data)
+    own = out is None
     out = Path(out or facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')).expanduser()
-    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, pictures=pictures))
+    if own: check_replaceable(out)
+    kept = Kept(facts.images, out if pictures else None)
+    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, pictures=pictures, kept=kept))
+    if kept.gone or kept.used: say(kept.told())
     if not facts.on: write_card(facts)
     return out

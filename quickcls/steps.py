@@ -225,7 +225,7 @@ def write_beside(
     numbers = dict(**clf.info['metrics'], per_class=ev.per_class().round(6).to_dict('index'), data=clf.info['data'], arch=clf.arch, head=clf.head.kind, **facts)
     (folder/'metrics.json').write_text(json.dumps(numbers, indent=1, ensure_ascii=False), encoding='utf-8', errors='replace')
     (folder/'focus.json').write_text(json.dumps(looked, ensure_ascii=False), encoding='utf-8', errors='replace')
-    write_report(folder, name=name, pictures=pictures)
+    write_report(folder, name=name, pictures=pictures, say=lambda text: None)
 
 # %% ../nbs/37_steps.ipynb #own-weights
 def own_weights(

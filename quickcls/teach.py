@@ -11,16 +11,18 @@ import re, threading
 from dataclasses import replace
 from pathlib import Path
 from .core import QuickclsError, progress
-from .csvtext import csv_table
 from .classifier import Classifier
 from .corrections import Corrections, kind_name
 from .data import class_numbers, within
 from .features import decode_ahead, joined
+from .folder import predictions_file
 from .graphs import read_graph
 from .heads import Head, calm, rotated, softmax
+from .known_images import images_of
 from .openset import OpenSet
 from .pictures import NotAPicture
 from .store import Store, store_key
+from .tables import read_table
 
 # %% ../nbs/32_teach.ipynb #nudged
 of_a_correction, of_a_new_kind = 10, 100 # what one counts, in training pictures
@@ -224,11 +226,9 @@ def teacher_of(
     say=print # Called with a line of text before slow work
 )->Teacher:
     "A classifier, ready to be taught; raises `QuickclsError` where its training pictures cannot be had"
-    import pandas as pd
-    file = clf.path and clf.path/'predictions.csv'
-    if not file or not file.is_file(): raise QuickclsError(f'{clf.path or "This classifier"} has no predictions.csv, which names its training pictures. Expected a folder that `quickcls train` wrote.')
-    t = pd.read_csv(file, usecols=['path', 'label', 'split', 'sha256'], dtype=str, keep_default_na=False, encoding='utf-8')
-    t = csv_table(t, undo=True)
+    file = clf.path and clf.path/predictions_file
+    t = read_table(file, clf.vocab) if file else None
+    if t is None: raise QuickclsError(f'{clf.path or "This classifier"} has no predictions.csv, which names its training pictures. Expected a folder that `quickcls train` wrote.')
     told = (clf.info.get('data') or {}).get('n_train')
     if isinstance(told, int) and (t.split == 'train').sum() < told: raise QuickclsError(f'{file} is not whole: it names {(t.split == "train").sum()} training pictures of {told}. Expected it as `quickcls train` wrote it.')
     t = t[(t.split == 'train') & t.label.isin(clf.vocab)].drop_duplicates('sha256').reset_index(drop=True)
@@ -250,13 +250,12 @@ def _embeddings(clf, t, say):
 
 def _embedded_again(clf, t, say, bs=8):
     "Embeddings of pictures that are where they were, by the classifier itself"
-    import hashlib, numpy as np
+    import numpy as np
     say(f'the embeddings of {len(t):,} training pictures are not on this machine: embedding them once more')
-    out, batch = np.empty((len(t), clf.head.n_in), np.float32), []
+    out, batch, images = np.empty((len(t), clf.head.n_in), np.float32), [], images_of(clf)
     def load(i):
-        try: data = Path(t.path[i]).read_bytes()
-        except OSError: return None
-        return clf.prepare(data) if hashlib.sha256(data).hexdigest() == t.sha256[i] else None
+        data = images.data(t.path[i])
+        return clf.prepare(data) if data else None
     def flush():
         if batch: out[[i for i, _ in batch]] = clf.embed([np.stack(v) for v in zip(*(v for _, v in batch))])
         batch.clear()

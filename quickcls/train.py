@@ -21,6 +21,7 @@ from .features import Embeddings, check_levels, late_columns, parse_augment
 from .finetune import tune
 from .focus import focus
 from .heads import by_strength
+from .known_images import remember_folders
 from .networks import check_head, check_strategy
 from .steps import Run, check_sides, check_tuned, drop_damaged, embed_all, embed_background, evaluate_sides, fit_sides, import_ahead, neighbours, own_weights, write_beside
 from .store import data_fingerprint
@@ -114,6 +115,7 @@ def train(
     with run.step('focus'):
         data = dict(folder=items.folder, n_train=len(sides['train'][0]), n_valid=ev.n, fingerprint=data_fingerprint(items.table), valid_pct=valid_pct, seed=seed, group_pattern=group_pattern, augment=str(augment), class_weights=class_weights, background=background,
                     corrections=taken and int(taken.table.sha256.isin(items.table.sha256).sum()))
+        remember_folders(data['fingerprint'], [items.folder, *([taken.folder] if taken else [])])
         clf = Classifier(items.vocab, [g.view for g in graphs], levels, fitted, temperature, open_set, dict(metrics=metrics, data=data), graphs, body_state=own_weights(graphs, weights))
         looked = focus(clf, table)
     for w in looked['warnings']: say(f'note: {w}\n')

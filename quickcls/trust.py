@@ -7,7 +7,7 @@ __all__ = ['imbalance', 'most_left_out', 'fewest_known', 'refusal_shares', 'Trus
            'left_out', 'familiar', 'with_held_out', 'describe_open_set', 'doubts', 'check', 'trust_of']
 
 # %% ../nbs/20_trust.ipynb #imports
-import json, math
+import math
 from dataclasses import asdict, dataclass, field, fields
 from fastcore.basics import patch
 from .core import QuickclsError
@@ -15,6 +15,8 @@ from .calibrate import calibrate
 from .classifier import Classifier
 from .crossval import cross_validate, parse_folds
 from .data import class_numbers, within
+from .descriptions import read_metrics
+from .folder import metrics_file
 from .curve import learning_curve
 from .heads import by_strength, calm, compact, fit_logistic, stratified_folds
 from .evaluate import prediction_table
@@ -214,7 +216,7 @@ def doubts(
         more = f'; cross-validation rests on {cv["n"]:,} and says {cv["accuracy"]:.1%} ({cv["interval"][0]:.1%} to {cv["interval"][1]:.1%})' if cv and cv['n'] > 1.2*best['n'] else ''
         out.append(f'{best["n"]} held-out pictures tell the accuracy to ± {100*half:.1f} points only{more}')
     if cv: out += _disagree(best, cv, what)
-    if cv and cv['untested']: out.append(f'{cv["untested"]} {"picture" if cv["untested"] == 1 else "pictures"} could not be tested in cross-validation: the only one of a class has to stay in training, with its copies')
+    if cv and cv.get('untested'): out.append(f'{cv["untested"]} {"picture" if cv["untested"] == 1 else "pictures"} could not be tested in cross-validation: the only one of a class has to stay in training, with its copies')
     if open_set: out += _strange(open_set)
     return out
 
@@ -277,6 +279,6 @@ def trust_of(
 @patch(as_prop=True)
 def trust(self:Classifier)->Trust:
     "What stands behind the accuracy of a saved classifier"
-    path = self.path and self.path/'metrics.json'
-    if not path or not path.is_file(): raise QuickclsError('This classifier has no metrics.json. Expected one that `train` saved.')
-    return trust_of(json.loads(path.read_text(encoding='utf-8')))
+    metrics = read_metrics(self.path) if self.path else {}
+    if not metrics: raise QuickclsError(f'This classifier has no {metrics_file}. Expected one that `train` saved.')
+    return trust_of(metrics)

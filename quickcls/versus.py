@@ -12,7 +12,8 @@ from pathlib import Path
 from .core import QuickclsError
 from .crossval import accuracy_interval
 from .facts import Facts, picture_count, share
-from .report import new_page, thumbnails, write_page
+from .pictures import NotAPicture
+from .report import new_page, thumbnail, thumbnails, write_page
 
 # %% ../nbs/28_versus.ipynb #mcnemar
 def mcnemar(
@@ -43,9 +44,10 @@ class Versus:
     "Two classifiers on the same pictures"
     a:str # Their names
     b:str
-    table:object # DataFrame: path, label, a, b (what each took it for), p_a, p_b (probability of the right class), right_a, right_b
+    table:object # DataFrame: path, path_b (what the other calls it), label, a, b (what each took it for), p_a, p_b (probability of the right class), right_a, right_b
     trained:int=0 # Shared pictures left out, as one of the two was trained on them
     relabelled:int=0 # Left out, as they stand under another label
+    images:tuple=() # `quickcls.known_images.KnownImages` of each: the two may have been trained from different places
 
     def counts(self)->dict: # both, only_a, only_b, neither
         "How often both, one, or neither is right"
@@ -97,14 +99,13 @@ def compare_runs(
     known = set(a.vocab) & set(b.vocab)
     same = [h for h in fresh if ours.label[h] == theirs.label[h] and ours.label[h] in known]
     if not same: raise QuickclsError(_nothing_shared(a, b, len(shared), len(fresh)))
-    return Versus(*_names(a, b), _side_by_side(ours.loc[same], theirs.loc[same]), len(split), len(fresh) - len(same))
+    return Versus(*_names(a, b), _side_by_side(ours.loc[same], theirs.loc[same]), len(split), len(fresh) - len(same), (a.images, b.images))
 
 def _side_by_side(ours, theirs):
     "The table of a `Versus`"
     import pandas as pd
     right = lambda t: [r[f'p_{r["label"]}'] for r in t.to_dict('records')]
-    here = [a if os.path.exists(a) else b for a, b in zip(ours.path, theirs.path)] # the two may have been trained from different places
-    return pd.DataFrame(dict(path=here, label=ours.label.to_numpy(), a=ours.predicted.to_numpy(), b=theirs.predicted.to_numpy(), p_a=right(ours), p_b=right(theirs),
+    return pd.DataFrame(dict(path=ours.path.to_numpy(), path_b=theirs.path.to_numpy(), label=ours.label.to_numpy(), a=ours.predicted.to_numpy(), b=theirs.predicted.to_numpy(), p_a=right(ours), p_b=right(theirs),
                              right_a=(ours.label == ours.predicted).to_numpy(), right_b=(theirs.label == theirs.predicted).to_numpy()))
 
 def _names(a, b):
@@ -126,7 +127,12 @@ def write_versus(
 )->Path: # of the page
     "Write the comparison of two classifiers as one HTML page"
     n, c, rows = len(versus.table), versus.counts(), versus.differ().head(60).to_dict('records')
-    thumbs = thumbnails({i: r['path'] for i, r in enumerate(rows)}, 3_000_000) if pictures else {}
+    other = {r['path']: r['path_b'] for r in rows}
+    def picture(path, side):
+        "From where the first knows it, else from where the other does"
+        try: return versus.images[0].picture(path, side)
+        except NotAPicture: return versus.images[1].picture(other[path], side)
+    thumbs = thumbnails({i: r['path'] for i, r in enumerate(rows)}, 3_000_000, load=lambda path: thumbnail(path, picture=picture)) if pictures and versus.images else {}
     interval = lambda k: dict(value=k/n, low=accuracy_interval(k, n)[0], high=accuracy_interval(k, n)[1])
     rest = len(versus.differ()) - len(rows)
     page = new_page('versus.html', dict(versus=versus, n=n, counts=c, test=versus.test(), verdict=versus.verdict(), scores=[(versus.a, interval(c['both'] + c['only_a'])), (versus.b, interval(c['both'] + c['only_b']))],

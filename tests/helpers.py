@@ -1,5 +1,5 @@
 "What tests draw and stand in with: pictures, labelled folders, odd files, an engine without a network"
-import io, shutil, struct, time, zlib
+import hashlib, io, shutil, struct, time, zlib
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
@@ -118,14 +118,14 @@ def classifier_folder(root, vocab, n, *, wrong=.2, pictures=None, **extra):
     probs = rng.dirichlet([.5]*len(vocab), 2*n)*.4
     probs[np.arange(2*n), top] += .6
     paths = pictures or [f'gone/{i:05}.jpg' for i in range(2*n)]
-    table = pd.DataFrame(dict(path=paths, label=[vocab[i] for i in y], split=np.repeat(['valid', 'train'], n), sha256=[f'{i:064x}' for i in range(2*n)]))
+    table = pd.DataFrame(dict(path=paths, label=[vocab[i] for i in y], split=np.repeat(['valid', 'train'], n), sha256=[hashlib.sha256(Path(p).read_bytes()).hexdigest() if Path(p).is_file() else f'{i:064x}' for i, p in enumerate(paths)]))
     root.mkdir(parents=True)
     table = prediction_table(table, probs, vocab)
     table.to_csv(root/'predictions.csv', index=False)
     view = dict(backbone=dict(name='resnet34'), size=224, resize='squish', digest='0', weights='hub')
     info = dict(format=1, vocab=vocab, views=[view], levels='all', head=dict(kind='linear', layers=[], notes=dict(C=.1)), temperature=1., open_set=None, versions=dict(quickcls='0.1.0', python='3.11'))
     (root/'classifier.json').write_text(json.dumps(info))
-    data = dict(folder='/home/ann/secret/pets', n_train=n, n_valid=n, fingerprint='0123456789abcdef', seed=42, valid_pct=.3)
+    data = dict(folder=str(Path(pictures[0]).parent) if pictures else '/home/ann/secret/pets', n_train=n, n_valid=n, fingerprint='0123456789abcdef', seed=42, valid_pct=.3)
     (root/'metrics.json').write_text(json.dumps(dict(data=data, notes=[], skipped=[], **extra)))
     return table
 

@@ -104,7 +104,7 @@ def test_the_folder_cannot_harm(few, tmp_path):
         (clf.path/'classifier.json').write_text(json.dumps(d | changes))
         with pytest.raises(QuickclsError, match=match): Classifier.load(clf.path)
     refuses('answers 2 classes, its vocab names 3', vocab=['a', 'b', 'c'])
-    refuses('no list of two or more', vocab=['a'])
+    refuses('two or more class names', vocab=['a'])
     refuses('format 99', format=99)
     refuses('above 0', temperature=0)
     refuses('damaged', views=None)
