@@ -55,7 +55,7 @@ class Facts:
     def counts(self): # DataFrame: a row a class, a column a side
         "How many pictures each class has on each side"
         import pandas as pd
-        sides = [s for s in ('train', 'valid', 'test') if (self.table.split == s).any()]
+        sides = ['train', *(s for s in ('valid', 'test') if (self.table.split == s).any())]
         return pd.crosstab(self.table.label, self.table.split).reindex(index=self.vocab, columns=sides, fill_value=0)
 
     @cached_property

@@ -15,7 +15,7 @@ from .core import QuickclsError, check_apart, write_whole
 from .csvtext import csv_text, original_text
 from .data import expand
 from .descriptions import read_description, read_focus, read_metrics
-from .folder import card_file, crossed_file, description_file, digests, focus_file, graph_file, kind_of_file, largest_file, metrics_file, neighbours_file, open_regular, predictions_file, read_bytes, weights_file
+from .folder import card_file, crossed_file, description_file, digests, focus_file, graph_file, kind_of_file, largest_file, metrics_file, neighbours_file, open_regular, predictions_file, read_bytes, short_text, weights_file
 from .facts import public_command, read_facts
 from .graphs import without_traces
 from .packed import Packed, zip_name
@@ -148,8 +148,10 @@ def space_card(
     check_plain(path)
     written = read_bytes(path).decode('utf-8', 'replace') if path.exists() else own_card
     if own_card not in written:
-        card = ModelCard(written, ignore_metadata_errors=True)
+        try: card = ModelCard(written, ignore_metadata_errors=True)
+        except Exception as e: raise QuickclsError(f'{path} begins with a header that cannot be read: {short_text(e, 80)}. Expected the header of a model card, in YAML; mend it, or remove the file.') from None # YAML raises all kinds
         text, license = card.text.strip(), card.data.get('license')
+        if not isinstance(license, str) or len(license) > 100: license = None
     else: text, license = ModelCard(render_card(read_facts(folder, name), report=False)).text.replace(own_card, '').strip() if (folder/predictions_file).is_file() else f'{len(vocab)} kinds of pictures, told apart by a classifier that quickcls trained.', None
     return f'---\n{space_header(title, vocab, license)}\n---\n\n{text}\n\nThe folder `quickcls` holds the program, under the Apache-2.0 licence.\n'
 

@@ -359,7 +359,7 @@ def run_mutants(trained, tmp, watch, seeds, share=1.):
         if name in ('model.onnx', 'weights.safetensors'): without_digests(folder)
         for use, call in every_use(folder, image_of(trained), out, base, name == 'model.onnx').items():
             if use in ('report', 'page', 'explain', 'tag', 'space', 'evaluate') and rng.random() > share: continue
-            started = time.perf_counter()
+            started = time.process_time() # of computing: a shared machine may take long
             try:
                 with watch: call()
             except QuickclsError as e:
@@ -371,7 +371,7 @@ def run_mutants(trained, tmp, watch, seeds, share=1.):
                 inside = any(p == a or p.startswith(a + os.sep) for a in own + [os.path.realpath(os.environ['QUICKCLS_CACHE'])])
                 if not inside and (p not in ('/dev/null', '/dev/urandom') and writes or not any(p == a or p.startswith(a + os.sep) for a in allowed + ['/dev/null', '/dev/urandom', '/etc/localtime', '/etc/mime.types', '/dev/shm'])): failures.append((seed, name, what, use, f'opened {p} {mode}'))
             if watch.other: failures.append((seed, name, what, use, f'{watch.other}'))
-            if time.perf_counter() - started > 30: failures.append((seed, name, what, use, 'took over 30 s'))
+            if time.process_time() - started > 40: failures.append((seed, name, what, use, 'took over 40 s of computing'))
         shutil.rmtree(tmp/str(seed))
     return failures
 
