@@ -9,6 +9,7 @@ __all__ = ['most_rows', 'remember_folders', 'remembered_folders', 'known_content
 import csv, io, os, re, stat
 from pathlib import Path
 from .core import QuickclsError, cache_dir, whole_file
+from .csvtext import original_text
 from .data import within
 from .folder import again, largest_file, open_regular, predictions_file, short_text
 from .pictures import NotAPicture, small_picture
@@ -54,7 +55,7 @@ def known_contents(
             at, content = columns.index('path'), columns.index('sha256')
             for i, r in enumerate(rows):
                 if i == most_rows: raise QuickclsError(f'{path} has more than {most_rows:,} rows. {again}')
-                if len(r) > max(at, content) and re.fullmatch('[0-9a-f]{64}', r[content]): found[r[at]] = r[content]
+                if len(r) > max(at, content) and re.fullmatch('[0-9a-f]{64}', r[content]): found[original_text(r[at])] = r[content]
     except (csv.Error, UnicodeError) as e: raise QuickclsError(f'{path} is damaged: {short_text(e, 80)}. {again}') from None
     return found
 
