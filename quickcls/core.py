@@ -77,17 +77,17 @@ def remove_leftovers(
     if not found: return
     with _writing_in(folder, alone=True) as alone:
         if alone is False: return
-        for p, m in found:
-            if m['old'] and m['name']: _finish_move(p, p.with_name(m['name']))
+        kept = {k for p, m in found if m['old'] and m['name'] for k in _finish_move(p, p.with_name(m['name']))}
         for p, _ in found:
-            if alone or _age(p) > day: _remove(p)
+            if p not in kept and (alone or _age(p) > day): _remove(p)
 
-def _finish_move(old, folder):
+def _finish_move(old, folder)->tuple: # Paths that must stay: those of a move that could not be finished
     "An old folder had stepped aside, so the new one was finished: it takes the name now"
     new = old.with_name(old.name.removesuffix('-old'))
     try:
         if not folder.exists(): (new if new.is_dir() else old).rename(folder)
-    except OSError: pass # another process was faster, or nothing can be written there
+        return ()
+    except OSError: return (old, new)
 
 def _age(path):
     "Seconds since something in a file or folder was written"

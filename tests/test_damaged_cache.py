@@ -285,6 +285,16 @@ def test_what_a_killed_export_left(tmp_path, python):
     with whole_file(tmp_path/'h.onnx') as f: f.write_text('whole')
     assert names(tmp_path) == ['h.onnx']
 
+def test_both_stay_where_the_move_cannot_be_finished(tmp_path, monkeypatch):
+    "The only two copies of a classifier are not removed because neither can take its name"
+    new = model(tmp_path/'.pets-quickcls-k3j2h1g0', 'new')
+    old = model(tmp_path/'.pets-quickcls-k3j2h1g0-old', 'before')
+    def fail(self, to): raise PermissionError(13, 'Permission denied')
+    with monkeypatch.context() as m: m.setattr(Path, 'rename', fail); remove_leftovers(tmp_path)
+    assert new.is_dir() and old.is_dir()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ['pets'] and (tmp_path/'pets'/'classifier.json').read_text() == 'new'
+
 def test_only_leftovers_are_removed(tmp_path, monkeypatch):
     "Other hidden files stay; where locks are not known, so does what is not a day old"
     for name in ('.pets-personal', '.quickcls', '.pets-old', 'quickcls-k3j2h1g0', '.quickcls-k3j2h1g0.onnx'): (tmp_path/name).write_text('x')
