@@ -17,7 +17,7 @@ from .facts import Facts, facts_on, numbers, picture_count, public_command, read
 from .features import decode_ahead
 from .figures import figure_svg, short_name
 from .plots import plot_per_class
-from .folder import check_replaceable
+from .folder import card_file, check_replaceable
 from .kept import Kept
 from .pictures import NotAPicture, data_uri, small_picture
 from .thresholds import pictures_to_prove
@@ -291,7 +291,7 @@ def write_report(
     if data: facts = facts_on(facts, data)
     own = out is None
     out = Path(out or facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')).expanduser()
-    if own: check_replaceable(out)
+    for file in (*([out] if own else []), *([] if facts.on else [facts.folder/card_file])): check_replaceable(file) # before the work
     kept = Kept(facts.images, out if pictures else None)
     write_page(out, render_report(facts, max_miss=max_miss, cost=cost, pictures=pictures, kept=kept))
     if kept.gone or kept.used: say(kept.told())

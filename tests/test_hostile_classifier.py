@@ -34,10 +34,10 @@ def without_digests(folder): change_json(folder/'classifier.json', lambda d: d.p
 
 def refused(call, *parts, seconds=10):
     "The one line that a call ends in"
-    started = time.perf_counter()
+    started = time.process_time() # of computing: a shared machine may take long
     with pytest.raises(QuickclsError) as e: call()
     said = str(e.value)
-    assert '\n' not in said and len(said) <= 400 and time.perf_counter() - started < seconds
+    assert '\n' not in said and len(said) <= 400 and time.process_time() - started < seconds, said
     for p in parts: assert p in said, said
     return said
 
