@@ -17,6 +17,7 @@ bench: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python docs/make.py
+	$(BIN)/python docs/layout.py
 
 notebooks: .venv/installed-dev
 	$(BIN)/python nbs/datasets/make.py

@@ -38,7 +38,7 @@ def result_picture(path:Path):
 def heat_picture(path:Path):
     "What in a defect part speaks for a defect"
     from quickcls.all import train
-    from quickcls.figures import save_figure
+    from quickcls.evaluate.style import save_figure
     with tempfile.TemporaryDirectory() as d:
         clf = train(docs.parent/'datasets'/'parts', out=f'{d}/parts', arch='efficientnet_lite0', quiet=True)
         save_figure(clf.explain(docs/'parts'/'defect.jpg').plot(), path)

@@ -1,26 +1,26 @@
-"Everything that a notebook needs: `from quickcls.all import *`"
+"The names that users import: `from quickcls.all import *`"
 from quickcls.core import QuickclsError
-from quickcls.backbones import parse_views
-from quickcls.catalogue import backbone_table
-from quickcls.data import Items, scan_folder, split_items
-from quickcls.heads import Head
-from quickcls.networks import fit_head
-from quickcls.classifier import Classifier, Prediction
-from quickcls.evaluate import Evaluation
-from quickcls.trust import Trust # adds `Classifier.trust`
-from quickcls.thresholds import describe_threshold # adds ROC, precision-recall and thresholds to `Evaluation`
-from quickcls.explain import HeatMap # adds `Classifier.explain`
-from quickcls.tag import Tags # adds `Classifier.tag`
-from quickcls.plots import plot_pictures
-from quickcls.report import write_report
-from quickcls.train import train
-from quickcls.compare import compare
-from quickcls.lesson import new
-from quickcls.answers import demo_widget
+from quickcls.backbones.registry import parse_views
+from quickcls.features.benchmark import backbone_table
+from quickcls.data.items import Items, scan_folder, split_items
+from quickcls.heads.head import Head
+from quickcls.heads.networks import fit_head
+from quickcls.model.classifier import Classifier, Prediction
+from quickcls.evaluate.predictions import Evaluation
+from quickcls.evaluate.diagnostics import Trust # adds `Classifier.trust`
+from quickcls.evaluate.thresholds import describe_threshold # adds ROC, precision-recall and thresholds to `Evaluation`
+from quickcls.explain.heatmap import HeatMap # adds `Classifier.explain`
+from quickcls.explain.regions import Tags # adds `Classifier.tag`
+from quickcls.evaluate.plots import plot_pictures
+from quickcls.report.page import write_report
+from quickcls.train.pipeline import train
+from quickcls.train.compare import compare
+from quickcls.report.notebook import new
+from quickcls.report.answer_html import demo_widget
 
 __all__ = ['Classifier', 'Evaluation', 'Head', 'HeatMap', 'Items', 'Prediction', 'QuickclsError', 'Tags', 'Trust', 'backbone_table', 'demo_widget', 'describe_threshold', 'fit_head', 'new', 'parse_views', 'plot_pictures', 'quick_learner', 'scan_folder', 'split_items', 'train', 'write_report']
 
 def quick_learner(folder, *args, **kwargs):
-    "An ordinary fastai Learner on a folder; `help(quickcls.learner.quick_learner)` tells the parameters"
-    from quickcls.learner import quick_learner as func # fastai takes seconds to import, and only this needs it
+    "An ordinary fastai Learner on a folder; `help(quickcls.model.learner.quick_learner)` tells the parameters"
+    from quickcls.model.learner import quick_learner as func # fastai takes seconds to import, and only this needs it
     return func(folder, *args, **kwargs)

@@ -105,13 +105,13 @@ class MeanColour:
 
 def tiny_graph(size=16, resize='squish', digest=None):
     "What `embed_items` asks of a graph, for `MeanColour`"
-    from quickcls.backbones import View, backbones
+    from quickcls.backbones.registry import View, backbones
     return SimpleNamespace(view=View(backbones['resnet18'], size, resize), digest=digest or f'mean-colour-{size}', dim=3)
 
 def classifier_folder(root, vocab, n, *, wrong=.2, pictures=None, **extra):
     "A folder as `train` leaves it but for the network: `n` held-out and `n` training rows, a share of them wrong; pictures by path; `extra` goes into metrics.json"
     import json, pandas as pd
-    from quickcls.evaluate import prediction_table
+    from quickcls.evaluate.predictions import prediction_table
     rng = np.random.default_rng(7)
     y = np.arange(2*n) % len(vocab)
     top = np.where(rng.random(2*n) < wrong, (y + 1 + rng.integers(0, max(len(vocab) - 1, 1), 2*n)) % len(vocab), y)

@@ -2,9 +2,9 @@
 import numpy as np, pytest
 from tests.helpers import MeanColour, tiny_graph, write_folder
 from quickcls.core import QuickclsError
-from quickcls.data import scan_folder
-from quickcls.features import embed_augmented, parse_augment, presets, random_transforms, random_view
-from quickcls.store import Store
+from quickcls.data.items import scan_folder
+from quickcls.features.embed import embed_augmented, parse_augment, presets, random_transforms, random_view
+from quickcls.features.store import Store
 
 @pytest.mark.parametrize('text,want', [(0, ('none', 0)), ('0', ('none', 0)), ('none', ('none', 0)), (4, ('fastai', 4)), ('12', ('fastai', 12)), ('guide', ('guide', 4)), ('guide:2', ('guide', 2)), ('fastai-noflip:100', ('fastai-noflip', 100))])
 def test_one_word_says_preset_and_number(text, want): assert parse_augment(text) == want
@@ -74,7 +74,7 @@ def test_views_of_a_preset_are_its_own_and_stay(tmp_path):
 def test_train_takes_a_preset(tmp_path):
     "What was asked for is kept as text; a wrong word is refused before anything is computed (test_trust and test_cli train with a number)"
     import json
-    from quickcls.train import train
+    from quickcls.train.pipeline import train
     folder, small = write_folder(tmp_path/'set', a=8, b=8), dict(arch='efficientnet_lite0@32', folds='0', quiet=True, offline=True)
     clf = train(folder, out=tmp_path/'m', augment='guide:1', **small)
     assert json.loads((clf.path/'metrics.json').read_text())['data']['augment'] == 'guide:1'
@@ -82,9 +82,9 @@ def test_train_takes_a_preset(tmp_path):
 
 def test_preview_shows_what_train_embeds(tmp_path, capsys):
     "The sheet's views are those of `random_view` with the seed and number that training uses; it is written where it cannot be trained on"
-    from quickcls.backbones import parse_views
-    from quickcls.preview import chosen_pictures, contact_sheet, preview
-    from quickcls.data import split_items
+    from quickcls.backbones.registry import parse_views
+    from quickcls.train.augment_preview import chosen_pictures, contact_sheet, preview
+    from quickcls.data.items import split_items
     folder = write_folder(tmp_path/'set', a=6, b=6, c=6)
     fig = contact_sheet(folder, augment='guide:2', n=2, size=48)
     assert len(fig.axes) == 6 and 'guide: rotation up to 10°' in fig.get_suptitle() and '2 of 3 classes' in fig.get_suptitle()

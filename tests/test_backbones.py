@@ -2,11 +2,11 @@
 import re, socket, threading, time
 import numpy as np
 import pytest
-from quickcls import backbones as bb
-from quickcls.backbones import backbones, choose_arch, embedded, find_backbone, get_weights, hub_reachable, local_weights, parse_views
-from quickcls.catalogue import backbone_table
+from quickcls.backbones import registry as bb
+from quickcls.backbones.registry import backbones, choose_arch, embedded, find_backbone, get_weights, hub_reachable, local_weights, parse_views
+from quickcls.features.benchmark import backbone_table
 from quickcls.core import QuickclsError
-from quickcls.engines import OpenVINOEngine, TorchEngine, open_engine
+from quickcls.backbones.engines import OpenVINOEngine, TorchEngine, open_engine
 
 quick = ['luna', 'resnet18', 'convnext_tiny', 'vit_small', 'swin_tiny', 'alexnet', 'mobilenetv3']
 others = ['squeezenet1_1', 'regnety_016', 'shufflenet_v2_x1_0', 'googlenet', 'pvt_v2_b0', 'vit_small_patch14_dinov2',
@@ -24,8 +24,8 @@ def cosine(a, b):
 
 def random_graph(name, **kw): # (graph, body)
     import torch
-    from quickcls.bodies import create_body
-    from quickcls.graphs import export_graph
+    from quickcls.backbones.body import create_body
+    from quickcls.backbones.onnx_graph import export_graph
     torch.manual_seed(0)
     view, = parse_views(name)
     return export_graph(body := create_body(view), view, digest=f'random-{view}', **kw), body
@@ -33,7 +33,7 @@ def random_graph(name, **kw): # (graph, body)
 @pytest.fixture(scope='module')
 def lite():
     "The graph of the embedded backbone, small"
-    from quickcls.graphs import get_graph
+    from quickcls.backbones.onnx_graph import get_graph
     return get_graph(parse_views(f'{embedded}@96')[0])
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_torchvision_maps_are_maps(name):
     "What a trace of a torchvision network calls a stage is one, with channels first; networks without maps are refused"
     import torch
     from dataclasses import replace
-    from quickcls.bodies import create_body
+    from quickcls.backbones.body import create_body
     view, = parse_views(name)
     view = replace(view, backbone=replace(view.backbone, timm=None, torchvision=name))
     try: maps = create_body(view)(torch.zeros(1, 3, view.size, view.size))
@@ -101,7 +101,7 @@ def test_a_gpu_agrees(lite):
 def test_the_embedded_weights_are_trained(lite):
     "The weights of the package are read: flowers differ less from flowers than from a temple"
     from sklearn.datasets import load_sample_images
-    from quickcls.pictures import load_picture
+    from quickcls.data.images import load_picture
     temple, flower = load_sample_images().images
     x = np.stack([np.asarray(load_picture(a, 96)) for a in (temple, flower, flower[:, ::-1])])
     e = OpenVINOEngine(lite.path, precision='f32')(x)['embedding'][:, lite.nf:2*lite.nf]
@@ -109,7 +109,7 @@ def test_the_embedded_weights_are_trained(lite):
 
 def test_a_graph_is_exported_once(lite):
     "A second look reads the cache; a graph that was cut short is made again"
-    from quickcls.graphs import get_graph
+    from quickcls.backbones.onnx_graph import get_graph
     said = []
     assert get_graph(lite.view, say=said.append) == lite and not said
     whole = lite.path.read_bytes()
@@ -120,7 +120,7 @@ def test_a_graph_is_exported_once(lite):
 def test_a_graph_knows_its_weights(tmp_path, lite):
     "A graph from a file that the user names: torch takes that file as well, not the weights of the package"
     import timm, torch
-    from quickcls.graphs import get_graph
+    from quickcls.backbones.onnx_graph import get_graph
     torch.manual_seed(0)
     torch.save(timm.create_model(lite.view.backbone.timm.split('.')[0]).state_dict(), tmp_path/'own.pth')
     graph = get_graph(lite.view, weights=tmp_path/'own.pth')
@@ -132,7 +132,7 @@ def test_a_graph_knows_its_weights(tmp_path, lite):
 def test_graphs_that_fail_leave_nothing(own_cache, kind, said):
     "A graph that differs from torch, or that cannot be exported: one line without colours of a terminal, and no file"
     import torch
-    from quickcls.graphs import export_graph
+    from quickcls.backbones.onnx_graph import export_graph
     class Body(torch.nn.Module):
         def forward(self, x):
             if kind == 'cannot' and x.mean() > 0: return [x*2, x]
@@ -174,7 +174,7 @@ def test_views_that_are_none(arch, said):
 @pytest.mark.parametrize('arch', ['inception_v3@64', 'maxvit_tiny_tf_224@250', 'alexnet@32'])
 def test_sizes_that_a_network_cannot_take(arch):
     "A network that cannot work at a size says so in one line"
-    from quickcls.bodies import create_body
+    from quickcls.backbones.body import create_body
     with pytest.raises(QuickclsError): create_body(parse_views(arch)[0])
 
 def test_the_table():
@@ -196,7 +196,7 @@ def resnet18_state():
     return timm.create_model('resnet18').state_dict()
 
 def body_from(path, name='resnet18'):
-    from quickcls.bodies import create_body
+    from quickcls.backbones.body import create_body
     return create_body(parse_views(name)[0], get_weights(backbones[name], path))
 
 def test_the_wrong_file_names_what_differs(tmp_path, resnet18_state):

@@ -8,7 +8,7 @@ from tests.helpers import repo, write_folder
 from quickcls.core import QuickclsError
 
 pytest.importorskip('tensorboard', reason="no tensorboard: pip install 'quickcls[board]'")
-from quickcls.board import check_board, few_numbers, thumbnails, training_curves, write_board
+from quickcls.train.tensorboard import check_board, few_numbers, thumbnails, training_curves, write_board
 
 def read(run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

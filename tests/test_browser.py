@@ -2,7 +2,7 @@
 import os
 from contextlib import contextmanager
 import pytest
-from quickcls.report import write_report
+from quickcls.report.page import write_report
 from tests.helpers import classifier_folder, full_trust, picture
 
 hostile = ['<img src=x onerror=alert(1)>', '</script><script>alert(2)</script>', '"><svg onload=alert(3)>']

@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from tests.helpers import repo
-from quickcls.auto import candidates, choose
-from quickcls.backbones import of_quality, parse_views, qualities
+from quickcls.model.auto import candidates, choose
+from quickcls.backbones.registry import of_quality, parse_views, qualities
 from quickcls.core import QuickclsError
-from quickcls.data import scan_folder, split_items
-from quickcls.train import train
+from quickcls.data.items import scan_folder, split_items
+from quickcls.train.pipeline import train
 
 @pytest.fixture(scope='module')
 def parts(): return split_items(scan_folder(repo/'datasets'/'parts'))
@@ -16,7 +16,7 @@ def parts(): return split_items(scan_folder(repo/'datasets'/'parts'))
 def answers_of(python, clf, n=12):
     "(probabilities that another process gives, those in predictions.csv) of held-out pictures"
     table = pd.read_csv(clf.path/'predictions.csv').query('split != "train"').head(n)
-    code = 'import sys, json; from quickcls.classifier import Classifier; print(json.dumps([[t["probability"] for t in sorted(p.top, key=lambda t: t["label"])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]))'
+    code = 'import sys, json; from quickcls.model.classifier import Classifier; print(json.dumps([[t["probability"] for t in sorted(p.top, key=lambda t: t["label"])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]))'
     return json.loads(python(code, clf.path, *table.path)), table[['p_defect', 'p_ok']]
 
 def test_every_mark_of_the_dial_is_a_classifier(tmp_path, python, cache):
@@ -46,7 +46,7 @@ def test_choices_that_cannot_be(tmp_path, given, expected):
 
 @pytest.mark.skipif(not Path('/proc/self').exists(), reason='no /proc, where even root may write nothing')
 def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr('quickcls.train.scan_folder', lambda *a, **k: pytest.fail('work was begun'))
+    monkeypatch.setattr('quickcls.train.pipeline.scan_folder', lambda *a, **k: pytest.fail('work was begun'))
     with pytest.raises(QuickclsError, match='^/proc/models/parts cannot be written'): train(str(repo/'datasets'/'parts'), out='/proc/models/parts', quiet=True)
 
 def test_held_out_pictures_have_no_say(parts, cache):
@@ -83,7 +83,7 @@ def test_a_network_that_learned_is_saved_as_it_was(tmp_path, python, quickcls):
     "Its answers, its card, its own parameters; no cross-validated figure that it does not have"
     p = quickcls('train', repo/'datasets'/'parts', '--strategy', 'partial', '--arch', 'efficientnet_lite0@96', '--epochs', '1', '--out', tmp_path/'model')
     assert p.returncode == 0, p.stderr
-    from quickcls.classifier import Classifier
+    from quickcls.model.classifier import Classifier
     clf = Classifier.load(tmp_path/'model')
     np.testing.assert_allclose(*answers_of(python, clf), atol=.05) # the graph computes with 16 bits where that is faster
     assert clf.body_state and clf.head.notes['strategy'] == 'partial' and clf.trust.cross_validation is None and clf.trust.calibration

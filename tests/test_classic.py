@@ -4,7 +4,7 @@ import numpy as np, pytest
 from PIL import Image
 from tests.helpers import repo, some_parts
 from quickcls.core import QuickclsError
-from quickcls.engines import open_detector
+from quickcls.backbones.engines import open_detector
 
 pytest.importorskip('cv2', reason='no OpenCV')
 
@@ -24,7 +24,7 @@ def parts(tmp_path_factory):
 @pytest.fixture(scope='module', params=kinds)
 def trained(request, parts, tmp_path_factory, cache):
     "A classifier of either kind, and what was said in its training"
-    from quickcls.train import train
+    from quickcls.train.pipeline import train
     import contextlib, io
     said = io.StringIO()
     with contextlib.redirect_stdout(said): clf = train(str(parts), arch=f'{request.param}-bow-svm', size=160, folds='3', out=str(tmp_path_factory.mktemp(request.param)/'model'))
@@ -43,7 +43,7 @@ def test_saved_is_live(trained, python):
     import pandas as pd
     clf, _ = trained
     table = pd.read_csv(clf.path/'predictions.csv').query('split != "train"').head(12)
-    code = ("import sys, json; from quickcls.classifier import Classifier; found = [[t['probability'] for t in sorted(p.top, key=lambda t: t['label'])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]\n"
+    code = ("import sys, json; from quickcls.model.classifier import Classifier; found = [[t['probability'] for t in sorted(p.top, key=lambda t: t['label'])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]\n"
             "print(json.dumps([found, [m for m in ('torch', 'sklearn', 'scipy', 'pandas', 'openvino', 'onnx') if m in sys.modules]]))")
     found, heavy = json.loads(python(code, clf.path, *table.path))
     assert heavy == []
@@ -60,8 +60,8 @@ def test_a_picture_without_key_points(trained):
 
 def test_where_it_looks(trained, parts):
     "The cells and what has no place add up to the score; covering works too; so do the windows of `tag`"
-    from quickcls.evidence import comparison, look
-    import quickcls.tag
+    from quickcls.explain.attribution import comparison, look
+    import quickcls.explain.regions
     clf, _ = trained
     photo = next((parts/'valid'/'defect').glob('*.jpg'))
     seen, = look(clf, [s[None] for s in clf.prepare(photo)])
@@ -74,7 +74,7 @@ def test_where_it_looks(trained, parts):
 
 def test_damaged_words(trained, tmp_path):
     "One line that says what was found"
-    from quickcls.classifier import Classifier
+    from quickcls.model.classifier import Classifier
     from safetensors.numpy import load_file, save_file
     clf, _ = trained
     arrays = load_file(clf.path/'weights.safetensors')
@@ -89,9 +89,9 @@ def test_damaged_words(trained, tmp_path):
 
 def test_what_cannot_be_is_said_in_a_line(trained, parts, tmp_path):
     "No Learner, no Space, no other head, no views beside it, no file of weights"
-    from quickcls.learner import quick_learner
-    from quickcls.space import copy_classifier
-    from quickcls.train import train
+    from quickcls.model.learner import quick_learner
+    from quickcls.app.space import copy_classifier
+    from quickcls.train.pipeline import train
     clf, _ = trained
     arch = clf.views[0].backbone.name
     for ask, said in ((lambda: clf.to_learner(parts), 'has no network'), (lambda: quick_learner(parts, arch=arch), 'has no weights'), (lambda: quick_learner(parts, head='svm'), 'is found in one step'), (lambda: copy_classifier(clf.path, tmp_path/'space', 'x'), 'has no model.onnx'),
@@ -111,7 +111,7 @@ def test_without_opencv(quickcls, parts, tmp_path):
 
 def test_an_svm_on_any_embedding():
     "Rows are told apart, and its margins, scaled, are about as sure as they are right"
-    from quickcls.networks import fit_head
+    from quickcls.heads.networks import fit_head
     rng = np.random.default_rng(0)
     y = np.arange(240) % 3
     x = rng.normal(size=(240, 20)).astype(np.float32); x[np.arange(240), y] += 3

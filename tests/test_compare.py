@@ -3,12 +3,12 @@ import shutil, sys, time
 from types import SimpleNamespace
 import numpy as np, pandas as pd
 import pytest
-from quickcls import compare as room
-from quickcls.compare import compare, kept_runs, Trials
+from quickcls.train import compare as room
+from quickcls.train.compare import compare, kept_runs, Trials
 from quickcls.core import QuickclsError, cache_dir
-from quickcls.data import scan_folder
-from quickcls.scenarios import Scenario
-from quickcls.store import Store
+from quickcls.data.items import scan_folder
+from quickcls.train.grid import Scenario
+from quickcls.features.store import Store
 from tests.helpers import some_parts, write_folder
 from tests.test_browser import opened
 from tests.test_classic import has
@@ -79,7 +79,7 @@ def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
     assert '--epochs' not in c.command(c.best) # a linear head is found in one step
 
 def test_on_after_a_kill(parts, tmp_path, python):
-    code = 'import sys; from quickcls.compare import compare; compare(sys.argv[1], arch=sys.argv[2], out=sys.argv[3], train_pct="20,40,60,70", quiet=True, offline=True)'
+    code = 'import sys; from quickcls.train.compare import compare; compare(sys.argv[1], arch=sys.argv[2], out=sys.argv[3], train_pct="20,40,60,70", quiet=True, offline=True)'
     p, kept = python(code, parts, arch, tmp_path/'c', start=True), tmp_path/'c'/'runs.jsonl'
     while p.poll() is None and not kept_runs(kept): time.sleep(.01)
     p.kill(); p.wait()
@@ -136,7 +136,7 @@ def test_damaged_pictures_are_out_before_the_split(parts, tmp_path):
     assert t.n_train[0] + t.n_test[0] == 80
 
 def test_fine_tuned_rows(parts, tmp_path, monkeypatch):
-    "They are asked for through `quickcls.finetune.tune`, with their own part of the pictures"
+    "They are asked for through `quickcls.model.finetune.tune`, with their own part of the pictures"
     asked = []
     def tune(items, views, **given):
         asked.append((items.table.split.value_counts().to_dict(), [str(v) for v in views], given))
@@ -144,9 +144,9 @@ def test_fine_tuned_rows(parts, tmp_path, monkeypatch):
         head = SimpleNamespace(arrays=dict(w=np.zeros(10)))
         return SimpleNamespace(seconds=12.5, logits=lambda rows: np.eye(len(items.vocab))[rows.label.map(number)], head=lambda: head, graphs=lambda: [room_graph(views)])
     def room_graph(views):
-        from quickcls.graphs import get_graph
+        from quickcls.backbones.onnx_graph import get_graph
         return get_graph(views[0], offline=True)
-    monkeypatch.setitem(sys.modules, 'quickcls.finetune', SimpleNamespace(tune=tune))
+    monkeypatch.setitem(sys.modules, 'quickcls.model.finetune', SimpleNamespace(tune=tune))
     t = compare(parts, arch=arch, strategy='head,full', train_pct='35,70', augment='guide:1', out=tmp_path/'c', offline=True, quiet=True).table
     full = t[t.strategy == 'full'].sort_values('n_train')
     assert full.accuracy.tolist() == [1, 1] and full.fit_seconds.tolist() == [12.5, 12.5]
@@ -160,7 +160,7 @@ def test_two_views_learn_together_and_leave_no_network_behind(parts, tmp_path):
     assert t.accuracy[0] > .5 and t.seconds[0] > before[0].seconds[0] and graphs() == before[1]
 
 def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
-    from quickcls.scenarios import plan_scenarios
+    from quickcls.train.grid import plan_scenarios
     plan = plan_scenarios('auto', preset='thesis', strategy='head,full')
     assert len(plan) == 15 and [s.strategy for s in plan if s.arch == 'luna'] == ['scratch']
     t = compare(parts, arch='swin_tiny,luna', out=tmp_path/'c', offline=True, quiet=True)

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np, pytest
 from quickcls.all import QuickclsError
 from quickcls.core import check_free, remove_leftovers, whole_file, write_whole
-from quickcls.data import scan_folder
-from quickcls.features import embed_items, read_items
-from quickcls.store import Store
+from quickcls.data.items import scan_folder
+from quickcls.features.embed import embed_items, read_items
+from quickcls.features.store import Store
 from tests.helpers import MeanColour, repo, some_parts, tiny_graph, write_folder
 
 # the graph
@@ -14,8 +14,8 @@ from tests.helpers import MeanColour, repo, some_parts, tiny_graph, write_folder
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):
     "A cache folder with one graph, and that graph's digest and view"
-    from quickcls.backbones import parse_views
-    from quickcls.graphs import get_graph
+    from quickcls.backbones.registry import parse_views
+    from quickcls.backbones.onnx_graph import get_graph
     view, = parse_views('efficientnet_lite0@64')
     with pytest.MonkeyPatch.context() as m:
         m.setenv('QUICKCLS_CACHE', str(tmp_path_factory.mktemp('exported')))
@@ -40,7 +40,7 @@ damages = dict(zeros=lambda g, n: g.write_bytes(bytes(g.stat().st_size)), scramb
 @pytest.mark.parametrize('damage', damages.values(), ids=damages)
 def test_a_damaged_graph_is_not_used(exported, tmp_path, monkeypatch, damage):
     "Whatever is wrong with the graph or its note: not found, so it is made again"
-    from quickcls.graphs import read_graph
+    from quickcls.backbones.onnx_graph import read_graph
     shutil.copytree(exported.path.parent, tmp_path/'graphs')
     monkeypatch.setenv('QUICKCLS_CACHE', str(tmp_path))
     path = tmp_path/'graphs'/exported.path.name
@@ -50,7 +50,7 @@ def test_a_damaged_graph_is_not_used(exported, tmp_path, monkeypatch, damage):
 
 def test_a_damaged_graph_is_made_again(exported, tmp_path, monkeypatch):
     "By the same call that asks for it"
-    from quickcls.graphs import get_graph, read_graph
+    from quickcls.backbones.onnx_graph import get_graph, read_graph
     shutil.copytree(exported.path.parent, tmp_path/'graphs')
     monkeypatch.setenv('QUICKCLS_CACHE', str(tmp_path))
     path = tmp_path/'graphs'/exported.path.name
@@ -109,15 +109,15 @@ def test_garbage_beside_the_store_does_no_harm(filled, name):
 
 @pytest.mark.parametrize('text', ['{', '[]', '3', '{"a": "fast", "b": null, "c": [1], "resnet18@224": 30.5}', '\0\0\0'])
 def test_damaged_speeds(own_cache, text):
-    from quickcls.catalogue import backbone_table, measured_speeds
+    from quickcls.features.benchmark import backbone_table, measured_speeds
     own_cache.mkdir(); (own_cache/'speeds.json').write_text(text)
     assert measured_speeds() == ({'resnet18@224': 30.5} if 'resnet18' in text else {})
     backbone_table()
 
 def test_a_damaged_classifier_of_a_network(own_cache):
     "Scrambled, empty, of another kind or width: read from the weights again"
-    from quickcls.auto import nearness
-    from quickcls.backbones import parse_views
+    from quickcls.model.auto import nearness
+    from quickcls.backbones.registry import parse_views
     from quickcls.core import cache_dir
     from types import SimpleNamespace
     view, = parse_views('efficientnet_lite0')
@@ -129,7 +129,7 @@ def test_a_damaged_classifier_of_a_network(own_cache):
 
 def test_the_mark_of_an_unreachable_hub(own_cache, monkeypatch):
     "A folder of that name, or one from the future, is no reason to fail or to wait for ever"
-    from quickcls import backbones
+    from quickcls.backbones import registry as backbones
     monkeypatch.delenv('HF_HUB_OFFLINE')
     monkeypatch.setattr(backbones, '_knock', lambda answer: answer.append(True))
     own_cache.mkdir()
@@ -165,8 +165,8 @@ def sealed():
 _train = """
 import sys, time
 from quickcls.all import QuickclsError, train
-from quickcls.backbones import parse_views
-from quickcls.graphs import get_graph
+from quickcls.backbones.registry import parse_views
+from quickcls.backbones.onnx_graph import get_graph
 folder, out, more = sys.argv[1:]
 print(train(folder, out=out, arch='efficientnet_lite0@64', folds='0', offline=True, quiet=True).run['from_store'])
 for work in (lambda: train(more, out=out + '2', arch='efficientnet_lite0@64', folds='0', offline=True, quiet=True), lambda: get_graph(parse_views('efficientnet_lite0@96')[0])):
@@ -176,7 +176,7 @@ for work in (lambda: train(more, out=out + '2', arch='efficientnet_lite0@64', fo
 
 def test_a_cache_that_can_only_be_read_is_enough(exported, tmp_path, monkeypatch, sealed):
     "With the graph and all embeddings there, training writes nothing into it; with other images, or another size, a line names the folder and the variable"
-    from quickcls.features import Embeddings
+    from quickcls.features.embed import Embeddings
     folder, more, cache = some_parts(tmp_path/'parts', slice(10)), some_parts(tmp_path/'more', slice(8, 13)), tmp_path/'cache'
     monkeypatch.setenv('QUICKCLS_CACHE', str(cache))
     shutil.copytree(exported.path.parent, cache/'graphs')
@@ -192,7 +192,7 @@ def test_a_cache_that_can_only_be_read_is_enough(exported, tmp_path, monkeypatch
 
 _read = """
 import sys
-from quickcls.store import Store
+from quickcls.features.store import Store
 from quickcls.all import QuickclsError
 import numpy as np
 s, keys = Store(sys.argv[1]), [i.to_bytes(2, 'big') for i in range(2000)]
@@ -209,7 +209,7 @@ def test_a_store_that_can_only_be_read(tmp_path, filled, sealed, python, killed)
     folder.mkdir()
     if killed:
         with sqlite3.connect(path) as db: db.execute('delete from embeddings')
-        p = python("import os, sys, signal, numpy as np\nfrom quickcls.store import Store\ns = Store(sys.argv[1])\n"
+        p = python("import os, sys, signal, numpy as np\nfrom quickcls.features.store import Store\ns = Store(sys.argv[1])\n"
                    "s.put([(i.to_bytes(2, 'big'), np.ones(64)) for i in range(2000)], 'r'); os.kill(os.getpid(), signal.SIGKILL)", path, start=True)
         p.communicate()
         assert path.with_name('s.sqlite-wal').stat().st_size

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 from quickcls.all import Classifier, QuickclsError, train
-from quickcls.packed import pack_pictures
+from quickcls.report.thumbnails import pack_pictures
 from tests.helpers import as_bytes, bad_files, picture, repo, with_orientation, write_folder
 
 httpx = pytest.importorskip('httpx', reason='no gradio')
 pytest.importorskip('gradio', reason='no gradio')
-from quickcls import server
-from quickcls.pages import ask_page, compare_page
-from quickcls.server import launch
+from quickcls.app import server
+from quickcls.app.predict_page import ask_page, compare_page
+from quickcls.app.server import launch
 defect = repo/'docs'/'parts'/'defect.jpg'
 hostile = '<img src=x onerror=alert(1)>'
 
@@ -100,8 +100,8 @@ def test_a_cell_of_the_matrix_shows_its_pictures(browser, url, parts):
 
 def test_without_packed_pictures_none_is_shown(parts, tmp_path):
     import shutil
-    from quickcls.pages import report_frame
-    from quickcls.packed import Packed
+    from quickcls.app.predict_page import report_frame
+    from quickcls.report.thumbnails import Packed
     bare = shutil.copytree(parts.path, tmp_path/'bare', ignore=shutil.ignore_patterns('pictures.zip'))
     assert 'data:image/jpeg' not in report_frame(bare, Packed(bare)) and 'data:image/jpeg' in report_frame(parts.path, Packed(parts.path))
 
@@ -287,7 +287,7 @@ def learn(page, word):
     page.get_by_role('button', name='Learn this').click()
 
 def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, parts, tmp_path):
-    from quickcls.teach import Teacher
+    from quickcls.model.update import Teacher
     teacher = Teacher.of(parts, tmp_path/'corrections')
     before = parts.predict(defect)
     with served(ask_page(parts, teacher=teacher)) as url, opened(browser, url) as page:
@@ -317,7 +317,7 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, p
     assert teacher.rows() == [] and not [p for p in tmp_path.rglob('evil*')]
 
 def test_words_said_to_another_classifier_teach_nothing_here(parts, tmp_path):
-    from quickcls.teach import Teacher
+    from quickcls.model.update import Teacher
     write_folder(tmp_path/'set', a=8, b=8)
     other = train(tmp_path/'set', out=tmp_path/'other', arch='efficientnet_lite0', folds='0', quiet=True)
     Teacher.of(other, tmp_path/'corrections').teach(as_bytes(picture(1)), 'cactus')
@@ -330,8 +330,8 @@ def test_pictures_to_learn_from_take_a_bounded_room():
 
 def test_kinds_are_known_by_name_while_others_go():
     "A window that is behind, a double click: nothing happens to a kind that was not meant"
-    from quickcls.live import Live
-    from quickcls.livepage import live_page
+    from quickcls.app.builder import Live
+    from quickcls.app.builder_page import live_page
     with Live(('this', 'that', 'third', 'fourth'), 'efficientnet_lite0') as live, served(live_page(live)) as url:
         config = httpx.get(f'{url}/config').json()
         ids = {d['targets'][0][0]: d['id'] for d in config['dependencies'] if d['targets'] and d['targets'][0][1] == 'click'}
@@ -351,8 +351,8 @@ def test_a_page_that_cannot_be_taught_has_no_way_to_teach(browser, url):
     assert list(httpx.get(f'{url}/gradio_api/info').json()['named_endpoints']) == ['/predict'] # programs may ask, and nothing else
 
 def test_from_nothing_to_a_saved_classifier(browser, tmp_path, monkeypatch, quickcls):
-    from quickcls.live import Live
-    from quickcls.livepage import live_page
+    from quickcls.app.builder import Live
+    from quickcls.app.builder_page import live_page
     monkeypatch.chdir(tmp_path)
     files = {kind: [as_file(p.read_bytes(), p.name) for p in sorted((repo/'datasets'/'parts'/kind).glob('*.jpg'))[:12]] for kind in ('ok', 'defect')}
     with Live(('this', 'that'), 'efficientnet_lite0') as live, served(live_page(live)) as url, opened(browser, url) as page:

@@ -45,7 +45,7 @@ def models(sets, tmp_path_factory):
 def test_the_cells_add_up_to_the_answer(sets, tmp_path, levels, arch):
     "Linear head: cells, what has no place and the score of a usual picture sum to the log-odds that `predict` gives"
     from quickcls.all import train
-    from quickcls.evidence import look
+    from quickcls.explain.attribution import look
     clf = train(sets['anywhere'], out=tmp_path/'m', arch=arch, levels=levels, folds='0', quiet=True)
     heat, p = clf.explain(marked(1, (30, 60)), 'mark'), clf.predict(marked(1, (30, 60)), k=2)
     usual = clf.head.logits(clf.head.arrays['0.running_mean'][None])[0]/clf.temperature
@@ -55,8 +55,8 @@ def test_the_cells_add_up_to_the_answer(sets, tmp_path, levels, arch):
     assert heat.cells.sum() + heat.nowhere + usual[0] - usual[1] == pytest.approx(seen.logits[0] - seen.logits[1], abs=1e-3)
 
 def test_of_several_classes_each_is_compared_with_the_others():
-    from quickcls.evidence import comparison, gradient
-    from quickcls.heads import Head
+    from quickcls.explain.attribution import comparison, gradient
+    from quickcls.heads.head import Head
     rng = np.random.default_rng(0)
     arrays = {'0.running_mean': rng.normal(size=5), '0.running_var': rng.random(5) + .5, '2.weight': rng.normal(size=(8, 5)), '4.weight': rng.normal(size=(3, 8)), '4.bias': rng.normal(size=3)}
     head = Head('mlp:8', [dict(kind='batchnorm', eps=1e-5), dict(kind='dropout', p=.5), dict(kind='linear'), dict(kind='relu'), dict(kind='linear')], arrays)
@@ -83,14 +83,14 @@ def test_the_peak_lies_on_the_mark(models, head):
 def test_every_kind_of_network_gives_a_map(name):
     "Random weights; the stages that were found pool to the very embedding of the graph"
     import torch
-    from quickcls.backbones import parse_views
-    from quickcls.bodies import create_body
-    from quickcls.classifier import Classifier
-    from quickcls.engines import OpenVINOEngine
-    from quickcls.evidence import look
-    from quickcls.explain import heat_map
-    from quickcls.graphs import export_graph
-    from quickcls.heads import fit_linear
+    from quickcls.backbones.registry import parse_views
+    from quickcls.backbones.body import create_body
+    from quickcls.model.classifier import Classifier
+    from quickcls.backbones.engines import OpenVINOEngine
+    from quickcls.explain.attribution import look
+    from quickcls.explain.heatmap import heat_map
+    from quickcls.backbones.onnx_graph import export_graph
+    from quickcls.heads.head import fit_linear
     torch.manual_seed(0)
     view, = parse_views(name)
     graph = export_graph(create_body(view), view, digest=f'explain-{name}')
@@ -110,7 +110,7 @@ def test_every_kind_of_network_gives_a_map(name):
 
 def test_places_are_those_of_the_upright_photo(models):
     "Turned by EXIF; `crop` sees the middle only, `pad` more than there is"
-    from quickcls.pictures import covered
+    from quickcls.data.images import covered
     turned = as_bytes(halves('red', 'blue').resize((80, 40)), exif=with_orientation(6))
     heat = models('anywhere').explain(turned)
     assert (heat.width, heat.height) == (40, 80) and heat.overlay(200).size == (100, 200)
@@ -129,7 +129,7 @@ def test_an_overlay_takes_milliseconds(models):
 # the command
 
 def test_the_command_writes_a_figure_or_json(models, tmp_path, capsys):
-    from quickcls.explain import explain
+    from quickcls.explain.heatmap import explain
     marked(3, (70, 20)).save(tmp_path/'p.png')
     heat = explain(str(models('anywhere').path), str(tmp_path/'p.png'), out=str(tmp_path/'heat.png'), label='none', against='mark')
     assert Image.open(tmp_path/'heat.png').width > 800 and 'none rather than mark' in capsys.readouterr().out and heat.against == 'mark'
@@ -143,7 +143,7 @@ def test_the_command_writes_a_figure_or_json(models, tmp_path, capsys):
     (dict(out='p.png'), 'the picture itself'), (dict(model='gone'), 'no classifier')])
 def test_bad_input_is_named(models, tmp_path, monkeypatch, change, match):
     from quickcls.all import QuickclsError
-    from quickcls.explain import explain
+    from quickcls.explain.heatmap import explain
     monkeypatch.chdir(tmp_path)
     marked(1).save('p.png'); (tmp_path/'text.png').write_text('nothing to see')
     given = dict(model=str(models('anywhere').path), picture='p.png') | change
@@ -159,7 +159,7 @@ def test_a_damaged_graph_is_named(models, tmp_path):
 
 def test_explaining_needs_no_torch(models, python, tmp_path):
     marked(1, (50, 50)).save(tmp_path/'p.png')
-    code = 'import sys; from quickcls.explain import explain; explain(sys.argv[1], sys.argv[2], out=sys.argv[3], size=300); print([m for m in ("torch", "timm", "fastai", "sklearn", "pandas", "onnx") if m in sys.modules])'
+    code = 'import sys; from quickcls.explain.heatmap import explain; explain(sys.argv[1], sys.argv[2], out=sys.argv[3], size=300); print([m for m in ("torch", "timm", "fastai", "sklearn", "pandas", "onnx") if m in sys.modules])'
     assert python(code, models('anywhere').path, tmp_path/'p.png', tmp_path/'heat.png').strip().endswith('[]')
 
 # focus

@@ -1,12 +1,12 @@
 "Networks that learn: better than the head alone, stopped and gone on with, kept at epoch 0, from scratch; advice"
 from dataclasses import replace
 import numpy as np, pytest
-from quickcls import finetune as room
-from quickcls.backbones import parse_views
+from quickcls.model import finetune as room
+from quickcls.backbones.registry import parse_views
 from quickcls.core import QuickclsError
-from quickcls.data import scan_folder, split_items
-from quickcls.auto import advise
-from quickcls.finetune import tune
+from quickcls.data.items import scan_folder, split_items
+from quickcls.model.auto import advise
+from quickcls.model.finetune import tune
 from tests.helpers import halves, repo
 
 views = parse_views('efficientnet_lite0', 96)
@@ -30,7 +30,7 @@ def head_alone(parts):
     return embeddings, room.fit_head('linear', (x, y), (x, y), n_out=2, groups=parts.table.group[parts.table.split == 'train'].to_numpy(), seed=42)
 
 def room_graph():
-    from quickcls.graphs import get_graph
+    from quickcls.backbones.onnx_graph import get_graph
     return get_graph(views[0], offline=True)
 
 def held_out(items): return items.table[items.table.split == 'valid']
@@ -58,10 +58,10 @@ def test_all_of_the_network_is_no_worse_than_the_head(parts, head_alone):
 
 def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path, monkeypatch):
     "`partial` leaves them bit by bit, and what is saved answers as the network does"
-    from quickcls.bodies import create_body
-    from quickcls.backbones import get_weights
-    from quickcls.classifier import Classifier
-    from quickcls.learner import body_blocks, body_list
+    from quickcls.backbones.body import create_body
+    from quickcls.backbones.registry import get_weights
+    from quickcls.model.classifier import Classifier
+    from quickcls.model.learner import body_blocks, body_list
     monkeypatch.setattr(room, 'watch_pct', .3)
     monkeypatch.setitem(room.rates, 'partial', (1e-4, 3e-3, 1e-4))
     monkeypatch.setenv('QUICKCLS_PRECISION', 'f32') # at such a rate the network shouts, and what bf16 rounds is a matter of whole logits
@@ -107,7 +107,7 @@ def test_the_head_alone_is_kept_where_nothing_is_better(parts, head_alone, monke
 
 def test_from_scratch_learns_and_needs_no_weights(tmp_path, monkeypatch):
     "Which of two colours is above, from 40 pictures"
-    from quickcls import backbones
+    from quickcls.backbones import registry as backbones
     monkeypatch.setattr(backbones, 'get_weights', lambda *a, **k: pytest.fail('weights were asked for'))
     rng = np.random.default_rng(0)
     for label, turned in (('above', False), ('below', True)):

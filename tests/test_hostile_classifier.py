@@ -3,16 +3,16 @@ import json, os, shutil, time
 from pathlib import Path
 import numpy as np, onnx, pytest
 from onnx import TensorProto, helper, numpy_helper
-from quickcls.classifier import Classifier
+from quickcls.model.classifier import Classifier
 from quickcls.core import QuickclsError
-from quickcls.folder import digests
+from quickcls.saved.folder import digests
 from tests.helpers import picture, some_parts
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     "(folder of a classifier with thumbnails, folder of its images)"
-    from quickcls.packed import pack_pictures
-    from quickcls.train import train
+    from quickcls.report.thumbnails import pack_pictures
+    from quickcls.train.pipeline import train
     root = tmp_path_factory.mktemp('hostile')
     some_parts(root/'parts', slice(0, 16))
     clf = train(str(root/'parts'), out=str(root/'model'), arch='efficientnet_lite0', quiet=True)
@@ -93,7 +93,7 @@ def test_other_files_under_the_name_of_a_graph(folder, data):
 def test_every_length_of_a_graph_is_safe_to_look_at(folder):
     "Cut anywhere, in the middle of a number or a name"
     data, clf = (folder/'model.onnx').read_bytes(), Classifier.load(folder)
-    from quickcls.graph_check import check_graph_file
+    from quickcls.saved.graph_check import check_graph_file
     for n in (*range(1, 60), *range(len(data) - 2000, len(data), 37)):
         (folder/'model.onnx').write_bytes(data[:n])
         refused(lambda: check_graph_file(folder/'model.onnx', len(clf.vocab), clf.head.n_in, [224]), 'model.onnx')
@@ -147,10 +147,10 @@ def rename_paths(folder, change):
 @pytest.mark.parametrize('kind', ['absolute', 'up', 'other content', 'pipe', 'device', 'link'])
 def test_a_table_shows_nothing_of_the_reader(trained, folder, tmp_path, watch, kind):
     "Paths that lead out of the data folder are not opened, whatever content they are said to have; within it only the known content is shown"
-    from quickcls.explain import explain
-    from quickcls.packed import Packed, pack_pictures
-    from quickcls.report import write_report
-    from quickcls.teach import Teacher
+    from quickcls.explain.heatmap import explain
+    from quickcls.report.thumbnails import Packed, pack_pictures
+    from quickcls.report.page import write_report
+    from quickcls.model.update import Teacher
     secret, data = tmp_path/'secret.jpg', tmp_path/'parts'
     shutil.copytree(trained[1], data)
     shutil.copy(image_of(trained), secret)
@@ -179,8 +179,8 @@ def test_a_table_shows_nothing_of_the_reader(trained, folder, tmp_path, watch, k
 
 def test_a_report_finds_its_images_from_anywhere(trained, folder, tmp_path, monkeypatch):
     "This machine knows where they lay, whatever the current folder is and wherever the classifier went"
-    from quickcls.report import write_report
-    from quickcls.train import train
+    from quickcls.report.page import write_report
+    from quickcls.train.pipeline import train
     monkeypatch.chdir(trained[1].parent)
     clf = train('parts', out=str(tmp_path/'relative'), arch='efficientnet_lite0', quiet=True)
     before = (clf.path/'report.html').read_bytes()
@@ -191,7 +191,7 @@ def test_a_report_finds_its_images_from_anywhere(trained, folder, tmp_path, monk
 
 def test_a_report_keeps_the_thumbnails_that_it_has(trained, folder, tmp_path):
     "Images that are gone stay on the page that is written again, and one line says how many; with --no-pictures none stay"
-    from quickcls.report import write_report
+    from quickcls.report.page import write_report
     before = thumbs_of(folder/'report.html')
     assert len(before) >= 9
     trained[1].rename(trained[1].with_name('moved'))
@@ -313,13 +313,13 @@ ways = {'classifier.json': mutate_json, 'metrics.json': mutate_json, 'focus.json
 
 def every_use(folder, photo, out, base, own_graph):
     "(name, function) of all that is done with a classifier's folder"
-    from quickcls.answers import answer_html, ask
-    from quickcls.backbones import earlier_views
-    from quickcls.card import write_card
-    from quickcls.facts import read_facts
-    from quickcls.packed import Packed
-    from quickcls.report import write_report
-    from quickcls.space import copy_classifier, space_card
+    from quickcls.report.answer_html import answer_html, ask
+    from quickcls.backbones.registry import earlier_views
+    from quickcls.report.card import write_card
+    from quickcls.report.record import read_facts
+    from quickcls.report.thumbnails import Packed
+    from quickcls.report.page import write_report
+    from quickcls.app.space import copy_classifier, space_card
     kept = {}
     def load():
         clf = kept['clf'] = Classifier.load(folder)
@@ -403,7 +403,7 @@ def test_whatever_a_file_holds_it_ends_in_a_line(trained, tmp_path, watch):
     ('focus.json', lambda d: d.update(grid='ab'), 'grid')])
 def test_a_json_file_says_what_it_may(folder, name, change, part):
     "One line names the file, the key, what was found and what was expected"
-    from quickcls.facts import read_facts
+    from quickcls.report.record import read_facts
     change_json(folder/name, change)
     refused(lambda: read_facts(folder), name, part, 'Copy the folder again')
     if name == 'classifier.json': refused(lambda: Classifier.load(folder), name, part)
@@ -411,13 +411,13 @@ def test_a_json_file_says_what_it_may(folder, name, change, part):
 def test_what_later_versions_write_stays(folder):
     change_json(folder/'classifier.json', lambda d: (d.update(later=dict(a=[1])), d['views'][0]['backbone'].update(later=1), d['head'].update(later=1)))
     change_json(folder/'metrics.json', lambda d: (d.update(later=1), d['trust'].update(later=dict(a=1))))
-    from quickcls.facts import read_facts
+    from quickcls.report.record import read_facts
     assert Classifier.load(folder).info['later'] == dict(a=[1]) and read_facts(folder).metrics['later'] == 1
 
 @pytest.mark.parametrize('column, value, part', [('loss', 'inf', 'loss'), ('p_ok', '1.5', 'p_ok'), ('label', 'cat', 'label'), ('split', 'spare', 'split'), ('twin', 'perhaps', 'twin'), ('sha256', None, 'sha256'), ('p_defect', None, 'p_defect')])
 def test_a_table_says_what_it_may(folder, column, value, part):
     import pandas as pd
-    from quickcls.facts import read_facts
+    from quickcls.report.record import read_facts
     t = pd.read_csv(folder/'predictions.csv', dtype=str, keep_default_na=False)
     (t.drop(columns=column) if value is None else t.assign(**{column: [value, *t[column][1:]]})).to_csv(folder/'predictions.csv', index=False)
     refused(lambda: read_facts(folder), 'predictions.csv', part)
@@ -436,7 +436,7 @@ def test_arrays_fit_each_other(folder, change, part):
 def test_an_archive_that_unfolds_is_not_unfolded(folder):
     "Many members, a large one, one that claims less than it holds, a picture of many pixels, an index that is none"
     import zipfile
-    from quickcls.packed import Packed
+    from quickcls.report.thumbnails import Packed
     def archive(members, index='{"a": "0.jpg"}', kind=zipfile.ZIP_DEFLATED):
         with zipfile.ZipFile(folder/'pictures.zip', 'w', kind) as z:
             z.writestr('index.json', index)
@@ -468,7 +468,7 @@ def test_an_archive_that_unfolds_is_not_unfolded(folder):
 @pytest.mark.parametrize('name', ['classifier.json', 'metrics.json', 'predictions.csv', 'weights.safetensors', 'model.onnx', 'pictures.zip', 'README.md', 'focus.json'])
 def test_nothing_of_a_linked_file_is_published(folder, tmp_path, name):
     "Loading follows links, as models from a hub are made of them; publishing does not"
-    from quickcls.space import write_space
+    from quickcls.app.space import write_space
     shutil.move(folder/name, tmp_path/'secret')
     (folder/name).symlink_to(tmp_path/'secret')
     assert Classifier.load(folder).evaluate().n > 0
@@ -478,8 +478,8 @@ def test_nothing_of_a_linked_file_is_published(folder, tmp_path, name):
 def test_thumbnails_are_published_anew(folder, tmp_path):
     "Only images that can be read, and nothing that lies beside them"
     import zipfile
-    from quickcls.packed import Packed
-    from quickcls.space import copy_classifier
+    from quickcls.report.thumbnails import Packed
+    from quickcls.app.space import copy_classifier
     with zipfile.ZipFile(folder/'pictures.zip', 'a') as z: z.writestr('secret.txt', 'at home')
     copy_classifier(folder, tmp_path/'copy', 'x')
     with zipfile.ZipFile(tmp_path/'copy'/'pictures.zip') as z: assert 'secret.txt' not in z.namelist()
@@ -489,9 +489,9 @@ def test_thumbnails_are_published_anew(folder, tmp_path):
 @pytest.mark.parametrize('kind', ['pipe', 'folder', 'device', 'link to itself'])
 def test_what_is_no_file_is_refused(folder, name, kind):
     "At once, in one line"
-    from quickcls.backbones import earlier_views
-    from quickcls.packed import Packed
-    from quickcls.report import write_report
+    from quickcls.backbones.registry import earlier_views
+    from quickcls.report.thumbnails import Packed
+    from quickcls.report.page import write_report
     if (folder/name).exists(): (folder/name).unlink()
     if kind == 'pipe': os.mkfifo(folder/name)
     elif kind == 'folder': (folder/name).mkdir()
@@ -503,7 +503,7 @@ def test_what_is_no_file_is_refused(folder, name, kind):
 
 def test_a_link_is_not_written_through(folder, tmp_path):
     "A card or a report that is a link would be written to wherever it leads"
-    from quickcls.report import write_report
+    from quickcls.report.page import write_report
     for name in ('README.md', 'report.html'):
         (folder/name).unlink()
         (folder/name).symlink_to(tmp_path/'outside')

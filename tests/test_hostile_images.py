@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from quickcls import workers as pool
+from quickcls.data import workers as pool
 from quickcls.all import Classifier, train
-from quickcls.decoding import Wanted, decode
-from quickcls.formats import NotAPicture, open_picture
-from quickcls.pictures import load_picture, small_picture, upright_size
-from quickcls.workers import ask_workers
+from quickcls.data.decoding import Wanted, decode
+from quickcls.data.formats import NotAPicture, open_picture
+from quickcls.data.images import load_picture, small_picture, upright_size
+from quickcls.data.workers import ask_workers
 from tests.helpers import as_bytes, flat_png, lossless_jpeg, picture, repo, some_parts, write_folder
 
 needs_fifo = pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no named pipes on this system')
@@ -54,7 +54,7 @@ def test_any_kind_of_frame_is_survived(marker):
 
 def test_a_frame_behind_filling_is_found():
     "What stands between segments is passed over by the decoder, so it may hide nothing here"
-    from quickcls.formats import frame_of
+    from quickcls.data.formats import frame_of
     data = lossless_jpeg(picture(1))
     assert frame_of(io.BytesIO(data[:2] + b'\xff\xff' + data[3:])) == 0xC3 == frame_of(io.BytesIO(data[:2] + b'\0\1\2' + data[2:]))
     assert frame_of(io.BytesIO(as_bytes(picture(1))[:-2] + data[2:])) == 0xC0
@@ -62,7 +62,7 @@ def test_a_frame_behind_filling_is_found():
 # whatever else may crash or hang a decoder
 
 crashing = """
-import os, time, quickcls.workers as w
+import os, time, quickcls.data.workers as w
 decode = w.decode
 def guarded(source, *args):
     data = source if isinstance(source, bytes) else open(source, 'rb').read()
@@ -114,7 +114,7 @@ def test_a_forked_process_has_workers_of_its_own():
 
 def test_workers_end_with_the_program(python):
     "Also where it is killed"
-    code = 'import os, signal, quickcls.workers as w; w.ask_workers(bytes.fromhex("%s"), w.Wanted()); print([p.process.pid for p in w.workers().all], flush=True); os.kill(os.getpid(), signal.%s)'
+    code = 'import os, signal, quickcls.data.workers as w; w.ask_workers(bytes.fromhex("%s"), w.Wanted()); print([p.process.pid for p in w.workers().all], flush=True); os.kill(os.getpid(), signal.%s)'
     for ending in ('SIGKILL', 'SIGTERM'):
         p = python(code % (as_bytes(picture(1)).hex(), ending), start=True)
         pids = json.loads(p.communicate(timeout=60)[0])
@@ -129,7 +129,7 @@ def _runs(pid):
 def test_a_script_without_a_main_guard_is_not_run_twice(tmp_path):
     "A user's script is no module to import: workers never run it"
     (tmp_path/'a.png').write_bytes(as_bytes(picture(1), 'PNG'))
-    (tmp_path/'script.py').write_text('from quickcls.pictures import load_picture\nprint(load_picture("a.png").size)')
+    (tmp_path/'script.py').write_text('from quickcls.data.images import load_picture\nprint(load_picture("a.png").size)')
     p = subprocess.run([sys.executable, 'script.py'], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(repo)}, capture_output=True, text=True, timeout=60)
     assert (p.stdout, p.stderr) == ('(224, 224)\n', '')
 
@@ -137,7 +137,7 @@ def test_a_script_without_a_main_guard_is_not_run_twice(tmp_path):
 
 def test_a_worker_can_start_nothing_and_write_nothing(python, tmp_path):
     code = """
-import os, socket, subprocess, sys, quickcls.workers as w
+import os, socket, subprocess, sys, quickcls.data.workers as w
 w._confine()
 done = []
 for name, act in dict(run=lambda: subprocess.run(['true']), system=lambda: os.system('true'), fork=os.fork, write=lambda: open(sys.argv[1], 'w'), connect=lambda: socket.create_connection(('127.0.0.1', 1)),
@@ -214,7 +214,7 @@ def test_devices_and_pipes_are_named_and_never_read(odd_files, quickcls, clf, tm
 
 @needs_fifo
 def test_a_pipe_in_a_folder_is_named_too(odd_files, tmp_path):
-    from quickcls.data import scan_folder
+    from quickcls.data.items import scan_folder
     folder = write_folder(tmp_path/'f', cat=3, dog=3)
     os.mkfifo(folder/'cat'/'pipe.jpg')
     assert [(Path(s.path).name, s.reason) for s in scan_folder(folder).skipped] == [('pipe.jpg', 'a named pipe, not a file')]
@@ -242,7 +242,7 @@ def test_eight_images_of_89_megapixels_take_less_than_a_gigabyte_and_a_half(clf,
     paths = [tmp_path/f'{i}.png' for i in range(8)]
     data = flat_png(9400, 9500)
     for p in paths: p.write_bytes(data)
-    code = 'import sys; from quickcls.classifier import Classifier; print([p.error for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])])'
+    code = 'import sys; from quickcls.model.classifier import Classifier; print([p.error for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])])'
     p, peak = python(code, clf.path, *paths, start=True), 0
     while p.poll() is None:
         peak = max(peak, family_memory(p.pid))
@@ -268,7 +268,7 @@ def test_memory_is_shared_out(fresh_pool):
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'L', 'P', 'I;16', 'F', 'CMYK', '1'])
 def test_a_large_image_looks_as_if_it_were_made_smaller_at_once(mode, monkeypatch):
     "Strip by strip, whatever its mode"
-    from quickcls import decoding
+    from quickcls.data import decoding
     im = picture(5, 640, 480)
     im = Image.fromarray((np.asarray(im.convert('L')).astype(np.uint16)*200)) if mode == 'I;16' else im.convert(mode)
     whole = np.asarray(decoding.as_shape(im, 1, Wanted('squish', 32)), float)
@@ -279,9 +279,9 @@ def test_a_large_image_looks_as_if_it_were_made_smaller_at_once(mode, monkeypatc
 
 def test_a_file_that_is_replaced_between_scan_and_pass_leaves_no_lie(tmp_path):
     "Its row would stand under the old content for good"
-    from quickcls.features import embed_items, read_items
-    from quickcls.data import scan_folder
-    from quickcls.store import Store, recipe_of, store_key
+    from quickcls.features.embed import embed_items, read_items
+    from quickcls.data.items import scan_folder
+    from quickcls.features.store import Store, recipe_of, store_key
     from tests.helpers import MeanColour, tiny_graph
     folder, store, graph, engine = write_folder(tmp_path/'f', cat=4, dog=4), Store(tmp_path/'s.sqlite'), tiny_graph(), MeanColour()
     items = scan_folder(folder)

@@ -1,45 +1,77 @@
-"The order of the house: imports go down, light rooms stay light, modules are what the notebooks say"
+"The order of the packages: imports go one way, light modules stay light, modules are what the notebooks say"
 import ast, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 from tests.helpers import repo
 
-notebooks = sorted((repo/'nbs').glob('[0-9]*.ipynb'))
-number = {p.stem.split('_', 1)[1]: p.stem.split('_')[0] for p in notebooks} | {'all': 'z'} # `all` is a door for notebooks, written by hand: it imports from everywhere, and nothing from it
-modules = sorted(p for p in (repo/'quickcls').glob('*.py') if not p.name.startswith('_'))
+order = ('core', 'data', 'saved', 'backbones', 'features', 'heads', 'model', 'evaluate', 'explain', 'report', 'train', 'app', 'demo', 'cli', 'all')
+by_hand = {'all'} # the names that users import: written by hand, and nothing imports from it
+package = repo/'quickcls'
+modules = sorted(p for p in package.rglob('*.py') if not p.name.startswith('_'))
+notebooks = sorted((repo/'nbs').rglob('[0-9]*_*.ipynb'))
+
+def dotted(path, root=package):
+    "`quickcls/data/images.py` → `data.images`; `nbs/data/04_images.ipynb` → `data.images`"
+    *above, name = path.relative_to(root).with_suffix('').parts
+    return '.'.join([*above, re.sub(r'^\d+[a-z]?_', '', name)])
+
+names = {dotted(p): p for p in modules}
+places = {dotted(p, repo/'nbs'): p.stem.split('_')[0] for p in notebooks} # name → number inside its package
 
 def imported(path):
     "Names of the quickcls modules that a module imports, at its top or within functions"
+    above = ['quickcls', *path.relative_to(package).parts[:-1]]
     for n in ast.walk(ast.parse(path.read_text(encoding='utf8'))):
-        if isinstance(n, ast.Import): yield from (a.name.split('.')[1] for a in n.names if a.name.startswith('quickcls.'))
-        if isinstance(n, ast.ImportFrom):
-            whole = f'quickcls.{n.module}'.removesuffix('.None') if n.level else n.module
-            if whole == 'quickcls': yield from (a.name for a in n.names)
-            elif whole.startswith('quickcls.'): yield whole.split('.')[1]
+        if isinstance(n, ast.Import): yield from (a.name.removeprefix('quickcls.') for a in n.names if a.name.startswith('quickcls.'))
+        if not isinstance(n, ast.ImportFrom): continue
+        parts = [*above[:len(above) - n.level + 1], *([n.module] if n.module else [])] if n.level else [n.module or '']
+        whole = '.'.join(parts)
+        if whole.partition('.')[0] != 'quickcls': continue
+        whole = whole.removeprefix('quickcls').removeprefix('.')
+        if whole in names: yield whole
+        else: yield from ('.'.join(filter(None, [whole, a.name])) for a in n.names)
 
-def test_numbers_are_in_order():
-    "Each module has a notebook, and no two notebooks share a number"
-    assert {m.stem for m in modules} | {'all'} == set(number) and len(set(number.values())) == len(number)
+def place(name):
+    "Where a module stands: its package in the order, then its number inside it"
+    return order.index(name.partition('.')[0]), places.get(name, '') if '.' in name else ''
 
-@pytest.mark.parametrize('path', modules, ids=lambda p: p.stem)
-def test_imports_go_down(path):
-    "A module imports only from notebooks of lower numbers, within functions too"
-    assert [m for m in imported(path) if number[m] >= number[path.stem]] == []
+def test_every_module_has_a_notebook():
+    "At the same place under the same name; no two notebooks of a package share a number"
+    assert set(names) - by_hand == set(places)
+    assert {n.partition('.')[0] for n in names} == set(order)
+    for folder in {p.parent for p in notebooks}:
+        numbers = [p.stem.split('_')[0] for p in notebooks if p.parent == folder]
+        assert len(set(numbers)) == len(numbers)
 
-@pytest.mark.parametrize('path', modules, ids=lambda p: p.stem)
-def test_modules_are_small(path):
+@pytest.mark.parametrize('name', names)
+def test_imports_go_one_way(name):
+    "A module imports only from packages before its own, and inside it from notebooks before its own: there are no circles"
+    assert [m for m in imported(names[name]) if m not in names] == []
+    assert [m for m in imported(names[name]) if place(m) >= place(name)] == []
+
+def test_packages_are_small():
+    "At most eight modules each"
+    counts = {p: sum(n.startswith(f'{p}.') for n in names) for p in order}
+    assert {p: n for p, n in counts.items() if n > 8} == {}
+
+@pytest.mark.parametrize('name', names)
+def test_modules_are_small(name):
     "At most 300 lines"
-    assert len(path.read_text(encoding='utf8').splitlines()) <= 300
+    assert len(names[name].read_text(encoding='utf8').splitlines()) <= 300
 
 def test_nothing_is_imported_wholesale():
     "No `import *` between modules"
-    assert not [m.name for m in modules if re.search(r'^\s*from \S+ import \*', m.read_text(encoding='utf8'), re.M)]
+    assert not [n for n, p in names.items() if re.search(r'^\s*from \S+ import \*', p.read_text(encoding='utf8'), re.M)]
 
-@pytest.mark.parametrize('module', ['core', 'pictures', 'data', 'backbones', 'graphs', 'engines', 'features', 'heads', 'networks', 'crossval', 'calibrate', 'figures', 'plots', 'evaluate', 'curve', 'trust', 'thresholds', 'evidence', 'explain', 'focus', 'corrections', 'teach', 'live', 'classic', 'train', 'space', 'scenarios', 'compare'])
-def test_light_rooms_stay_light(python, module):
+light = ('core data.images data.items data.corrections backbones.registry backbones.onnx_graph backbones.engines features.embed features.bow heads.head heads.networks heads.crossval '
+         'heads.calibration evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.diagnostics evaluate.thresholds explain.attribution explain.heatmap '
+         'explain.shortcuts model.update train.pipeline train.grid train.compare app.builder app.space').split()
+
+@pytest.mark.parametrize('name', light)
+def test_light_modules_stay_light(python, name):
     "What answers a `--help` or a prediction starts without torch, fastai, pandas and the like"
     heavy = ('torch', 'torchvision', 'timm', 'fastai', 'pandas', 'matplotlib', 'sklearn', 'openvino', 'onnx', 'cv2', 'IPython')
-    assert python(f'import sys, quickcls.{module}; print([m for m in {heavy} if m in sys.modules])').strip() == '[]'
+    assert python(f'import sys, quickcls.{name}; print([m for m in {heavy} if m in sys.modules])').strip() == '[]'
 
 @pytest.fixture(scope='module')
 def copied(tmp_path_factory):
@@ -58,13 +90,15 @@ def copied(tmp_path_factory):
 def test_the_export_is_up_to_date(copied):
     "`nbdev-export` gives the modules that are there: nothing was edited by hand, nothing forgotten"
     copy = copied('nbdev-export')
-    assert {p.name for p in (copy/'quickcls').glob('*.py')} == {p.name for p in (repo/'quickcls').glob('*.py')}
-    assert [p.name for p in modules if p.read_text(encoding='utf8') != (copy/'quickcls'/p.name).read_text(encoding='utf8')] == []
+    def texts(root): return {str(p.relative_to(root)): p.read_text(encoding='utf8') for p in (root/'quickcls').rglob('*.py')}
+    there, exported = texts(repo), texts(copy)
+    assert set(there) == set(exported) and [n for n in there if there[n] != exported[n]] == []
 
 def test_notebooks_are_clean(copied):
     "`nbdev-clean` has nothing to do"
     copy = copied('nbdev-clean')
-    assert [p.name for p in notebooks if json.loads(p.read_text(encoding='utf8')) != json.loads((copy/'nbs'/p.name).read_text(encoding='utf8'))] == []
+    def content(path): return json.loads(path.read_text(encoding='utf8'))
+    assert [p.name for p in notebooks if content(p) != content(copy/p.relative_to(repo))] == []
 
 @pytest.mark.parametrize('path', notebooks, ids=lambda p: p.stem)
 def test_cells_have_names(path):
@@ -75,3 +109,9 @@ def test_cells_have_names(path):
     assert [i for i in ids if not re.fullmatch('[a-z][a-z0-9]*(-[a-z0-9]+)*', i) or re.fullmatch('(?=.*[0-9])[0-9a-f-]{6,}', i)] == []
     assert [c['id'] for c in nb['cells'] if c['metadata']] == [] and set(nb['metadata']) <= {'kernelspec', 'language_info'}
     assert nb['metadata']['kernelspec']['name'] == 'python3'
+
+def test_the_readme_shows_the_packages_as_they_are():
+    "The picture of the packages and the list of files are drawn from the code"
+    import runpy
+    drawn = runpy.run_path(str(repo/'docs'/'layout.py'))
+    assert drawn['order'] == order and drawn['layout']() in (repo/'README.md').read_text(encoding='utf8'), 'run `make docs`'

@@ -17,11 +17,11 @@ def exact(monkeypatch): monkeypatch.setenv('QUICKCLS_PRECISION', 'f32')
 def saved(few, tmp_path_factory):
     "Function: head and levels → a classifier, made once, without the report of `train`"
     from quickcls.all import Classifier, scan_folder
-    from quickcls.backbones import parse_views
-    from quickcls.data import split_items
-    from quickcls.features import Embeddings
-    from quickcls.graphs import get_graph
-    from quickcls.networks import fit_head
+    from quickcls.backbones.registry import parse_views
+    from quickcls.data.items import split_items
+    from quickcls.features.embed import Embeddings
+    from quickcls.backbones.onnx_graph import get_graph
+    from quickcls.heads.networks import fit_head
     made, (view,) = {}, parse_views(arch)
     def of(head, levels='all'):
         if (head, levels) not in made:
@@ -74,7 +74,7 @@ def test_a_changed_network_is_saved_with_its_head(few, saved, exact, tmp_path):
 def test_the_torch_head_is_the_head(few, saved, exact, head, temperature):
     "On embeddings, to 1e-5; its eps is above 0 whatever the file says, as batch norm needs to learn"
     import torch
-    from quickcls.heads import from_torch, to_torch
+    from quickcls.heads.head import from_torch, to_torch
     clf = saved(head)
     x = clf.embed([np.stack([clf.prepare(p)[0] for p in images(few)])])
     net = to_torch(clf.head.scaled(temperature))
@@ -87,7 +87,7 @@ def test_the_torch_head_is_the_head(few, saved, exact, head, temperature):
 def test_tiny_variances_keep_their_predictions():
     "Columns whose variance lies far below torch's usual eps of 1e-5"
     import torch
-    from quickcls.heads import fit_linear, to_torch
+    from quickcls.heads.head import fit_linear, to_torch
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     x = (rng.normal(size=(60, 8)) + y[:, None]*np.arange(8))*np.logspace(-6, 2, 8)
@@ -100,7 +100,7 @@ def test_tiny_variances_keep_their_predictions():
 @pytest.mark.parametrize('head', heads)
 def test_fit_head_goes_on_from_the_trained_head(few, saved, exact, head):
     "At a rate near 0 its weights stay, and its statistics, which are of these images already, stay near; at a usual one the loss is finite"
-    from quickcls.learner import head_layers
+    from quickcls.model.learner import head_layers
     clf, paths = saved(head), images(few)
     learn = clf.to_learner(few, bs=8)
     def weights(): return [m.weight.detach().clone().numpy() for m in head_layers(learn.model) if type(m).__name__ == 'Linear']

@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat, pytest
 from tests.helpers import as_bytes, picture, repo, write_folder
 from quickcls.core import QuickclsError
-from quickcls.lesson import as_markdown, file_stem, lesson_notebook, new
+from quickcls.report.notebook import as_markdown, file_stem, lesson_notebook, new
 
 parts, foreign = repo/'datasets'/'parts', ('casting', 'hymenoptera', 'flowers')
 shows_pictures = ('look-at-pictures', 'worst-pictures', 'heat-map', 'predict') # the cells in which a picture of the data can appear
@@ -94,7 +94,7 @@ def test_any_name_stays_text(name):
     assert len(file_stem(name).encode()) < 200 and not re.search(r'[\\/:*?"<>|\s]', file_stem(name)) and not re.search(r'(?<!\\)[<>*`$]', as_markdown(name))
 
 def test_what_cannot_be_trained_on_is_refused_with_the_same_words(tmp_path):
-    from quickcls.data import scan_folder, split_items
+    from quickcls.data.items import scan_folder, split_items
     write_folder(tmp_path/'one', cat=3); (tmp_path/'none'/'cat').mkdir(parents=True); write_folder(tmp_path/'singles', cat=1, dog=1)
     def words(f):
         with pytest.raises(QuickclsError) as e: f()
@@ -128,8 +128,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 
 def test_the_upload_box_answers_and_says_what_is_no_picture(tmp_path):
     "Several files at once; names are never HTML"
-    from quickcls.train import train
-    from quickcls.answers import demo_widget
+    from quickcls.train.pipeline import train
+    from quickcls.report.answer_html import demo_widget
     write_folder(tmp_path/'set', **{'<i>red</i>': 6, 'b': 6, 'c': 6, 'd': 6})
     box = demo_widget(train(tmp_path/'set', out=tmp_path/'out', arch='efficientnet_lite0', folds='0', quiet=True))
     def upload(**files):
@@ -141,7 +141,7 @@ def test_the_upload_box_answers_and_says_what_is_no_picture(tmp_path):
     assert upload(**{'f.jpg': as_bytes(picture(4))}).count('data:image/jpeg') == 2 # the answers of before are gone
 
 def test_a_missing_ipywidgets_is_named(monkeypatch):
-    from quickcls.answers import demo_widget
+    from quickcls.report.answer_html import demo_widget
     monkeypatch.setitem(__import__('sys').modules, 'ipywidgets', None)
     with pytest.raises(QuickclsError, match='pip install ipywidgets'): demo_widget(None)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 from quickcls.core import QuickclsError
-from quickcls.live import Live, shared_engines
-from quickcls.pictures import NotAPicture
+from quickcls.app.builder import Live, shared_engines
+from quickcls.data.images import NotAPicture
 from tests.helpers import as_bytes, bad_files, repo
 
 parts = repo/'datasets'/'parts'

@@ -1,9 +1,9 @@
 "The thesis's networks, the figures of the catalogue, weights that do not fit, and an earlier classifier as the start of the next"
 import json, shutil
 import pytest
-from quickcls.backbones import Weights, backbones, choose_arch, earlier_views, embedded, find_backbone, get_weights, parse_views, thesis
-from quickcls.bodies import create_body
-from quickcls.catalogue import backbone_table, network_facts, table_text
+from quickcls.backbones.registry import Weights, backbones, choose_arch, earlier_views, embedded, find_backbone, get_weights, parse_views, thesis
+from quickcls.backbones.body import create_body
+from quickcls.features.benchmark import backbone_table, network_facts, table_text
 from quickcls.core import QuickclsError
 from tests.helpers import write_folder
 from tests.test_backbones import quick, random_graph
@@ -44,7 +44,7 @@ def test_parameters_and_depth_are_those_of_the_network(name):
 
 def test_the_table_fits_a_terminal(own_cache):
     "At most 120 columns, with times of both devices too; every pretrained row has every published figure"
-    from quickcls.catalogue import keep_speed
+    from quickcls.features.benchmark import keep_speed
     for device in ('cpu', 'cuda'): keep_speed(parse_views('inception_resnet_v2')[0], .8, device)
     t = backbone_table()
     text = table_text(t)
@@ -55,7 +55,7 @@ def test_the_table_fits_a_terminal(own_cache):
 
 def test_luna_is_measured_without_weights(own_cache):
     "Nothing but its shape decides how fast it is"
-    from quickcls.catalogue import measure_speed
+    from quickcls.features.benchmark import measure_speed
     speed = measure_speed('luna', .2)
     assert backbone_table('luna').ms_cpu[0] == pytest.approx(1000/speed, rel=.05, abs=.06)
 
@@ -108,7 +108,7 @@ def test_weights_of_another_network(tmp_path, state):
 @pytest.fixture(scope='module')
 def earlier(tmp_path_factory, state):
     "A classifier whose body came from a file of weights: (its folder, the folder of pictures)"
-    from quickcls.train import train
+    from quickcls.train.pipeline import train
     root = tmp_path_factory.mktemp('earlier')
     pictures = write_folder(root/'pictures', a=8, b=8)
     train(str(pictures), out=str(root/'model'), arch='resnet18', size=64, weights=str(save(state, root/'w.pth')), folds='0', quiet=True)
@@ -116,7 +116,7 @@ def earlier(tmp_path_factory, state):
 
 def test_a_classifier_is_a_start(earlier, state):
     "`auto` takes its backbone and size, and the body is the one it had"
-    from quickcls.learner import quick_learner
+    from quickcls.model.learner import quick_learner
     folder, pictures = earlier
     assert earlier_views(folder) == [('resnet18', 64)] and choose_arch('auto', folder)[0] == 'resnet18@64'
     learn = quick_learner(pictures, weights=folder)
@@ -126,8 +126,8 @@ def test_a_classifier_is_a_start(earlier, state):
 def test_training_goes_on_from_a_classifier(earlier, tmp_path):
     "The same body gives the same embeddings; the new classifier keeps it, and is a start in its turn, at another size too"
     import numpy as np
-    from quickcls.train import train
-    from quickcls.classifier import Classifier
+    from quickcls.train.pipeline import train
+    from quickcls.model.classifier import Classifier
     folder, pictures = earlier
     new, old = train(str(pictures), out=str(tmp_path/'next'), weights=str(folder), folds='0', quiet=True), Classifier.load(folder)
     assert new.arch == 'resnet18@64' and new.body_state.keys() == old.body_state.keys()
@@ -155,7 +155,7 @@ def test_bodies_of_other_kinds(tmp_path, name, source, key):
     "Positions are resampled for another size; a body with torchvision's names is torchvision's again"
     import torch
     from safetensors.torch import save_file
-    from quickcls.bodies import create_network
+    from quickcls.backbones.body import create_network
     net = create_network(find_backbone(name), torchvision=source == 'torchvision')
     view, = parse_views(name)
     own = create_body(view, Weights(save(net.state_dict(), tmp_path/'w.pth'), source)).state_dict()

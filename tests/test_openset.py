@@ -33,7 +33,7 @@ def test_the_nearest_pictures_are_there(clf):
 @pytest.mark.parametrize('head, levels', [('linear', 'all'), ('linear', 'last'), ('fastai', 'all')])
 def test_the_saved_classifier_and_the_live_one_agree(tmp_path, monkeypatch, head, levels):
     "On every score, before it is saved and after it is opened"
-    live, module = [], sys.modules['quickcls.train']
+    live, module = [], sys.modules['quickcls.train.pipeline']
     class Kept(Classifier):
         def __init__(self, *args, **kwargs): super().__init__(*args, **kwargs); live.append(self)
     monkeypatch.setattr(module, 'Classifier', Kept)
@@ -53,7 +53,7 @@ def test_json_says_it(quickcls, clf, tmp_path):
 
 def test_what_is_kept_is_small():
     "Ten thousand pictures of the default embedding: five megabytes; of more pictures, ten thousand are drawn"
-    from quickcls.openset import fit_open_set
+    from quickcls.heads.ood import fit_open_set
     rng = np.random.default_rng(0)
     x = rng.random((12_000, 3584), dtype=np.float32)
     o = fit_open_set(x, np.arange(12_000) % 40, [f'class {i % 40}/photo_{i:06}.jpg' for i in range(12_000)], rng.normal(0, 1, (500, 4)), [[0, 2560]])

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 import pytest
 from quickcls.core import QuickclsError
-from quickcls.guard import Names, host_name, names_of_page, split_hosts
-from quickcls.uploads import Room
+from quickcls.app.guard import Names, host_name, names_of_page, split_hosts
+from quickcls.app.uploads import Room
 from tests.helpers import as_bytes, picture, png_header, repo
 
 httpx = pytest.importorskip('httpx', reason='no gradio')
 pytest.importorskip('gradio', reason='no gradio')
-from quickcls import server
-from quickcls.server import import_gradio, launch, new_page, taken, uploads_only
+from quickcls.app import server
+from quickcls.app.server import import_gradio, launch, new_page, taken, uploads_only
 mb = 1_000_000
 
 @pytest.fixture(scope='module', autouse=True)
@@ -136,7 +136,7 @@ def test_what_waits_for_its_answer_stays(tmp_path):
     assert {p.name for p in on_disk(tmp_path)} == {'e'} and room.all_bytes == 40
 
 def test_a_visitor_has_a_rate(url, monkeypatch):
-    from quickcls import uploads as module
+    from quickcls.app import uploads as module
     monkeypatch.setattr(module, 'most_uploads', 5)
     with served(sizes_page()) as u:
         answers = [send(u, b'x') for _ in range(7)]
@@ -173,7 +173,7 @@ def test_an_upload_without_or_with_a_false_length_is_bounded(uploads, url):
     assert len(on_disk(uploads)) <= before + 1 # of all these, the one that was whole
 
 def test_a_slow_upload_is_cut_off(uploads, monkeypatch):
-    from quickcls import bounds
+    from quickcls.app import bounds
     monkeypatch.setattr(bounds, 'patience', 1); monkeypatch.setattr(bounds, 'thrown_away', 1)
     room = Room()
     with served(sizes_page(room)) as url:
@@ -196,7 +196,7 @@ def hostile(rng):
 @pytest.fixture(scope='module')
 def attacked(tmp_path_factory):
     "(url, process) of a page with a classifier, in a process of its own"
-    from quickcls.train import train
+    from quickcls.train.pipeline import train
     clf = train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('parts')/'parts', arch='efficientnet_lite0', folds='0', quiet=True)
     code = 'import sys; from quickcls.cli import main; sys.exit(main())'
     p = subprocess.Popen([sys.executable, '-c', code, 'demo', str(clf.path)], cwd=repo, stdout=subprocess.PIPE, text=True, env=os.environ | {'PYTHONPATH': str(repo)})

@@ -20,7 +20,7 @@ def test_a_saved_classifier_opens_as_a_learner_with_the_same_predictions(few, tm
     "In 32-bit floats: the classifier, its ONNX graph alone, the Learner, and a classifier made from that Learner"
     monkeypatch.setenv('QUICKCLS_PRECISION', 'f32')
     from quickcls.all import Classifier, train
-    from quickcls.engines import OpenVINOEngine
+    from quickcls.backbones.engines import OpenVINOEngine
     clf = train(few, out=tmp_path/'m', arch=arch, head=head, levels=levels, epochs=3, quiet=True)
     want = probs_of(clf, pictures)
     alone = OpenVINOEngine(clf.path/'model.onnx')(*[np.stack(v) for v in zip(*map(clf.prepare, pictures))])['probs']
@@ -87,7 +87,7 @@ def test_damaged_pictures_leave_the_learner(few, tmp_path):
 
 def test_a_trained_body_never_gets_the_embeddings_of_the_old_one(few):
     from quickcls.all import quick_learner
-    from quickcls.learner import body_graphs
+    from quickcls.model.learner import body_graphs
     learn = quick_learner(few, 'efficientnet_lite0@96')
     first, = body_graphs(learn)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3) # frozen; fastai trains the body's batch norm all the same

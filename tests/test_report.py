@@ -2,10 +2,10 @@
 import json, re
 import numpy as np, pytest
 from PIL import Image
-from quickcls.card import write_card
+from quickcls.report.card import write_card
 from quickcls.core import QuickclsError
-from quickcls.facts import read_facts
-from quickcls.report import write_report
+from quickcls.report.record import read_facts
+from quickcls.report.page import write_report
 from tests.helpers import as_bytes, classifier_folder, full_trust, picture
 
 hostile = ['<img src=x onerror=alert(1)>', '</script><script>alert(1)</script>', '"><svg onload=alert(1)>', '{{ 7*7 }}', 'a|b *c* `d` [e](http://f) ]]>', '--- \nx: [y', "it's & $x^2$ &lt;", 'NA']
@@ -125,7 +125,7 @@ def test_pictures_may_be_left_out(tmp_path):
     assert 'data:image' not in page and 'left out on purpose' in page and blocks(page)[1] == {}
 
 def test_thumbnails_carry_nothing_but_pixels(tmp_path):
-    from quickcls.report import thumbnail
+    from quickcls.report.page import thumbnail
     exif = Image.Exif(); exif[0x010e] = 'shot by Ann'; exif[0x0112] = 6
     (tmp_path/'a.jpg').write_bytes(as_bytes(picture(1, 400, 200), exif=exif, comment=b'at home', icc_profile=b'profile'))
     import base64, io
@@ -151,7 +151,7 @@ def test_five_thousand_noisy_pictures_fit_into_five_megabytes(tmp_path):
     held = table[table.split == 'valid']
     worst = held[held.label != held.predicted].nlargest(12, 'loss').path
     shown = {r[0] for rows in cells[0]['cells'].values() for r in rows if cells[1].get(str(r[5]))}
-    from quickcls.report import file_name
+    from quickcls.report.page import file_name
     assert {file_name(p) for p in worst} <= shown
 
 def test_hundreds_of_classes_are_folded(tmp_path):
@@ -174,7 +174,7 @@ def test_clear_ends(tmp_path):
     (folder/'metrics.json').write_text('{')
     with pytest.raises(QuickclsError, match='is damaged: JSONDecodeError'): write_report(folder)
 
-@pytest.mark.parametrize('module', ['facts', 'card', 'report'])
+@pytest.mark.parametrize('module', ['record', 'card', 'page'])
 def test_import_is_light(python, module):
     heavy = ('torch', 'fastai', 'pandas', 'numpy', 'matplotlib', 'sklearn', 'jinja2', 'huggingface_hub', 'openvino', 'onnx')
-    assert python(f'import sys, quickcls.{module}; print([m for m in {heavy} if m in sys.modules])').strip() == '[]'
+    assert python(f'import sys, quickcls.report.{module}; print([m for m in {heavy} if m in sys.modules])').strip() == '[]'

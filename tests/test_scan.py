@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from tests.helpers import as_bytes, halves, odd_pictures, picture, with_orientation, write_folder
 from quickcls.core import QuickclsError
-from quickcls.data import describe, scan_folder, split_items
-from quickcls.pictures import NotAPicture, load_picture
+from quickcls.data.items import describe, scan_folder, split_items
+from quickcls.data.images import NotAPicture, load_picture
 
 def ends(im): a = np.asarray(im).astype(int); h = len(a); return a[h//8].mean(0), a[-h//8].mean(0) # mean colour near the top and near the bottom
 def near(got, want, by=12): return np.abs(np.asarray(got) - want).max() <= by
@@ -195,7 +195,7 @@ def test_the_present_folder_has_a_name(tmp_path, monkeypatch):
 
 _peak = """
 import resource, sys
-from quickcls.pictures import load_picture
+from quickcls.data.images import load_picture
 from tests.helpers import as_bytes, picture
 load_picture(as_bytes(picture(0)), 224)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -2,10 +2,10 @@
 import json, os, re, subprocess, sys
 import numpy as np, pytest, yaml
 from PIL import Image
-from quickcls.classifier import Classifier
+from quickcls.model.classifier import Classifier
 from quickcls.core import QuickclsError
-from quickcls.packed import Packed, pack_pictures
-from quickcls.space import Public, most_examples, publish_help, requirements, space_header, write_examples, write_space
+from quickcls.report.thumbnails import Packed, pack_pictures
+from quickcls.app.space import Public, most_examples, publish_help, requirements, space_header, write_examples, write_space
 from tests.helpers import as_bytes, picture, with_orientation, write_folder
 
 hostile = ['<img src=x onerror=alert(1)>', '- "a": \'b\' #c {{ 7*7 }}']
@@ -13,7 +13,7 @@ hostile = ['<img src=x onerror=alert(1)>', '- "a": \'b\' #c {{ 7*7 }}']
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     "(the folder of a classifier whose classes have odd names and whose pictures lay far up, its Space)"
-    from quickcls.train import train
+    from quickcls.train.pipeline import train
     root = tmp_path_factory.mktemp('secret-place')
     write_folder(root/'clients'/'pets: "1"', **{c: 12 for c in hostile})
     examples = root/'at home'
@@ -137,7 +137,7 @@ for m in ('torch', 'torchvision', 'timm', 'fastai', 'onnx', 'onnxscript', 'nbfor
 sys.path[0] = sys.argv[1]
 app = runpy.run_path('app.py', run_name='app')
 import quickcls
-from quickcls.classifier import Classifier
+from quickcls.model.classifier import Classifier
 clf = Classifier.load('classifier')
 clf.explain('examples/1.jpg')
 print(type(app['demo']).__name__, clf.predict('examples/1.jpg').label in clf.vocab, quickcls.__file__)'''

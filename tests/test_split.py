@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tests.helpers import as_bytes, picture, write_folder
 from quickcls.core import QuickclsError
-from quickcls.data import Items, columns, draw_number, scan_folder, split_items
+from quickcls.data.items import Items, columns, draw_number, scan_folder, split_items
 
 def sides(items, **kw):
     "Content → side"

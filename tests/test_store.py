@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from tests.helpers import MeanColour, as_bytes, broken_pictures, picture, tiny_graph, write_folder
 from quickcls.core import QuickclsError
-from quickcls.data import scan_folder
-from quickcls.features import commit_every, embed_items, embed_pictures, read_items
-from quickcls.store import Store, recipe_of, store_key
-from quickcls.pictures import load_picture
+from quickcls.data.items import scan_folder
+from quickcls.features.embed import commit_every, embed_items, embed_pictures, read_items
+from quickcls.features.store import Store, recipe_of, store_key
+from quickcls.data.images import load_picture
 
 @pytest.fixture
 def store(tmp_path):
@@ -142,9 +142,9 @@ def test_nothing_to_do(store):
 _embed = """
 import sys
 from tests.helpers import MeanColour, tiny_graph
-from quickcls.data import scan_folder
-from quickcls.features import embed_items
-from quickcls.store import Store
+from quickcls.data.items import scan_folder
+from quickcls.features.embed import embed_items
+from quickcls.features.store import Store
 done = embed_items(scan_folder(sys.argv[1]), tiny_graph(), engine=MeanColour(float(sys.argv[3])), store=Store(sys.argv[2]))
 print(done.embedded, done.from_store)
 """
@@ -193,8 +193,8 @@ def test_a_killed_pass_keeps_what_was_committed(tmp_path, python):
 _memory = """
 import resource, sys, numpy as np
 from tests.helpers import MeanColour
-from quickcls.features import embed_pictures
-from quickcls.store import Store
+from quickcls.features.embed import embed_pictures
+from quickcls.features.store import Store
 store, load = Store(sys.argv[1]), lambda p: np.full((512, 512, 3), p % 256, np.uint8)
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
 def run(a, b): embed_pictures([(i.to_bytes(16, 'big'), i) for i in range(a, b)], load, engine=MeanColour(.002), store=store, recipe='r')

@@ -3,7 +3,7 @@ import json
 import numpy as np, pytest
 from PIL import Image
 from quickcls.all import train
-from quickcls.tag import Tags, tag, windows
+from quickcls.explain.regions import Tags, tag, windows
 from tests.helpers import as_bytes, bad_files, repo, with_orientation
 
 @pytest.fixture(scope='module')
@@ -88,12 +88,12 @@ def test_classifiers_of_other_kinds_tag_too(things, both, tmp_path, capsys):
 
 def test_tagging_imports_no_torch(things, both, tmp_path, python):
     both[0].save(tmp_path/'photo.png')
-    out = python('import sys; from quickcls.tag import tag; tag(sys.argv[1], sys.argv[2], out=sys.argv[3]); print([m for m in ("torch", "fastai", "matplotlib", "pandas") if m in sys.modules])', things.path, tmp_path/'photo.png', tmp_path/'seen.png')
+    out = python('import sys; from quickcls.explain.regions import tag; tag(sys.argv[1], sys.argv[2], out=sys.argv[3]); print([m for m in ("torch", "fastai", "matplotlib", "pandas") if m in sys.modules])', things.path, tmp_path/'photo.png', tmp_path/'seen.png')
     assert out.strip().endswith('[]')
 
 def test_flowers_that_were_held_out_are_found_in_collages(photos, tmp_path):
     "A weaker bound than the benchmark's, on fewer pictures"
-    from quickcls.data import scan_folder, split_items
+    from quickcls.data.items import scan_folder, split_items
     from tests.benchmarks.collages import collages
     clf = train(photos('flowers'), out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
     t = split_items(scan_folder(photos('flowers'))).table

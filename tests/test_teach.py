@@ -4,12 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from PIL import Image
-from quickcls.classifier import Classifier
+from quickcls.model.classifier import Classifier
 from quickcls.core import QuickclsError
-from quickcls.corrections import Corrections, kind_name, manifest, take_corrections
-from quickcls.pictures import NotAPicture
-from quickcls.teach import Teacher
-from quickcls.train import train
+from quickcls.data.corrections import Corrections, kind_name, manifest, take_corrections
+from quickcls.data.images import NotAPicture
+from quickcls.model.update import Teacher
+from quickcls.train.pipeline import train
 from tests.helpers import as_bytes, bad_files, picture, repo
 
 lite0 = dict(arch='efficientnet_lite0', quiet=True)
@@ -57,7 +57,7 @@ def test_a_new_kind_is_known_with_what_is_like_it(parts, tmp_path):
     p = teacher.clf.predict(plate(9))
     assert (p.label, p.unknown) == ('blue <b>plate', False) and p.nearest[0]['picture'].startswith('corrections/blue <b>plate/')
     assert teacher.clf.predict(foreign).unknown and parts.vocab == ['defect', 'ok']
-    import quickcls.explain, quickcls.tag
+    import quickcls.explain.heatmap, quickcls.explain.regions
     assert teacher.clf.explain(plate(9)).label == 'blue <b>plate' and not teacher.clf.tag(plate(9)).error
 
 def test_a_restart_answers_the_same(parts, wrong, tmp_path):
@@ -99,7 +99,7 @@ def test_a_failure_leaves_everything_as_it_was(parts, wrong, tmp_path, monkeypat
     teacher = Teacher.of(parts, tmp_path/'c')
     for data, label in [(b'<html>', 'ok'), (wrong[0][:800], 'ok'), (wrong[0], '../ok'), (wrong[0], '')]:
         with pytest.raises(QuickclsError): teacher.teach(data, label)
-    monkeypatch.setattr('quickcls.teach.moved_head', lambda *a: 1/0)
+    monkeypatch.setattr('quickcls.model.update.moved_head', lambda *a: 1/0)
     with pytest.raises(ZeroDivisionError): teacher.teach(*wrong)
     assert teacher.clf is parts and teacher.rows() == []
 
@@ -109,14 +109,14 @@ def test_many_ask_and_teach_at_once(parts, tmp_path):
         if i % 2: teacher.teach(plate(i), 'plate')
         answers.append(teacher.clf.predict(plate(i)))
     with ThreadPoolExecutor(6) as pool: list(pool.map(work, range(16)))
-    import quickcls.explain
+    import quickcls.explain.heatmap
     with ThreadPoolExecutor(6) as pool: assert {h.label for h in pool.map(lambda i: teacher.clf.explain(plate(i)), range(12))} == {'plate'}
     assert len(teacher.rows()) == 8 and len(answers) == 16 and not any(a.error for a in answers)
     assert teacher.clf.predict(plate(2)).label == 'plate'
 
 def test_teaching_takes_no_torch(python, parts, wrong, tmp_path):
     (tmp_path/'a.jpg').write_bytes(wrong[0])
-    code = 'import sys\nfrom pathlib import Path\nfrom quickcls.classifier import Classifier\nfrom quickcls.teach import Teacher\nt = Teacher.of(Classifier.load(sys.argv[1]), sys.argv[2])\nt.teach(Path(sys.argv[3]).read_bytes(), "scratch")\nprint([m for m in ("torch", "fastai", "timm", "onnx", "matplotlib") if m in sys.modules], t.clf.predict(sys.argv[3]).label)'
+    code = 'import sys\nfrom pathlib import Path\nfrom quickcls.model.classifier import Classifier\nfrom quickcls.model.update import Teacher\nt = Teacher.of(Classifier.load(sys.argv[1]), sys.argv[2])\nt.teach(Path(sys.argv[3]).read_bytes(), "scratch")\nprint([m for m in ("torch", "fastai", "timm", "onnx", "matplotlib") if m in sys.modules], t.clf.predict(sys.argv[3]).label)'
     assert python(code, parts.path, tmp_path/'c', tmp_path/'a.jpg').strip() == '[] scratch'
 
 def test_flowers(photos, tmp_path):
@@ -191,7 +191,7 @@ def test_two_threads_write_whole_lines(tmp_path):
 @pytest.fixture
 def said(tmp_path):
     "(corrections, a training picture and a held-out one that were named otherwise)"
-    from quickcls.data import scan_folder, split_items
+    from quickcls.data.items import scan_folder, split_items
     t = split_items(scan_folder(repo/'datasets'/'parts')).table
     rows = [t[t.split == s].iloc[0] for s in ('train', 'valid')]
     c = Corrections(tmp_path/'corrections')

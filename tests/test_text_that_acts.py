@@ -2,8 +2,8 @@
 import base64, csv, fcntl, io, json, os, pty, re, struct, subprocess, sys, termios
 import pandas as pd, pytest
 from quickcls.core import plain_text
-from quickcls.csvtext import csv_table, csv_text, original_text
-from quickcls.evaluate import read_table
+from quickcls.data.csv_text import csv_table, csv_text, original_text
+from quickcls.evaluate.predictions import read_table
 from tests.helpers import as_bytes, picture, repo
 
 formula, escape, line, bidi, c1 = '=1+1.jpg', 'x\x1b[2J\x07.jpg', 'two\nlines.jpg', 'a\u202egpj.jpg', 'y\x9b31m.jpg'
@@ -68,8 +68,8 @@ def test_the_csv_of_answers_holds_no_formula(root, model, quickcls, tmp_path):
     assert all(0 <= float(r['probability']) <= 1 for r in rows)
 
 def test_the_csv_of_the_page_holds_no_formula():
-    from quickcls.answers import Answer, answers_table
-    from quickcls.classifier import Prediction
+    from quickcls.report.answer_html import Answer, answers_table
+    from quickcls.model.classifier import Prediction
     page = answers_table([Answer(Prediction('=1+1.jpg', [], error='+no picture'))])
     data = base64.b64decode(re.search(r'base64,([^"]+)', page)[1]).decode()
     row = list(csv.reader(io.StringIO(data)))[1]

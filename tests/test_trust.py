@@ -2,9 +2,9 @@
 import json, os, shutil, subprocess, sys
 import numpy as np, pandas as pd, pytest
 from quickcls.all import Classifier, QuickclsError, describe_threshold, train
-from quickcls.evaluate import Evaluation
-from quickcls.facts import read_facts
-from quickcls.versus import compare_runs
+from quickcls.evaluate.predictions import Evaluation
+from quickcls.report.record import read_facts
+from quickcls.report.paired_page import compare_runs
 from tests.helpers import picture, repo, write_folder
 
 lite0 = dict(arch='efficientnet_lite0', quiet=True)
@@ -63,7 +63,7 @@ def test_saved_probabilities_are_the_calibrated_ones(parts):
     p = {a['label']: a['probability'] for a in parts.predict(path).top}
     assert [p[c] for c in parts.vocab] == pytest.approx(np.exp(z)/np.exp(z).sum(), abs=1e-5)
     import torch
-    from quickcls.heads import to_torch
+    from quickcls.heads.head import to_torch
     assert to_torch(parts.head.scaled(t))(torch.from_numpy(x)).softmax(1)[0].tolist() == pytest.approx([p[c] for c in parts.vocab], abs=1e-5)
 
 def test_without_folds_nothing_is_promised(tmp_path):
@@ -150,8 +150,8 @@ def test_report_on_the_command_line(two, tmp_path):
 
 def test_a_head_that_is_too_sure_is_calmed():
     "Logits blown up three times: the temperature takes it back, measured on folds it was not fitted to"
-    from quickcls.calibrate import calibrate
-    from quickcls.crossval import CrossValidation
+    from quickcls.heads.calibration import calibrate
+    from quickcls.heads.crossval import CrossValidation
     rng = np.random.default_rng(0)
     true = rng.normal(0, 2, (2000, 3))
     y = np.array([rng.choice(3, p=p) for p in np.exp(true)/np.exp(true).sum(1, keepdims=True)])
@@ -159,7 +159,7 @@ def test_a_head_that_is_too_sure_is_calmed():
     assert 2.5 < c['temperature'] < 3.5 and c['ece_before'] > .1 and c['ece_after'] <= c['ece_chance']
 
 def test_one_wrong_label_does_not_set_the_temperature():
-    from quickcls.calibrate import fit_temperature
+    from quickcls.heads.calibration import fit_temperature
     rng = np.random.default_rng(0)
     true = rng.normal(0, 2, (400, 2))
     y = np.array([rng.choice(2, p=p) for p in np.exp(true)/np.exp(true).sum(1, keepdims=True)])
@@ -168,14 +168,14 @@ def test_one_wrong_label_does_not_set_the_temperature():
 
 def test_copies_under_another_label_cost_no_fold():
     "A class that only exists as a copy of another class's picture: its group trains, the other pictures of the fold are tested"
-    from quickcls.heads import stratified_folds
+    from quickcls.heads.head import stratified_folds
     y, groups = np.array([0]*10 + [1]*10 + [2]), np.array([f'g{i}' for i in range(20)] + ['g3'])
     for k in (2, 5):
         folds = stratified_folds(y, groups, k)
         assert len(folds) == k and sorted(i for _, t in folds for i in t) == [i for i in range(20) if i != 3]
 
 def test_sides_of_a_folder_keep_copies_together_in_folds(tmp_path):
-    from quickcls.data import scan_folder, split_items
+    from quickcls.data.items import scan_folder, split_items
     for side, start in (('train', 0), ('valid', 20)): write_folder(tmp_path/'set'/side, start, a=4, b=4)
     shutil.copy(tmp_path/'set'/'train'/'a'/'000.png', tmp_path/'set'/'valid'/'a'/'burst9-x.png')
     t = split_items(scan_folder(tmp_path/'set', group_pattern=r'(burst\d+)')).table
