@@ -15,10 +15,11 @@ from ..core import QuickclsError, check_apart, write_whole
 from ..data.csv_text import csv_text, original_text
 from ..data.items import expand
 from ..saved.descriptions import read_description, read_focus, read_metrics
-from ..saved.folder import card_file, crossed_file, description_file, digests, focus_file, graph_file, kind_of_file, largest_file, metrics_file, neighbours_file, open_regular, predictions_file, read_bytes, short_text, weights_file
+from ..saved.folder import card_file, crossed_file, description_file, digests, focus_file, graph_file, largest_file, metrics_file, neighbours_file, open_regular, predictions_file, read_bytes, short_text, weights_file
 from ..report.record import public_command, read_facts
 from ..backbones.onnx_graph import without_traces
 from ..report.thumbnails import Packed, zip_name
+from ..data.formats import kind_of_file
 from ..data.images import NotAPicture, file_bytes, small_picture
 from ..saved.tables import read_table
 

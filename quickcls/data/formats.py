@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['formats', 'plugins', 'largest_file', 'many_copies', 'most_of_many_copies', 'baseline', 'progressive', 'NotAPicture',
-           'reason_not_a_picture', 'known_formats', 'open_regular', 'check_regular', 'check_size', 'open_picture',
-           'short_reason', 'frame_of']
+           'reason_not_a_picture', 'known_formats', 'open_regular', 'check_regular', 'check_size', 'kind_of_file',
+           'open_picture', 'short_reason', 'frame_of']
 
 # %% ../../nbs/data/01_formats.ipynb #imports
 import io, os, stat
@@ -52,33 +52,41 @@ def known_formats()->list:
 largest_file = 2**29 # bytes
 
 def open_regular(
-    path # Of a file; links are followed
+    path, # Of a file; links are followed
+    most:int=largest_file # Bytes
 ): # An open file
-    "Open a regular file for reading; raises `NotAPicture` for devices, pipes, folders and files over 512 MB"
-    check_regular(os.stat(path))
+    "Open a regular file for reading; raises `NotAPicture` for devices, pipes, folders and files that are too large, and `OSError`"
+    check_regular(os.stat(path), most)
     flags = os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_CLOEXEC', 0)
     file = os.fdopen(os.open(path, flags), 'rb')
-    try: check_regular(os.fstat(file.fileno()))
+    try: check_regular(os.fstat(file.fileno()), most)
     except NotAPicture:
         file.close()
         raise
     return file
 
 def check_regular(
-    found:os.stat_result
+    found:os.stat_result,
+    most:int=largest_file # Bytes
 ):
     "Raise `NotAPicture` where this is no regular file, or one that is too large"
-    kind = stat.S_IFMT(found.st_mode)
-    if kind != stat.S_IFREG: raise NotAPicture(_other_kinds.get(kind, 'not a regular file'))
-    check_size(found.st_size)
+    if not stat.S_ISREG(found.st_mode): raise NotAPicture(kind_of_file(found.st_mode))
+    check_size(found.st_size, most)
 
 def check_size(
-    n:int # bytes of a file
+    n:int, # bytes of a file
+    most:int=largest_file # Bytes
 ):
     "Raise `NotAPicture` where it is too large"
-    if n > largest_file: raise NotAPicture(f'{n/2**20:,.0f} MB; files over {largest_file/2**20:.0f} MB are refused')
+    if n > most: raise NotAPicture(f'{n/2**20:,.0f} MB; files over {most/2**20:.0f} MB are refused')
 
-_other_kinds = {stat.S_IFDIR: 'a folder, not a picture', stat.S_IFIFO: 'a named pipe, not a file', stat.S_IFSOCK: 'a socket, not a file',
+def kind_of_file(
+    mode:int # `st_mode`, from `os.stat`
+)->str: # A few words
+    "What is no regular file"
+    return _other_kinds.get(stat.S_IFMT(mode), 'not a regular file')
+
+_other_kinds = {stat.S_IFLNK: 'a link', stat.S_IFDIR: 'a folder, not a file', stat.S_IFIFO: 'a named pipe, not a file', stat.S_IFSOCK: 'a socket, not a file',
                 stat.S_IFCHR: 'a device, not a file', stat.S_IFBLK: 'a device, not a file'}
 
 # %% ../../nbs/data/01_formats.ipynb #open-picture

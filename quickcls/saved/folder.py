@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['format_version', 'description_file', 'graph_file', 'weights_file', 'metrics_file', 'focus_file', 'card_file',
            'pictures_file', 'predictions_file', 'crossed_file', 'neighbours_file', 'largest_file', 'again', 'share',
-           'count', 'anytext', 'deepest', 'open_regular', 'kind_of_file', 'read_bytes', 'check_replaceable', 'Said',
-           'Wrong', 'short_text', 'found', 'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping',
-           'record', 'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests']
+           'count', 'anytext', 'deepest', 'open_regular', 'read_bytes', 'check_replaceable', 'Said', 'Wrong',
+           'short_text', 'found', 'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping', 'record',
+           'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests']
 
 # %% ../../nbs/saved/01_folder.ipynb #imports
-import hashlib, json, os, stat
+import hashlib, json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from ..core import QuickclsError
+from ..data import formats
+from ..data.formats import NotAPicture, kind_of_file
 
 # %% ../../nbs/saved/01_folder.ipynb #names
 format_version = 1 # of `classifier.json`
@@ -31,25 +33,9 @@ def open_regular(
     most:int # Bytes
 ): # The open file
     "Open a file for reading, if it is a regular file of at most so many bytes; raises `QuickclsError`"
-    def check(s):
-        if not stat.S_ISREG(s.st_mode): raise QuickclsError(f'{path} is {kind_of_file(s.st_mode)}, expected a regular file. {again}')
-        if s.st_size > most: raise QuickclsError(f'{path} has {s.st_size:,} bytes, expected at most {most:,}. {again}')
-    try:
-        check(os.stat(path)) # opening alone can have an effect on a device
-        file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)), 'rb')
+    try: return formats.open_regular(path, most)
+    except NotAPicture as e: raise QuickclsError(f'{path} is {e}. Expected a regular file of at most {most/2**20:,.0f} MB. {again}') from None
     except (OSError, ValueError) as e: raise QuickclsError(f'{path} cannot be read ({getattr(e, "strerror", None) or e}), expected a regular file. {again}') from None
-    try: check(os.fstat(file.fileno()))
-    except QuickclsError:
-        file.close()
-        raise
-    return file
-
-def kind_of_file(
-    mode:int # `st_mode`, from `os.stat`
-)->str: # such as `a pipe`
-    "What is no regular file, in words"
-    kinds = ((stat.S_ISLNK, 'a link'), (stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a pipe'), (stat.S_ISSOCK, 'a socket'), (stat.S_ISCHR, 'a device'), (stat.S_ISBLK, 'a device'))
-    return next((name for test, name in kinds if test(mode)), 'a regular file')
 
 def read_bytes(
     path:Path, # A file of a classifier's folder
