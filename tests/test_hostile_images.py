@@ -250,6 +250,37 @@ def test_eight_images_of_89_megapixels_take_less_than_a_gigabyte_and_a_half(clf,
     assert p.communicate()[0].strip() == str([None]*8) and peak < 1500
     print(f'{peak:.0f} MB')
 
+@pytest.mark.slow
+@needs_proc
+def test_a_page_survives_hostile_images_in_bounded_memory(clf, python):
+    "Three of 89 megapixels at once, a lossless JPEG and a PostScript file: each has its answer, and an ordinary photo is answered afterwards"
+    import re
+    from concurrent.futures import ThreadPoolExecutor
+    httpx = pytest.importorskip('httpx', reason='no gradio')
+    pytest.importorskip('gradio', reason='no gradio')
+    p = python('import sys; from quickcls.cli import main; main()', 'demo', clf.path, start=True)
+    try:
+        url = re.search(r'http://127\.0\.0\.1:\d+', p.stdout.readline())[0]
+        def answer(data):
+            path = httpx.post(f'{url}/gradio_api/upload', files=dict(files=('photo.jpg', data)), timeout=60).json()[0]
+            call = f'{url}/gradio_api/call/predict'
+            event = httpx.post(call, json=dict(data=[dict(path=path, meta=dict(_type='gradio.FileData'))])).json()['event_id']
+            return json.loads(re.search(r'event: complete\ndata: (.*)', httpx.get(f'{call}/{event}', timeout=120).text)[1])[0]
+        bomb, photo, peak = flat_png(9400, 9500), as_bytes(picture(2, 300, 200)), 0
+        before = answer(photo)
+        with ThreadPoolExecutor(3) as visitors:
+            asked = [visitors.submit(answer, bomb) for _ in range(3)]
+            while not all(a.done() for a in asked):
+                peak = max(peak, family_memory(p.pid))
+                time.sleep(.02)
+        assert [a.result()['error'] for a in asked] == [None]*3 and peak < 1500
+        assert answer(lossless_jpeg(picture(2, 900, 600)))['error'] is None and 'PostScript' in answer(eps())['error']
+        assert answer(photo) == before and p.poll() is None
+        print(f'{peak:.0f} MB')
+    finally:
+        p.terminate()
+        p.wait(20)
+
 def test_memory_is_shared_out(fresh_pool):
     "No more than the budget is held at once, and one image may take all of it"
     held, most = [], []
