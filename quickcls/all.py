@@ -18,7 +18,9 @@ from quickcls.train.compare import compare
 from quickcls.report.notebook import new
 from quickcls.report.answer_html import demo_widget
 
-__all__ = ['Classifier', 'Evaluation', 'Head', 'HeatMap', 'Items', 'Prediction', 'QuickclsError', 'Tags', 'Trust', 'backbone_table', 'demo_widget', 'describe_threshold', 'fit_head', 'new', 'parse_views', 'plot_pictures', 'quick_learner', 'scan_folder', 'split_items', 'train', 'write_report']
+__all__ = ['Classifier', 'Evaluation', 'Head', 'HeatMap', 'Items', 'Prediction', 'QuickclsError', 'Tags', 'Trust',
+           'backbone_table', 'compare', 'demo_widget', 'describe_threshold', 'fit_head', 'new', 'parse_views',
+           'plot_pictures', 'quick_learner', 'scan_folder', 'split_items', 'train', 'write_report']
 
 def quick_learner(folder, *args, **kwargs):
     "An ordinary fastai Learner on a folder; `help(quickcls.model.learner.quick_learner)` tells the parameters"

@@ -115,3 +115,10 @@ def test_the_readme_shows_the_packages_as_they_are():
     import runpy
     drawn = runpy.run_path(str(repo/'docs'/'layout.py'))
     assert drawn['order'] == order and drawn['layout']() in (repo/'README.md').read_text(encoding='utf8'), 'run `make docs`'
+
+def test_what_users_import_is_offered():
+    "`from quickcls.all import *` gives every name that the module brings together"
+    tree = ast.parse((package/'all.py').read_text(encoding='utf8'))
+    brought = {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names} | {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+    offered = next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == '__all__')
+    assert brought == set(offered)
