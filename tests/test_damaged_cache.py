@@ -275,7 +275,7 @@ def test_a_killed_save_is_finished_by_loading(tmp_path, python):
     out = model(tmp_path/'pets', 'before')
     kill(start(python, out, 'new'))
     assert not out.exists()
-    with pytest.raises(QuickclsError, match='model.onnx'): Classifier.load(out) # this one holds nothing else
+    with pytest.raises(QuickclsError, match='classifier.json is damaged'): Classifier.load(out) # this one holds a word alone
     assert names(tmp_path) == ['pets'] and (out/'classifier.json').read_text() == 'new'
 
 def test_what_a_killed_export_left(tmp_path, python):
