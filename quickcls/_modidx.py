@@ -287,6 +287,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'quickcls/backbones/engines.py'),
                                             'quickcls.backbones.engines.open_engine': ( 'backbones/engines.html#open_engine',
                                                                                         'quickcls/backbones/engines.py'),
+                                            'quickcls.backbones.engines.read_network': ( 'backbones/engines.html#read_network',
+                                                                                         'quickcls/backbones/engines.py'),
                                             'quickcls.backbones.engines.read_words': ( 'backbones/engines.html#read_words',
                                                                                        'quickcls/backbones/engines.py'),
                                             'quickcls.backbones.engines.run_graph': ( 'backbones/engines.html#run_graph',

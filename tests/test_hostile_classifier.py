@@ -76,7 +76,17 @@ def classes(m): m.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
 def sides(m): m.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 2**31
 def sparse(m): m.graph.sparse_initializer.add()
 
-@pytest.mark.parametrize('change, part', [(loop, 'Loop'), (external, 'another file'), (function, 'operators of its own'), (bomb, 'ConstantOfShape'), (claims, 'claims'), (future, '99'), (domain, 'com.example'),
+def doubling(m):
+    "Thirty joins of a result with itself: a billion times as much at the end, and no constant that tells"
+    last = 'embedding'
+    for i in range(30):
+        m.graph.node.append(helper.make_node('Concat', [last, last], [f'double/{i}'], axis=1))
+        last = f'double/{i}'
+    m.graph.node.append(helper.make_node('ReduceMax', [last], ['double/most'], keepdims=1))
+    next(n for n in m.graph.node if n.output[0] == 'probs').output[0] = 'before'
+    m.graph.node.append(helper.make_node('Add', ['before', 'double/most'], ['probs']))
+
+@pytest.mark.parametrize('change, part', [(doubling, 'for one image'), (loop, 'Loop'), (external, 'another file'), (function, 'operators of its own'), (bomb, 'ConstantOfShape'), (claims, 'claims'), (future, '99'), (domain, 'com.example'),
                                           (operator, 'RandomNormal'), (fewer, 'no output probs'), (classes, 'probs'), (sides, '224'), (sparse, 'sparse')], ids=lambda v: getattr(v, '__name__', None))
 def test_a_graph_that_quickcls_never_writes_is_not_run(folder, change, part):
     m = onnx.load(str(folder/'model.onnx'))

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, replace
 from ..core import QuickclsError, import_openvino
 from ..model.classifier import Classifier
-from ..backbones.engines import run_graph, weighed
+from ..backbones.engines import read_network, run_graph, weighed
 from ..heads.head import softmax
 from ..heads.ood import log_odds
 from ..data.images import boxes_of, load_picture
@@ -120,8 +120,7 @@ class Stages:
     def _open(self, file, precision):
         "(compiled graph that gives maps, how many of them each view has)"
         ov = import_openvino()
-        try: graph = ov.Core().read_model(str(file))
-        except RuntimeError as e: raise QuickclsError(f'{file} cannot be loaded: {str(e).strip().splitlines()[-1][:150]} Expected an ONNX graph that quickcls wrote.') from None
+        graph = read_network(file)
         views = _pooled(next((r.input_value(0) for r in graph.get_results() if 'embedding' in r.input_value(0).get_names()), None))
         if not views: raise QuickclsError(f'{file} gives no embedding of feature maps. Expected an ONNX graph that quickcls wrote.')
         if self.last_only: views = [v[:1] for v in views]
@@ -138,14 +137,15 @@ class Stages:
             views += [[next(maps) for _ in range(c)] for c in counts]
         return list(zip(*[list(zip(*v)) for v in views]))
 
-def _pooled(output):
-    "Of each view the outputs that its embedding pools: the final map, then the earlier ones"
+def _pooled(output, left=None):
+    "Of each view the outputs that its embedding pools: the final map, then the earlier ones; none where joins lie in each other more than usual"
+    left = iter(range(200)) if left is None else left # nodes that are looked at: joins of joins would double the work with each of them
     node = output and output.get_node()
-    if not node or not node.inputs(): return []
+    if next(left, None) is None or not node or not node.inputs(): return []
     inputs = node.input_values()
     if node.get_type_name() == 'Concat' and inputs[0].get_node().get_type_name() == 'ReduceMax':
         return [[inputs[0].get_node().input_value(0)] + [i.get_node().input_value(0) for i in inputs[2::2]]]
-    return [v for i in (inputs if node.get_type_name() == 'Concat' else inputs[:1]) for v in _pooled(i)]
+    return [v for i in (inputs if node.get_type_name() == 'Concat' else inputs[:1]) for v in _pooled(i, left)]
 
 # %% ../../nbs/explain/01_attribution.ipynb #placed
 def placed(
