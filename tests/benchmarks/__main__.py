@@ -253,7 +253,7 @@ class Bench:
     def bench_space(self):
         "A Space in a fresh environment with its own requirements alone"
         import asyncio, venv
-        from quickcls.space import write_space
+        from quickcls.app.space import write_space
         from tests.benchmarks import demo_page as d
         quickcls('train', root/'datasets'/'parts', '--arch', 'efficientnet_lite0', '--out', self.tmp/'parts', '--force', QUICKCLS_CACHE=str(self.tmp/'cache'))
         space, env = write_space(self.tmp/'parts', self.tmp/'space'), self.tmp/'fresh'

@@ -111,8 +111,8 @@ def phone_photo(path)->bytes:
 def page_answer(model, photo:bytes, n:int=15)->float:
     "Milliseconds of an answer with picture, map and HTML, at the server alone"
     from threadpoolctl import threadpool_limits
-    from quickcls.answers import answer_html, ask
-    from quickcls.classifier import Classifier
+    from quickcls.report.answer_html import answer_html, ask
+    from quickcls.model.classifier import Classifier
     clf, seconds = Classifier.load(model), []
     with threadpool_limits(1, user_api='blas'): # as `launch` sets it
         for _ in range(n):

@@ -6,13 +6,13 @@ import json, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
-from quickcls.backbones import parse_views
-from quickcls.data import scan_folder
-from quickcls.engines import open_engine
-from quickcls.features import decoders, embed_items, embed_pictures
-from quickcls.graphs import get_graph
-from quickcls.pictures import load_picture
-from quickcls.store import Store, recipe_of, store_key
+from quickcls.backbones.registry import parse_views
+from quickcls.data.items import scan_folder
+from quickcls.backbones.engines import open_engine
+from quickcls.features.embed import decoders, embed_items, embed_pictures
+from quickcls.backbones.onnx_graph import get_graph
+from quickcls.data.images import load_picture
+from quickcls.features.store import Store, recipe_of, store_key
 
 view, = parse_views('efficientnet_lite0')
 load = lambda p: np.asarray(load_picture(p, view.size, view.resize))

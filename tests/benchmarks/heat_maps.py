@@ -9,13 +9,13 @@ import json, sys, time
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from quickcls.backbones import parse_views
-from quickcls.classifier import Classifier
-from quickcls.data import scan_folder, split_items
-from quickcls.explain import heat_map
-from quickcls.features import Embeddings
-from quickcls.graphs import get_graph
-from quickcls.heads import fit_linear, stratified_folds
+from quickcls.backbones.registry import parse_views
+from quickcls.model.classifier import Classifier
+from quickcls.data.items import scan_folder, split_items
+from quickcls.explain.heatmap import heat_map
+from quickcls.features.embed import Embeddings
+from quickcls.backbones.onnx_graph import get_graph
+from quickcls.heads.head import fit_linear, stratified_folds
 
 def hits(mask, n):
     "(cells of `n` × `n` that hold a marked pixel or lie beside one, cells whose centre lies within one cell of one)"

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from quickcls.all import Classifier, train
-from quickcls.data import scan_loose
-from quickcls.features import Embeddings
-from quickcls.graphs import get_graph
+from quickcls.data.items import scan_loose
+from quickcls.features.embed import Embeddings
+from quickcls.backbones.onnx_graph import get_graph
 
 names, left = ('flowers', 'hymenoptera', 'casting', 'trashnet', 'dogs_angry_happy'), ('flowers', 'trashnet', 'lego_bricks')
 others = (*names, 'lego_bricks', 'magnetic_tile/images', 'sushi_tiny', 'bears_web', 'movie_posters')
@@ -19,7 +19,7 @@ def area(known, foreign): return float(roc_auc_score(np.repeat([1, 0], [len(know
 
 def score(clf, x):
     "Known scores before they are cut off at 0: what is far below the least familiar known picture still has an order"
-    from quickcls.openset import combined
+    from quickcls.heads.ood import combined
     return combined(clf.open_set.witness(x, clf.head.logits(x)/clf.temperature), clf.open_set.arrays['witnesses'])
 
 def some_of(folder, most=50):
@@ -29,8 +29,8 @@ def some_of(folder, most=50):
 
 def embedded(table):
     "Embeddings of the default view, from the store"
-    from quickcls.backbones import parse_views
-    from quickcls.data import Items
+    from quickcls.backbones.registry import parse_views
+    from quickcls.data.items import Items
     e, items = Embeddings([get_graph(parse_views('efficientnet_lite0')[0])]), Items('', table.reset_index(drop=True))
     e.embed(items)
     return e.read(items.table)

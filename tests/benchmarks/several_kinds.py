@@ -3,14 +3,14 @@
     python -m tests.benchmarks.several_kinds DATA COLLAGES SEED…    # DATA holds flowers, dogs_angry_happy, trashnet, lego_bricks; one line of JSON a seed
 
 For each seed a classifier is trained on 70 % of flowers; collages are made of the other 30 % and of foreign photographs (`tests.benchmarks.collages`).
-The same held-out flowers by themselves, and foreign photographs, are asked about too. What was chosen for `quickcls.tag` was chosen on
+The same held-out flowers by themselves, and foreign photographs, are asked about too. What was chosen for `quickcls.explain.regions` was chosen on
 collages from within the training sides, with classifiers that were trained on a part of these."""
 import json, sys, tempfile, time
 from pathlib import Path
 import numpy as np
-import quickcls.tag # adds `Classifier.tag`
-from quickcls.train import train
-from quickcls.data import scan_folder, split_items
+import quickcls.explain.regions # adds `Classifier.tag`
+from quickcls.train.pipeline import train
+from quickcls.data.items import scan_folder, split_items
 from tests.benchmarks.collages import collages
 
 def overlap(a, b):
