@@ -78,7 +78,7 @@ def test_damaged_words(trained, tmp_path):
     from safetensors.numpy import load_file, save_file
     clf, _ = trained
     arrays = load_file(clf.path/'weights.safetensors')
-    for i, (change, said) in enumerate(((lambda a: a | {'words.centres': a['words.centres'][:, :9].copy()}, 'visual words are arrays of'), (lambda a: a | {'words.rarity': a['words.rarity']*np.float32('nan')}, 'not all finite'),
+    for i, (change, said) in enumerate(((lambda a: a | {'words.centres': a['words.centres'][:, :9].copy()}, 'visual words are arrays of'), (lambda a: a | {'words.rarity': a['words.rarity']*np.float32('nan')}, 'not finite'),
                                        (lambda a: {k: v for k, v in a.items() if not k.startswith('words.')}, 'visual words are arrays of'), (lambda a: a | {'words.centres': a['words.centres'][:-2].copy(), 'words.rarity': a['words.rarity'][:-2].copy()}, 'which its head takes'))):
         shutil.copytree(clf.path, folder := tmp_path/str(i))
         save_file(change(arrays), folder/'weights.safetensors')
