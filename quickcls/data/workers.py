@@ -190,7 +190,7 @@ class Workers:
     def stop(self):
         "End all workers"
         with self.turn: workers, self.all, self.free, self.watch = self.all, set(), [], None
-        for w in workers: w.stop()
+        for w in workers: w.stop(kill=True) # nothing is lost with them, and an orderly end takes as long as a prediction
 
 # %% ../../nbs/data/03_workers.ipynb #ask-workers
 _pools, _making = {}, threading.Lock() # process id → its pool
