@@ -97,6 +97,15 @@ def test_workers_that_end_for_another_reason_are_replaced(fresh_pool):
         for w in list(fresh_pool.all): w.process.kill()
     assert upright_size(as_bytes(picture(1))) == (64, 48)
 
+def test_all_of_several_waiting_workers_may_end(fresh_pool):
+    "No file is blamed for it: each of them is replaced"
+    taken = [fresh_pool._take() for _ in range(3)]
+    for w in taken: fresh_pool._give_back(w)
+    for w in taken:
+        w.process.kill()
+        w.process.wait()
+    for _ in range(3): assert upright_size(as_bytes(picture(1))) == (64, 48)
+
 def test_many_threads_get_their_own_answers(fresh_pool):
     from concurrent.futures import ThreadPoolExecutor
     files = [as_bytes(picture(i, 40 + i, 30)) for i in range(60)]

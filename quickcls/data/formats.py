@@ -24,7 +24,8 @@ def reason_not_a_picture(
     text = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
     if text.startswith((b'<!doctype html', b'<html')): return 'an HTML page, not a picture'
     if b'<svg' in text: return 'an SVG drawing; only pictures made of pixels can be used'
-    if text.startswith((b'%!ps', b'%pdf')) or start.startswith(b'\xc5\xd0\xd3\xc6'): return 'a PostScript or PDF document; only pictures made of pixels can be used'
+    if text.startswith((b'%!ps', b'%pdf')) or start.startswith(b'\xc5\xd0\xd3\xc6'):
+        return 'a PostScript or PDF document; only pictures made of pixels can be used'
     if text.startswith((b'<?xml', b'{', b'[')): return 'text (XML or JSON), not a picture'
     if start[4:12] in (b'ftypheic', b'ftypheix', b'ftypmif1', b'ftyphevc'):
         return 'a HEIC photo; to read those: pip install pillow-heif, or save it as JPEG'
@@ -108,7 +109,7 @@ def open_picture(
     except UnidentifiedImageError: raise NotAPicture(reason_not_a_picture(_start(file))) from None
     except Image.DecompressionBombError: raise NotAPicture('a decompression bomb: over 178 megapixels') from None
     except OSError as e: raise NotAPicture(f'cannot be read: {e.strerror or e}') from None
-    except Exception as e: raise NotAPicture(f'a damaged file: {short_reason(e)}') from None # decoders raise all kinds: SyntaxError, struct.error, KeyError
+    except Exception as e: raise NotAPicture(f'a damaged file: {short_reason(e)}') from None # decoders raise all kinds
     most = most_of_many_copies if im.format in many_copies else Image.MAX_IMAGE_PIXELS
     if im.width * im.height > most: raise NotAPicture(f'{im.width*im.height/1e6:.0f} megapixels; more than {most/1e6:.0f} are refused')
     return im

@@ -7,6 +7,7 @@ __all__ = ['address_space', 'small', 'budget', 'patience', 'most_workers', 'serv
 
 # %% ../../nbs/data/03_workers.ipynb #imports
 import atexit, json, os, subprocess, sys, threading, time
+from contextlib import contextmanager
 from dataclasses import asdict
 from ..core import QuickclsError
 from .decoding import Decoded, Wanted, decode
@@ -54,7 +55,8 @@ def _confine():
                'os.remove', 'os.rename', 'os.rmdir', 'os.mkdir', 'os.link', 'os.symlink', 'os.truncate', 'os.chmod', 'os.kill', 'shutil.')
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
     def hook(event, args):
-        if event.startswith(refused) or event == 'open' and isinstance(args[2], int) and args[2] & writing: raise PermissionError(f'{event} is not for decoders')
+        writes = event == 'open' and isinstance(args[2], int) and args[2] & writing
+        if writes or event.startswith(refused): raise PermissionError(f'{event} is not for decoders')
     sys.addaudithook(hook)
 
 # %% ../../nbs/data/03_workers.ipynb #workers-class
@@ -69,10 +71,12 @@ class Worker:
     def __init__(self):
         code = f'import sys\nsys.path[:] = {[str(p) for p in sys.path]!r}\n{self.program}'
         how = dict(creationflags=subprocess.CREATE_NO_WINDOW) if sys.platform == 'win32' else {}
-        how['env'] = os.environ | dict(OPENBLAS_NUM_THREADS='1', OMP_NUM_THREADS='1') # threads of numpy's take address space, and nothing is computed here
+        how['env'] = os.environ | dict(OPENBLAS_NUM_THREADS='1', OMP_NUM_THREADS='1') # more threads of numpy's would take address space
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try: self.process = subprocess.Popen([sys.executable, '-c', code], **pipes, **how)
-        except (OSError, ValueError, TypeError) as e: raise QuickclsError(f'Images are decoded by a Python process of their own, and none can be started here: {e}. Expected sys.executable to name Python.') from None
+        except (OSError, ValueError, TypeError) as e:
+            why = f'Images are decoded by a Python process of their own, and none can be started here: {e}.'
+            raise QuickclsError(f'{why} Expected sys.executable to name Python.') from None
         self.started, self.heavy, self.late = None, False, False # `late`: was it ended because it took too long?
 
     def ask(self,
@@ -110,14 +114,13 @@ class Worker:
         if len(pixels) != 3*w*h: raise OSError('the worker ended')
         return answer | dict(pixels=pixels)
 
-    def stop(self, kill:bool=False):
-        "End the process"
-        if kill: self.process.kill()
+    def stop(self):
+        "End the process: nothing is lost with it, and an orderly end takes as long as a prediction"
+        self.process.kill()
         for pipe in (self.process.stdin, self.process.stdout):
             try: pipe.close()
             except OSError: pass # what was not written yet is lost with it
-        try: self.process.wait(1)
-        except subprocess.TimeoutExpired: self.process.kill()
+        self.process.wait()
 
 class Workers:
     "As many workers as are needed, and the memory that they may take"
@@ -144,26 +147,27 @@ class Workers:
         "Have a worker started before it is needed"
         self._give_back(self._take())
 
+    @contextmanager
     def memory(self, n:int):
-        "A context that holds `n` bytes of the budget, or all of it"
-        from contextlib import contextmanager
-        @contextmanager
-        def held(n=min(n, self.budget)):
+        "Hold `n` bytes of the budget, or all of it, in the body of a `with`"
+        n = min(n, self.budget)
+        with self.turn:
+            self.turn.wait_for(lambda: self.left >= n)
+            self.left -= n
+        try: yield
+        finally:
             with self.turn:
-                self.turn.wait_for(lambda: self.left >= n)
-                self.left -= n
-            try: yield
-            finally:
-                with self.turn:
-                    self.left += n
-                    self.turn.notify_all()
-        return held()
+                self.left += n
+                self.turn.notify_all()
 
     def _take(self):
         "A worker for one question; waits while all are busy"
         with self.turn:
             self.turn.wait_for(lambda: self.free or len(self.all) < self.most)
-            if self.free: return self.free.pop()
+            while self.free:
+                worker = self.free.pop()
+                if worker.process.poll() is None: return worker
+                self.all.discard(worker) # it was ended while it waited, and no file is to blame
             worker = Worker()
             self.all.add(worker)
             if self.watch is None:
@@ -172,7 +176,7 @@ class Workers:
             return worker
 
     def _give_back(self, worker, dead=False):
-        if dead: worker.stop(kill=True)
+        if dead: worker.stop()
         with self.turn:
             if dead: self.all.discard(worker)
             else: self.free.append(worker)
@@ -190,7 +194,7 @@ class Workers:
     def stop(self):
         "End all workers"
         with self.turn: workers, self.all, self.free, self.watch = self.all, set(), [], None
-        for w in workers: w.stop(kill=True) # nothing is lost with them, and an orderly end takes as long as a prediction
+        for w in workers: w.stop()
 
 # %% ../../nbs/data/03_workers.ipynb #ask-workers
 _pools, _making = {}, threading.Lock() # process id → its pool
