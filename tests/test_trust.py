@@ -51,7 +51,9 @@ def test_casting_is_given_with_and_without_its_twins(photos, tmp_path):
     assert 'Accuracy without twins' in page and '64 held-out pictures that also stand in training' in page and len(page) < 5e6
 
 def test_flowers_are_calibrated(photos, tmp_path):
-    assert train(photos('flowers'), out=tmp_path/'flowers', **lite0).trust.calibration['ece_after'] <= .03
+    "The mean of five splits: one alone is measured on 400 images, of which chance makes up to .05"
+    def error(seed): return train(photos('flowers'), out=tmp_path/f'flowers-{seed}', seed=seed, **lite0).trust.calibration['ece_after']
+    assert np.mean([error(seed) for seed in (42, 1, 2, 3, 4)]) <= .03
 
 def test_saved_probabilities_are_the_calibrated_ones(parts):
     "The head's own logits, divided by the temperature, are what `predict` and the Learner say"
