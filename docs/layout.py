@@ -29,7 +29,7 @@ def modules()->list: # of paths, in the order of the notebooks
     found = [p for p in (root/'quickcls').rglob('*.py') if not p.name.startswith('_')]
     return sorted(found, key=lambda p: (order.index(package_of(p)), place.get(p.relative_to(root/'quickcls').with_suffix('').parts, '')))
 
-def picture()->str: # Mermaid, which GitHub draws
+def image()->str: # Mermaid, which GitHub draws
     "Packages and their imports; an arrow that follows from two others is left out"
     import networkx as nx
     g = nx.DiGraph()
@@ -49,7 +49,7 @@ def tree()->str: # Lines of text
         lines.append(f'{"  "*len(above)}{name:<{22 - 2*len(above)}} {what}')
     return '\n'.join(['```', *lines, '```'])
 
-def layout()->str: return f'{begin}\n{picture()}\n\n{tree()}\n{end}'
+def layout()->str: return f'{begin}\n{image()}\n\n{tree()}\n{end}'
 
 if __name__ == '__main__':
     readme = root/'README.md'

@@ -1,4 +1,4 @@
-"Write what the documentation shows of the program itself: every command's help, and the picture of a result."
+"Write what the documentation shows of the program itself: every command's help, and the image of a result."
 import os, tempfile
 from pathlib import Path
 os.environ.setdefault('COLUMNS', '120')
@@ -11,7 +11,7 @@ def help_page()->str:
     parts = [f'## quickcls {name}\n\n```\n{command_parser(name)[0].format_help().strip()}\n```\n' for name in commands]
     return '# The command line\n\nWritten by `make docs` from the program itself; a test compares.\n\n```\n' + overview() + '\n```\n\n' + '\n'.join(parts)
 
-def result_picture(path:Path):
+def result_image(path:Path):
     "Six held-out parts with what the classifier says of them, beside the confusion matrix"
     from matplotlib.figure import Figure
     from PIL import Image
@@ -35,7 +35,7 @@ def result_picture(path:Path):
     ax.set(xlabel='predicted', ylabel='actual'); ax.set_title(f'accuracy {ev.accuracy:.1%} on {ev.n} held-out parts', fontsize=11)
     fig.savefig(path)
 
-def heat_picture(path:Path):
+def heat_image(path:Path):
     "What in a defect part speaks for a defect"
     from quickcls.all import train
     from quickcls.evaluate.style import save_figure
@@ -43,14 +43,14 @@ def heat_picture(path:Path):
         clf = train(docs.parent/'datasets'/'parts', out=f'{d}/parts', arch='efficientnet_lite0', quiet=True)
         save_figure(clf.explain(docs/'parts'/'defect.jpg').plot(), path)
 
-def demo_picture(path:Path):
+def demo_image(path:Path):
     "The page of a classifier, an answer on it"
     import shutil
     from playwright.sync_api import sync_playwright
     from quickcls.all import train
-    from quickcls.demo import ask_page, launch, pack_pictures
+    from quickcls.demo import ask_page, launch, pack_images
     with tempfile.TemporaryDirectory() as d, sync_playwright() as p:
-        pack_pictures(train(docs.parent/'datasets'/'parts', out=f'{d}/parts', arch='efficientnet_lite0', quiet=True).path)
+        pack_images(train(docs.parent/'datasets'/'parts', out=f'{d}/parts', arch='efficientnet_lite0', quiet=True).path)
         page = ask_page(f'{d}/parts', examples=docs/'parts')
         url, browser = launch(page, block=False), p.chromium.launch(executable_path=shutil.which('chromium'), args=['--no-sandbox', '--disable-gpu'])
         seen = browser.new_page(viewport=dict(width=1180, height=620), device_scale_factor=1.25)
@@ -62,6 +62,6 @@ def demo_picture(path:Path):
 
 if __name__ == '__main__':
     (docs/'cli.md').write_text(help_page(), encoding='utf-8')
-    result_picture(docs/'result.png')
-    heat_picture(docs/'heat.png')
-    demo_picture(docs/'demo.png')
+    result_image(docs/'result.png')
+    heat_image(docs/'heat.png')
+    demo_image(docs/'demo.png')

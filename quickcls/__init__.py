@@ -1,1 +1,1 @@
-"Any folder of labelled pictures becomes a classifier worth sharing: in seconds, on a laptop, without a network"
+"Any folder of labelled images becomes a classifier worth sharing: in seconds, on a laptop, without a network"

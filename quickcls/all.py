@@ -11,16 +11,18 @@ from quickcls.evaluate.diagnostics import Trust # adds `Classifier.trust`
 from quickcls.evaluate.thresholds import describe_threshold # adds ROC, precision-recall and thresholds to `Evaluation`
 from quickcls.explain.heatmap import HeatMap # adds `Classifier.explain`
 from quickcls.explain.regions import Tags # adds `Classifier.tag`
-from quickcls.evaluate.plots import plot_pictures
+from quickcls.evaluate.plots import plot_images
 from quickcls.report.page import write_report
 from quickcls.train.pipeline import train
 from quickcls.train.compare import compare
-from quickcls.report.notebook import new
+from quickcls.report.notebook import new_notebook
 from quickcls.report.answer_html import demo_widget
 
 __all__ = ['Classifier', 'Evaluation', 'Head', 'HeatMap', 'Items', 'Prediction', 'QuickclsError', 'Tags', 'Trust',
-           'backbone_table', 'compare', 'demo_widget', 'describe_threshold', 'fit_head', 'new', 'parse_views',
-           'plot_pictures', 'quick_learner', 'scan_folder', 'split_items', 'train', 'write_report']
+           'backbone_table', 'compare', 'demo_widget', 'describe_threshold', 'fit_head', 'new_notebook', 'parse_views',
+           'plot_images', 'quick_learner', 'scan_folder', 'split_items', 'train', 'write_report', 'new', 'plot_pictures']
+
+new, plot_pictures = new_notebook, plot_images # their names in version 0.1, which notebooks may use
 
 def quick_learner(folder, *args, **kwargs):
     "An ordinary fastai Learner on a folder; `help(quickcls.model.learner.quick_learner)` tells the parameters"

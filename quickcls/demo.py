@@ -10,33 +10,33 @@ from .core import QuickclsError
 from .model.classifier import Classifier
 from .app.guard import split_hosts
 from .app.builder_page import live_page
-from .report.thumbnails import pack_pictures
+from .report.thumbnails import pack_images
 from .app.predict_page import ask_page, compare_page # the latter for apps
 from .app.server import check_reach, import_gradio, launch, parse_auth
 from .model.update import Teacher
 
 # %% ../nbs/46_demo.ipynb #demo
 def demo(
-    model:str=None, # Folder of a classifier, as `quickcls train` wrote it; without one, a page on which a classifier is made from a few pictures
+    model:str=None, # Folder of a classifier, as `quickcls train` wrote it; without one, a page on which a classifier is made from a few images
     *, host:str='127.0.0.1', # Where to listen: 127.0.0.1 is this machine alone, 0.0.0.0 every network it is in
     port:int=None, # Port of the page (the first free one from 7860 where this is not given)
     share:bool=False, # Also give a public link, through Gradio's servers
     auth:str=None, # name:password that visitors must give; or set QUICKCLS_AUTH
     allow_host:str=None, # More names that the page answers to, as behind a proxy: a.example.org,*.example.net; or set QUICKCLS_ALLOW_HOST
-    teach:bool=False, # Let visitors say what a picture is, and learn from it
-    corrections:str='corrections', # Folder for the pictures that were corrected
-    with_pictures:bool=False, # Pack thumbnails of the known pictures into the classifier's folder, to show them: whoever sees the page sees them
-    examples:str=None, # Folder of pictures that visitors can pick
+    teach:bool=False, # Let visitors say what an image is, and learn from it
+    corrections:str='corrections', # Folder for the images that were corrected
+    with_images:bool=False, # Pack thumbnails of the known images into the classifier's folder, to show them: whoever sees the page sees them
+    examples:str=None, # Folder of images that visitors can pick
     arch:str='auto', # Backbone of a classifier that is made on the page, as in `quickcls train`
     title:str=None, # What the page is called (the folder's name where this is not given)
     space:str=None, # Write this folder, ready to be a Hugging Face Space, in place of opening the page
     force:bool=False, # Replace a Space's folder that is there?
     open:bool=False # Open the page in this machine's browser?
 ):
-    "Open a page that says what is in pictures, and can be taught"
-    alone = dict(teach=teach, with_pictures=with_pictures, examples=examples, space=space)
+    "Open a page that says what is in images, and can be taught"
+    alone = dict(teach=teach, with_images=with_images, examples=examples, space=space)
     if not model and any(alone.values()): raise QuickclsError(f'--{next(k for k, v in alone.items() if v).replace("_", "-")} needs a classifier. Expected for instance: quickcls demo models/pets --teach')
-    if with_pictures: pack_pictures(model)
+    if with_images: pack_images(model)
     if space:
         from quickcls.app.space import publish_help, write_space
         print(publish_help(write_space(model, space, title=title, examples=examples, force=force)))

@@ -6,7 +6,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent)) # the tests are of this tree, whatever is installed
 os.environ['HF_HUB_OFFLINE'] = '1' # huggingface_hub reads it once, when it is imported
-from tests.helpers import as_bytes, bad_files, broken_pictures, odd_pictures, picture, repo
+from tests.helpers import as_bytes, bad_files, broken_images, odd_images, image, repo
 
 @pytest.fixture(scope='session', autouse=True)
 def cache(tmp_path_factory):
@@ -55,14 +55,14 @@ def messy_folder(tmp_path):
         if label: good[str(path)] = label
     odd_names = ['a.jpg?resize=1200%2c852', 'b.php', 'C.JPG', 'no extension', 'd;w=960;h=1', "e'f\"g.jpeg", '<b>h.jpg', '图.jpg']
     for c, label in enumerate(['дуб', '寿司', '🐻', '42', 'two words', '<b>x "y"']):
-        for i, name in enumerate(odd_names): put(Path(label)/name, as_bytes(picture((c, i))), label)
-    for name, data in odd_pictures().items(): put(Path('дуб')/name, data, 'дуб')
-    put('寿司/more/and deeper/nested.jpg', as_bytes(picture(99)), '寿司')
+        for i, name in enumerate(odd_names): put(Path(label)/name, as_bytes(image((c, i))), label)
+    for name, data in odd_images().items(): put(Path('дуб')/name, data, 'дуб')
+    put('寿司/more/and deeper/nested.jpg', as_bytes(image(99)), '寿司')
     for name, (data, reason) in bad_files().items(): put(Path('42')/name, data); bad[name] = reason
-    broken = broken_pictures()
+    broken = broken_images()
     for name, data in broken.items(): put(Path('🐻')/name, data, '🐻')
-    for passed_over in ['.ipynb_checkpoints/a.jpg', '__MACOSX/a.jpg', '.DS_Store', '._a.jpg', 'Thumbs.db']: put(Path('42')/passed_over, as_bytes(picture(98)))
-    put('__MACOSX/42/a.jpg', as_bytes(picture(97))); put('README.txt', b'about these pictures'); put('alone.jpg', as_bytes(picture(96)))
+    for passed_over in ['.ipynb_checkpoints/a.jpg', '__MACOSX/a.jpg', '.DS_Store', '._a.jpg', 'Thumbs.db']: put(Path('42')/passed_over, as_bytes(image(98)))
+    put('__MACOSX/42/a.jpg', as_bytes(image(97))); put('README.txt', b'about these images'); put('alone.jpg', as_bytes(image(96)))
     bad['alone.jpg'] = 'lies beside the class folders, so it has no label'
     (root/'42'/'up').symlink_to(root, target_is_directory=True)
     (root/'42'/'gone.jpg').symlink_to(root/'nowhere.jpg'); bad['gone.jpg'] = 'No such file or directory'
@@ -78,7 +78,7 @@ def quickcls(cache):
 
 @pytest.fixture(scope='session')
 def browser():
-    "Chromium: the system's, else the one Playwright brought; with a camera that shows a test picture"
+    "Chromium: the system's, else the one Playwright brought; with a camera that shows a test image"
     sync_api = pytest.importorskip('playwright.sync_api', reason='no playwright')
     path = os.environ.get('CHROMIUM') or shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
     flags = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-quic', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']

@@ -1,4 +1,4 @@
-"What tests draw and stand in with: pictures, labelled folders, odd files, an engine without a network"
+"What tests draw and stand in with: images, labelled folders, odd files, an engine without a network"
 import hashlib, io, shutil, struct, time, zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ from PIL import Image
 
 repo = Path(__file__).resolve().parent.parent
 
-def picture(seed, w=64, h=48):
+def image(seed, w=64, h=48):
     "A smooth pattern, the same for the same seed"
     a = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return Image.fromarray(a).resize((w, h), Image.Resampling.BICUBIC)
@@ -22,7 +22,7 @@ def write_folder(root, start=0, **counts):
     "`root/<class>/<i>.png` for each class and count; numbers and patterns go on from `start`"
     for c, (label, n) in enumerate(counts.items()):
         (root/label).mkdir(parents=True, exist_ok=True)
-        for i in range(start, start+n): picture((c, i), 24, 24).save(root/label/f'{i:03}.png')
+        for i in range(start, start+n): image((c, i), 24, 24).save(root/label/f'{i:03}.png')
     return root
 
 def some_parts(root, some):
@@ -61,7 +61,7 @@ def lossless_jpeg(im):
     return b'\xff\xd8' + segment(0xC3, frame) + segment(0xC4, bytes([0, 0, 0, 0, 9, *[0]*12, *range(9)])) + segment(0xDA, bytes([1, 1, 0, 1, 0, 0])) + data + b'\xff\xd9'
 
 def halves(top, bottom, mode='RGB', size=40):
-    "A picture of two colours, one above the other"
+    "An image of two colours, one above the other"
     im = Image.new(mode, (size, size), bottom)
     im.paste(top, (0, 0, size, size//2))
     return im
@@ -72,8 +72,8 @@ def with_orientation(n):
     exif[0x0112] = n
     return exif
 
-def odd_pictures():
-    "name → bytes: good pictures of every mode and kind"
+def odd_images():
+    "name → bytes: good images of every mode and kind"
     palette = halves('red', 'blue').quantize(4)
     alpha = halves((255, 0, 0, 255), (0, 0, 0, 0), 'RGBA')
     deep = np.repeat(np.linspace(1000, 3000, 40).astype(np.uint16)[:, None], 40, 1)
@@ -81,17 +81,17 @@ def odd_pictures():
             'grey-alpha.png': as_bytes(halves((0, 255), (0, 0), 'LA'), 'PNG'), 'alpha.png': as_bytes(alpha, 'PNG'),
             'palette.png': as_bytes(palette, 'PNG', transparency=palette.getpixel((0, 39))), 'ink.jpg': as_bytes(halves((0, 255, 255, 0), (255, 255, 0, 0), 'CMYK')),
             'deep.png': as_bytes(Image.fromarray(deep), 'PNG'), 'moving.gif': as_bytes(Image.new('RGB', (40, 40), 'red'), 'GIF', save_all=True, append_images=[Image.new('RGB', (40, 40), 'blue')]),
-            'web.webp': as_bytes(halves('red', 'blue'), 'WEBP'), 'dot.png': as_bytes(Image.new('RGB', (1, 1), 'red'), 'PNG'), 'wide.jpg': as_bytes(picture(1, 3000, 20))}
+            'web.webp': as_bytes(halves('red', 'blue'), 'WEBP'), 'dot.png': as_bytes(Image.new('RGB', (1, 1), 'red'), 'PNG'), 'wide.jpg': as_bytes(image(1, 3000, 20))}
 
 def bad_files():
     "name → (bytes, reason): what a scan skips"
-    return {'page.jpg': (b'\n<!DOCTYPE html><html><body>Not found', 'an HTML page, not a picture'), 'note.jpg': (b'403 Forbidden', 'text, not a picture'),
+    return {'page.jpg': (b'\n<!DOCTYPE html><html><body>Not found', 'an HTML page, not an image'), 'note.jpg': (b'403 Forbidden', 'text, not an image'),
             'empty.jpg': (b'', 'empty file'), 'bomb.png': (png_header(30_000, 30_000), 'a decompression bomb: over 178 megapixels'),
             'huge.png': (png_header(10_000, 10_000), '100 megapixels; more than 89 are refused'), 'noise.jpg': (bytes(range(256)), 'none of the formats that are opened (JPEG, PNG, GIF, WEBP, BMP, TIFF, PPM, MPO, AVIF, HEIF)'),
-            'drawing.svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'an SVG drawing; only pictures made of pixels can be used'),
+            'drawing.svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'an SVG drawing; only images made of pixels can be used'),
             'phone.heic': (b'\0\0\0\x18ftypheic\0\0\0\0', 'a HEIC photo; to read those: pip install pillow-heif, or save it as JPEG')}
 
-def broken_pictures():
+def broken_images():
     "name → bytes: a scan reads only the header, so these come to light when they are loaded"
     rough = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     return {'half.jpg': as_bytes(rough)[:1500], 'half.png': as_bytes(rough, 'PNG')[:2000]}
@@ -108,8 +108,8 @@ def tiny_graph(size=16, resize='squish', digest=None):
     from quickcls.backbones.registry import View, backbones
     return SimpleNamespace(view=View(backbones['resnet18'], size, resize), digest=digest or f'mean-colour-{size}', dim=3)
 
-def classifier_folder(root, vocab, n, *, wrong=.2, pictures=None, **extra):
-    "A folder as `train` leaves it but for the network: `n` held-out and `n` training rows, a share of them wrong; pictures by path; `extra` goes into metrics.json"
+def classifier_folder(root, vocab, n, *, wrong=.2, images=None, **extra):
+    "A folder as `train` leaves it but for the network: `n` held-out and `n` training rows, a share of them wrong; images by path; `extra` goes into metrics.json"
     import json, pandas as pd
     from quickcls.evaluate.predictions import prediction_table
     rng = np.random.default_rng(7)
@@ -117,7 +117,7 @@ def classifier_folder(root, vocab, n, *, wrong=.2, pictures=None, **extra):
     top = np.where(rng.random(2*n) < wrong, (y + 1 + rng.integers(0, max(len(vocab) - 1, 1), 2*n)) % len(vocab), y)
     probs = rng.dirichlet([.5]*len(vocab), 2*n)*.4
     probs[np.arange(2*n), top] += .6
-    paths = pictures or [f'gone/{i:05}.jpg' for i in range(2*n)]
+    paths = images or [f'gone/{i:05}.jpg' for i in range(2*n)]
     table = pd.DataFrame(dict(path=paths, label=[vocab[i] for i in y], split=np.repeat(['valid', 'train'], n), sha256=[hashlib.sha256(Path(p).read_bytes()).hexdigest() if Path(p).is_file() else f'{i:064x}' for i, p in enumerate(paths)]))
     root.mkdir(parents=True)
     table = prediction_table(table, probs, vocab)
@@ -125,7 +125,7 @@ def classifier_folder(root, vocab, n, *, wrong=.2, pictures=None, **extra):
     view = dict(backbone=dict(name='resnet34'), size=224, resize='squish', digest='0', weights='hub')
     info = dict(format=1, vocab=vocab, views=[view], levels='all', head=dict(kind='linear', layers=[], notes=dict(C=.1)), temperature=1., open_set=None, versions=dict(quickcls='0.1.0', python='3.11'))
     (root/'classifier.json').write_text(json.dumps(info))
-    data = dict(folder=str(Path(pictures[0]).parent) if pictures else '/home/ann/secret/pets', n_train=n, n_valid=n, fingerprint='0123456789abcdef', seed=42, valid_pct=.3)
+    data = dict(folder=str(Path(images[0]).parent) if images else '/home/ann/secret/pets', n_train=n, n_valid=n, fingerprint='0123456789abcdef', seed=42, valid_pct=.3)
     (root/'metrics.json').write_text(json.dumps(dict(data=data, notes=[], skipped=[], **extra)))
     return table
 
@@ -136,5 +136,5 @@ def full_trust(vocab):
     scores = dict(accuracy=.9, balanced_accuracy=.88, macro_f1=.87)
     return dict(cross_validation=dict(scores, interval=[.87, .92], folds=5, repeats=2, n=400, per_repeat=[.9, .9], untested=0),
                 calibration=dict(temperature=1.3, ece_before=.08, ece_after=.03, ece_chance=.04, n=400, bins=bins, bins_before=bins),
-                learning_curve=dict(head='linear', points=points, fit=dict(a=.5, b=.4, c=.01), forecast=dict(n=400, accuracy=.92, low=.9, high=.94), per_class=[dict(zip(('class', 'n', 'error', 'forecast', 'more'), (c, 30, .1, .08, 40))) for c in vocab], advice=f'Add pictures of {vocab[0]}.'),
-                class_weights=dict(largest=[vocab[0], 50], smallest=[vocab[1], 10], ratio=5., used=False, plain=scores, weighted=dict(scores, balanced_accuracy=.9)), warnings=[f'Few pictures of {vocab[1]}.'])
+                learning_curve=dict(head='linear', points=points, fit=dict(a=.5, b=.4, c=.01), forecast=dict(n=400, accuracy=.92, low=.9, high=.94), per_class=[dict(zip(('class', 'n', 'error', 'forecast', 'more'), (c, 30, .1, .08, 40))) for c in vocab], advice=f'Add images of {vocab[0]}.'),
+                class_weights=dict(largest=[vocab[0], 50], smallest=[vocab[1], 10], ratio=5., used=False, plain=scores, weighted=dict(scores, balanced_accuracy=.9)), warnings=[f'Few images of {vocab[1]}.'])

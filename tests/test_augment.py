@@ -15,7 +15,7 @@ def test_anything_else_is_refused_in_one_line(text):
     assert '\n' not in str(e.value)
 
 def drawn(preset, n=3000):
-    "The matrices that a preset draws: (linear part `[n, 2, 2]`, shift `[n, 2]`), from the places of the view to those of the picture, a side being 2 long"
+    "The matrices that a preset draws: (linear part `[n, 2, 2]`, shift `[n, 2]`), from the places of the view to those of the image, a side being 2 long"
     import torch
     from fastai.torch_core import TensorImage, no_random
     moves = random_transforms(preset)[0]
@@ -39,7 +39,7 @@ def test_guide_draws_what_the_keras_guide_says():
 
 @pytest.mark.parametrize('preset', ['guide', 'fastai'])
 def test_noflip_never_mirrors(preset):
-    "Of a picture that is dark on its left, every view is; with mirroring, half of them"
+    "Of an image that is dark on its left, every view is; with mirroring, half of them"
     import torch
     from fastai.torch_core import TensorImage, no_random
     ramp = torch.linspace(.2, .8, 32).expand(200, 3, 32, 32).clone()
@@ -51,7 +51,7 @@ def test_noflip_never_mirrors(preset):
     assert right_is_bright(f'{preset}-noflip') == 1 and .35 < right_is_bright(preset) < .65
 
 def test_presets_are_named_and_none_changes_nothing(tmp_path):
-    "Each preset has transforms that travel in an exported Learner; `none` has none; pictures are interpolated once"
+    "Each preset has transforms that travel in an exported Learner; `none` has none; images are interpolated once"
     import pickle
     for name in presets:
         ts = random_transforms(name)
@@ -83,13 +83,13 @@ def test_train_takes_a_preset(tmp_path):
 def test_preview_shows_what_train_embeds(tmp_path, capsys):
     "The sheet's views are those of `random_view` with the seed and number that training uses; it is written where it cannot be trained on"
     from quickcls.backbones.registry import parse_views
-    from quickcls.train.augment_preview import chosen_pictures, contact_sheet, preview
+    from quickcls.train.augment_preview import chosen_images, contact_sheet, preview
     from quickcls.data.items import split_items
     folder = write_folder(tmp_path/'set', a=6, b=6, c=6)
     fig = contact_sheet(folder, augment='guide:2', n=2, size=48)
     assert len(fig.axes) == 6 and 'guide: rotation up to 10°' in fig.get_suptitle() and '2 of 3 classes' in fig.get_suptitle()
     t = split_items(scan_folder(folder)).table
-    row = chosen_pictures(t[t.split == 'train'], 2).iloc[0]
+    row = chosen_images(t[t.split == 'train'], 2).iloc[0]
     assert (fig.axes[2].images[0].get_array() == random_view(row.path, row.sha256, parse_views('resnet34', 48)[0], 42, 1, 'guide')).all()
     preview(folder, n=1, size=48, out=tmp_path/'sheet.png')
     assert (tmp_path/'sheet.png').stat().st_size and capsys.readouterr().out.strip() == str(tmp_path/'sheet.png')

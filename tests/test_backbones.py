@@ -12,10 +12,10 @@ quick = ['luna', 'resnet18', 'convnext_tiny', 'vit_small', 'swin_tiny', 'alexnet
 others = ['squeezenet1_1', 'regnety_016', 'shufflenet_v2_x1_0', 'googlenet', 'pvt_v2_b0', 'vit_small_patch14_dinov2',
           'maxvit_tiny_tf_224', 'efficientnet_lite0@320', 'vit_small@320', 'swin_tiny@256', 'swin_tiny@250', 'vit_small@250']
 
-def pictures(view, n=3):
-    "Pictures of a batch, uint8"
-    from tests.helpers import picture
-    return np.stack([np.asarray(picture(i, view.size, view.size)) for i in range(n)])
+def images(view, n=3):
+    "Images of a batch, uint8"
+    from tests.helpers import image
+    return np.stack([np.asarray(image(i, view.size, view.size)) for i in range(n)])
 
 def cosine(a, b):
     "Lowest agreement of rows"
@@ -49,7 +49,7 @@ def test_networks_export(name):
     "Builds, exports, agrees with torch; the embedding opens with maximum and average of the feature map"
     import torch
     graph, body = random_graph(name)
-    try: out = OpenVINOEngine(graph.path, precision='f32')(x := pictures(graph.view))
+    try: out = OpenVINOEngine(graph.path, precision='f32')(x := images(graph.view))
     finally: graph.path.unlink()
     e, m = out['embedding'], out['feature_map']
     n, nf, h, w = m.shape
@@ -75,14 +75,14 @@ def test_torchvision_maps_are_maps(name):
     else: assert all(m.shape[2] == m.shape[3] for m in maps), [tuple(m.shape) for m in maps]
 
 def test_the_graph_of_other_batches(lite):
-    "One picture or nine: the same numbers, whatever the others in the batch are"
+    "One image or nine: the same numbers, whatever the others in the batch are"
     run = OpenVINOEngine(lite.path, precision='f32')
-    nine, one = (run(pictures(lite.view, n))['embedding'] for n in (9, 1))
+    nine, one = (run(images(lite.view, n))['embedding'] for n in (9, 1))
     assert np.allclose(nine[:1], one, atol=1e-3)
 
 def test_engines_agree(lite):
     "Torch and OpenVINO give the same embeddings and maps; later answers are those of now"
-    x = pictures(lite.view, 5)
+    x = images(lite.view, 5)
     a, b = OpenVINOEngine(lite.path, precision='f32')(x), TorchEngine(lite.embedder, device='cpu')(x)
     assert cosine(a['embedding'], b['embedding']) > .999 and cosine(a['feature_map'], b['feature_map']) > .999
     later, engine = {}, open_engine(lite, device='cpu', streams=2)
@@ -94,16 +94,16 @@ def test_a_gpu_agrees(lite):
     "CUDA against OpenVINO, in f32"
     import torch
     if not torch.cuda.is_available(): pytest.skip('no CUDA device')
-    x = pictures(lite.view, 5)
+    x = images(lite.view, 5)
     a, b = OpenVINOEngine(lite.path, precision='f32')(x), TorchEngine(lite.embedder, device='cuda')(x)
     assert cosine(a['embedding'], b['embedding']) > .999
 
 def test_the_embedded_weights_are_trained(lite):
     "The weights of the package are read: flowers differ less from flowers than from a temple"
     from sklearn.datasets import load_sample_images
-    from quickcls.data.images import load_picture
+    from quickcls.data.images import load_image
     temple, flower = load_sample_images().images
-    x = np.stack([np.asarray(load_picture(a, 96)) for a in (temple, flower, flower[:, ::-1])])
+    x = np.stack([np.asarray(load_image(a, 96)) for a in (temple, flower, flower[:, ::-1])])
     e = OpenVINOEngine(lite.path, precision='f32')(x)['embedding'][:, lite.nf:2*lite.nf]
     assert lite.weights == 'package' and cosine(e[1:2], e[2:]) > cosine(e[1:2], e[:1]) + .2
 
@@ -125,7 +125,7 @@ def test_a_graph_knows_its_weights(tmp_path, lite):
     torch.save(timm.create_model(lite.view.backbone.timm.split('.')[0]).state_dict(), tmp_path/'own.pth')
     graph = get_graph(lite.view, weights=tmp_path/'own.pth')
     assert graph.digest != lite.digest and graph.weights == 'file'
-    x = pictures(graph.view)
+    x = images(graph.view)
     assert cosine(OpenVINOEngine(graph.path, precision='f32')(x)['embedding'], TorchEngine(graph.embedder, device='cpu')(x)['embedding']) > .999
 
 @pytest.mark.parametrize('kind, said', [('disagrees', 'disagrees with torch'), ('cannot', 'cannot be exported')])

@@ -18,7 +18,7 @@ def read(run):
 
 @pytest.fixture(scope='module')
 def written(tmp_path_factory):
-    "A run about 20 drawn pictures: folder of runs, the run, what was said"
+    "A run about 20 drawn images: folder of runs, the run, what was said"
     root = tmp_path_factory.mktemp('board')
     folder = write_folder(root/'set', a=10, b=10)
     paths = sorted(folder.glob('*/*.png'))
@@ -33,10 +33,10 @@ def test_what_is_written_reads_back(written):
     "Curves with their steps, one image, the command, and a row of metadata a point"
     events = read(written.run)
     assert [(s.step, round(s.value, 3)) for s in events.Scalars('loss/valid')] == [(1, .8), (2, .6)]
-    assert [(s.step, s.value) for s in events.Scalars('accuracy/by training pictures')] == [(10, .5), (20, .75)]
+    assert [(s.step, s.value) for s in events.Scalars('accuracy/by training images')] == [(10, .5), (20, .75)]
     assert events.Tags()['images'] == ['confusion matrix'] and 'command/text_summary' in events.Tags()['tensors']
-    assert written.said == '3 curves, the confusion matrix, 15 of 20 pictures in the projector'
-    here = written.run/'00000'/'pictures'
+    assert written.said == '3 curves, the confusion matrix, 15 of 20 images in the projector'
+    here = written.run/'00000'/'images'
     rows = (here/'metadata.tsv').read_text().splitlines()
     assert rows[0] == 'label\tpredicted\tsplit\tpath' and len(rows) == 16 and {r.count('\t') for r in rows} == {3}
     points, by_path = np.loadtxt(here/'tensors.tsv'), dict(zip(written.table.path, written.x))
@@ -45,10 +45,10 @@ def test_what_is_written_reads_back(written):
     assert sprite.shape == (256, 256, 3) # four in a row
     np.testing.assert_allclose(sprite[:64, 64:128], 255*thumbnails([rows[2].split('\t')[3]])[0].transpose(1, 2, 0), atol=1)
 
-def test_a_second_run_has_a_folder_of_its_own_and_pictures_can_stay_at_home(written, tmp_path):
-    "No thumbnails and no paths where they must not leave; an unreadable picture is grey"
-    for want in ('set', 'set-2', 'set-3'): run, _ = write_board(tmp_path, name='set', embeddings=written.x, table=written.table, pictures=False); assert run.name == want
-    assert not list(run.rglob('sprite.png')) and '.png' not in (run/'00000'/'pictures'/'metadata.tsv').read_text()
+def test_a_second_run_has_a_folder_of_its_own_and_images_can_stay_at_home(written, tmp_path):
+    "No thumbnails and no paths where they must not leave; an unreadable image is grey"
+    for want in ('set', 'set-2', 'set-3'): run, _ = write_board(tmp_path, name='set', embeddings=written.x, table=written.table, images=False); assert run.name == want
+    assert not list(run.rglob('sprite.png')) and '.png' not in (run/'00000'/'images'/'metadata.tsv').read_text()
     assert np.unique(thumbnails([tmp_path/'gone.png'], 8)).round(2).tolist() == [.5]
 
 def test_long_embeddings_keep_their_neighbours():
@@ -58,7 +58,7 @@ def test_long_embeddings_keep_their_neighbours():
     assert few_numbers(x).shape == (300, 100) and (near(few_numbers(x).astype(float)) == near(x)).mean() > .99
 
 def test_errors_come_before_the_work(written, monkeypatch, tmp_path):
-    "No TensorBoard, a folder among the pictures, rows that do not belong together"
+    "No TensorBoard, a folder among the images, rows that do not belong together"
     with pytest.raises(QuickclsError, match='Name a folder apart'): check_board(written.set/'runs', written.set)
     with pytest.raises(QuickclsError, match='do not belong together'): write_board(tmp_path, name='x', embeddings=written.x, table=written.table[:3])
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)

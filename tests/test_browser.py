@@ -3,19 +3,19 @@ import os
 from contextlib import contextmanager
 import pytest
 from quickcls.report.page import write_report
-from tests.helpers import classifier_folder, full_trust, picture
+from tests.helpers import classifier_folder, full_trust, image
 
 hostile = ['<img src=x onerror=alert(1)>', '</script><script>alert(2)</script>', '"><svg onload=alert(3)>']
 
 @pytest.fixture(scope='module')
 def report(tmp_path_factory):
-    "Function: class names → (path of the page, table of predictions); the pictures are called like the first class"
+    "Function: class names → (path of the page, table of predictions); the images are called like the first class"
     def make(vocab, n=90):
         root = tmp_path_factory.mktemp('report')
-        (root/'pictures').mkdir()
-        paths = [str(root/'pictures'/f'{vocab[0].replace("/", "")}{i:04}.jpg') for i in range(2*n)]
-        for i, p in enumerate(paths): picture(i).save(p)
-        table = classifier_folder(root/'model', vocab, n, wrong=.5, pictures=paths, trust=full_trust(vocab))
+        (root/'images').mkdir()
+        paths = [str(root/'images'/f'{vocab[0].replace("/", "")}{i:04}.jpg') for i in range(2*n)]
+        for i, p in enumerate(paths): image(i).save(p)
+        table = classifier_folder(root/'model', vocab, n, wrong=.5, images=paths, trust=full_trust(vocab))
         return write_report(root/'model', name=vocab[0]), table[table.split == 'valid']
     return make
 
@@ -32,7 +32,7 @@ def opened(browser, path, **context):
         yield page
         assert odd == []
 
-def test_a_cell_opens_its_pictures(browser, report):
+def test_a_cell_opens_its_images(browser, report):
     path, table = report(['cat', 'dog', 'owl'])
     rows = table[(table.label == 'cat') & (table.predicted == 'dog')].sort_values('loss', ascending=False)
     with opened(browser, path) as page:

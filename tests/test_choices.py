@@ -14,7 +14,7 @@ from quickcls.train.pipeline import train
 def parts(): return split_items(scan_folder(repo/'datasets'/'parts'))
 
 def answers_of(python, clf, n=12):
-    "(probabilities that another process gives, those in predictions.csv) of held-out pictures"
+    "(probabilities that another process gives, those in predictions.csv) of held-out images"
     table = pd.read_csv(clf.path/'predictions.csv').query('split != "train"').head(n)
     code = 'import sys, json; from quickcls.model.classifier import Classifier; print(json.dumps([[t["probability"] for t in sorted(p.top, key=lambda t: t["label"])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]))'
     return json.loads(python(code, clf.path, *table.path)), table[['p_defect', 'p_ok']]
@@ -40,7 +40,7 @@ def test_views_name_their_own_size_and_way():
     (dict(arch='sift-bow-svm', strategy='full'), 'no network'), (dict(arch='luna'), '--strategy scratch'),
     (dict(unfreeze=3), 'only --strategy partial'), (dict(strategy='scratch', arch='luna', weights='w.pth'), 'one or the other'), (dict(strategy='scratch', arch='luna', head='svm'), 'found in one step')])
 def test_choices_that_cannot_be(tmp_path, given, expected):
-    "One line, before a picture is embedded"
+    "One line, before an image is embedded"
     with pytest.raises(QuickclsError, match=expected) as e: train(str(repo/'datasets'/'parts'), out=str(tmp_path/'model'), quiet=True, **given)
     assert '\n' not in str(e.value) and not (tmp_path/'model').exists()
 
@@ -49,7 +49,7 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path, monke
     monkeypatch.setattr('quickcls.train.pipeline.scan_folder', lambda *a, **k: pytest.fail('work was begun'))
     with pytest.raises(QuickclsError, match='^/proc/models/parts cannot be written'): train(str(repo/'datasets'/'parts'), out='/proc/models/parts', quiet=True)
 
-def test_held_out_pictures_have_no_say(parts, cache):
+def test_held_out_images_have_no_say(parts, cache):
     "Whatever their labels are, the same is tried and chosen"
     def tried(items): return [(t['arch'], t['head'], t['accuracy'], t['log_loss']) for t in choose(items, 300, known=('efficientnet_lite0',), say=lambda s: None).tried]
     t = parts.table.copy()
@@ -67,7 +67,7 @@ def test_a_second_is_enough_for_the_first(parts, cache):
     choice = choose(parts, 1, known=('efficientnet_lite0', 'efficientnet_lite2'), say=lambda s: None)
     assert choice.arch == 'efficientnet_lite0' and 'efficientnet_lite2' in ' '.join(choice.passed_over) and 'no time was left' in choice.why
 
-def test_square_pictures_are_not_cropped():
+def test_square_images_are_not_cropped():
     "Cropping a square changes nothing, so it is not tried"
     assert not [c for c in candidates((np.array([300]), np.array([300])), ('efficientnet_lite0',)) if 'crop' in c]
     assert [c for c in candidates((np.array([400]), np.array([300])), ('efficientnet_lite0',)) if 'crop' in c]
@@ -76,7 +76,7 @@ def test_the_command_line_chooses(tmp_path, quickcls):
     "`train --auto`: says what it chose and why, keeps the table of what it tried, warns that cross-validation chose"
     p = quickcls('train', repo/'datasets'/'parts', '--auto', '60', '--out', tmp_path/'model', '--offline')
     metrics = json.loads((tmp_path/'model'/'metrics.json').read_text())
-    assert p.returncode == 0 and 'chosen from' in p.stdout and 'the held-out pictures had no say' in p.stdout
+    assert p.returncode == 0 and 'chosen from' in p.stdout and 'the held-out images had no say' in p.stdout
     assert metrics['auto'][0]['arch'] == metrics['arch'] and len(metrics['auto']) > 1
 
 def test_a_network_that_learned_is_saved_as_it_was(tmp_path, python, quickcls):

@@ -16,7 +16,7 @@ kinds = [pytest.param(k, marks=[] if has(k) else pytest.mark.skip(reason=f'this 
 
 @pytest.fixture(scope='module')
 def parts(tmp_path_factory):
-    "Part of the drawn parts, with a blank picture on each side of the split"
+    "Part of the drawn parts, with a blank image on each side of the split"
     folder = tmp_path_factory.mktemp('parts')
     for side, some, colour in (('train', slice(30), 'white'), ('valid', slice(30, 45), 'grey')): Image.new('RGB', (64, 64), colour).save(some_parts(folder/side, some)/'ok'/'blank.png')
     return folder
@@ -49,7 +49,7 @@ def test_saved_is_live(trained, python):
     assert heavy == []
     np.testing.assert_allclose(found, table[['p_defect', 'p_ok']], atol=2e-3) # the store keeps 16 bits
 
-def test_a_picture_without_key_points(trained):
+def test_an_image_without_key_points(trained):
     "Is a row of zeros, and has an answer and a map all the same"
     clf, _ = trained
     blank = np.full((50, 80, 3), 255, np.uint8)

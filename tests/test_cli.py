@@ -3,7 +3,7 @@ import csv, json, os, re, subprocess, sys
 from pathlib import Path
 import pytest
 from PIL import Image
-from tests.helpers import picture, repo, write_folder
+from tests.helpers import image, repo, write_folder
 
 parts, defect = repo/'datasets'/'parts', repo/'docs'/'parts'/'defect.jpg'
 lite0 = ('--arch', 'efficientnet_lite0')
@@ -44,7 +44,7 @@ def test_json_is_the_last_line_and_tells_the_run(trained):
 
 def test_text_tells_classes_accuracy_and_what_next(trained):
     text = trained[1].stdout
-    for t in ('240 pictures of 2 classes', 'defect 120', '95 % interval', 'precision', 'most confused', 'next: quickcls predict'): assert t in text.replace('\xa0', ' ')
+    for t in ('240 images of 2 classes', 'defect 120', '95 % interval', 'precision', 'most confused', 'next: quickcls predict'): assert t in text.replace('\xa0', ' ')
 
 def test_a_classifier_is_not_overwritten_unless_forced(quickcls, trained):
     refused(quickcls('train', parts, *lite0, '--out', trained[0]), 'already there', '--force', '--out')
@@ -55,18 +55,18 @@ def test_a_second_run_embeds_nothing_and_gives_the_same(quickcls, trained):
     assert (d['embedded'], d['from_store']) == (0, 240) and d['accuracy'] == before['accuracy']
 
 def test_predict_one_many_and_bad_ones(quickcls, trained, tmp_path):
-    "One line a picture; a bad one has an error and the run goes on"
+    "One line an image; a bad one has an error and the run goes on"
     (tmp_path/'a.jpg?w=9').write_bytes(defect.read_bytes()); (tmp_path/'b.jpg').write_text('<html>404</html>'); (tmp_path/'c.jpg').write_bytes((repo/'docs'/'parts'/'ok.jpg').read_bytes())
     p = quickcls('predict', trained[0], defect)
     assert 'defect' in p.stdout.splitlines()[0] and '%' in p.stdout
     lines = [json.loads(l) for l in quickcls('predict', trained[0], tmp_path, '--json').stdout.splitlines()]
     assert [Path(l['path']).name for l in lines] == ['a.jpg?w=9', 'b.jpg', 'c.jpg'] and all(set(l) == {'path', 'top', 'unknown', 'known_score', 'nearest', 'error'} for l in lines)
-    assert lines[0]['top'][0]['label'] == 'defect' and lines[2]['top'][0]['label'] == 'ok' and lines[1] == dict(path=str(tmp_path/'b.jpg'), top=[], unknown=None, known_score=None, nearest=None, error='an HTML page, not a picture')
+    assert lines[0]['top'][0]['label'] == 'defect' and lines[2]['top'][0]['label'] == 'ok' and lines[1] == dict(path=str(tmp_path/'b.jpg'), top=[], unknown=None, known_score=None, nearest=None, error='an HTML page, not an image')
     by_pattern = [json.loads(l) for l in quickcls('predict', trained[0], str(tmp_path/'*.jpg'), '--json').stdout.splitlines()]
     assert [Path(l['path']).name for l in by_pattern] == ['b.jpg', 'c.jpg']
     p = quickcls('predict', trained[0], tmp_path, '--csv', tmp_path/'answers.csv')
     rows = list(csv.DictReader(open(tmp_path/'answers.csv')))
-    assert [r['label'] for r in rows] == ['defect', '', 'ok'] and rows[1]['error'] and '2 pictures' in p.stdout
+    assert [r['label'] for r in rows] == ['defect', '', 'ok'] and rows[1]['error'] and '2 images' in p.stdout
     gone = quickcls('predict', trained[0], tmp_path/'gone.jpg', defect, '--json')
     assert gone.returncode == 1 and json.loads(gone.stdout.splitlines()[0])['error'] and not json.loads(gone.stdout.splitlines()[1])['error']
 
@@ -85,7 +85,7 @@ def test_clear_ends(quickcls, trained, tmp_path):
     out = ('--out', tmp_path/'out')
     refused(quickcls('train', tmp_path/'nowhere', *out), 'There is no folder', 'Expected')
     refused(quickcls('train', tmp_path/'none', *out), 'No files', 'Expected none/<class>/<image>')
-    refused(quickcls('train', tmp_path/'one', *out), "Only one class", "'cat' with 3 pictures")
+    refused(quickcls('train', tmp_path/'one', *out), "Only one class", "'cat' with 3 images")
     refused(quickcls('train', tmp_path/'singles', *out), 'every class has a single one')
     refused(quickcls('train', parts, '--arch', 'resnet43', *out), "Unknown backbone 'resnet43'", 'resnet34')
     refused(quickcls('train', parts, '--arch', 'vit_base', *out), 'vit_base are not on this machine', '--weights')
@@ -95,7 +95,7 @@ def test_clear_ends(quickcls, trained, tmp_path):
     refused(quickcls('train', parts, '--resize', 'stretch', *out), 'squish, crop, pad')
     refused(quickcls('train', parts, *lite0, '--out', defect/'x'), 'defect.jpg')
     refused(quickcls('predict', tmp_path/'one', defect), 'is no classifier', 'classifier.json')
-    refused(quickcls('predict', trained[0]), 'No picture was named')
+    refused(quickcls('predict', trained[0]), 'No image was named')
     assert not (tmp_path/'out').exists()
 
 def test_force_replaces_classifiers_only(quickcls, tmp_path):
@@ -157,10 +157,10 @@ def test_a_full_disk_leaves_nothing_half_written(quickcls, tmp_path):
         refused(quickcls('train', parts, *lite0, '--out', tmp_path/'out', QUICKCLS_CACHE=str(tmp_path/'disk')), 'disk')
     finally: subprocess.run(['umount', tmp_path/'disk'])
 
-def test_one_picture_of_a_class_is_kept_in_training_and_said(quickcls, tmp_path):
+def test_one_image_of_a_class_is_kept_in_training_and_said(quickcls, tmp_path):
     write_folder(tmp_path/'few', cat=8, dog=8, rare=1)
     p = quickcls('train', tmp_path/'few', *lite0, '--out', tmp_path/'out')
-    assert p.returncode == 0 and 'rare has a single picture' in p.stdout
+    assert p.returncode == 0 and 'rare has a single image' in p.stdout
     assert 'rare' in json.loads((tmp_path/'out'/'classifier.json').read_text())['vocab']
 
 def test_a_messy_folder_trains_and_every_bad_file_is_named(quickcls, messy_folder, tmp_path):
@@ -173,7 +173,7 @@ def test_a_messy_folder_trains_and_every_bad_file_is_named(quickcls, messy_folde
 def test_kill_and_run_again(python, quickcls, tmp_path):
     "After `kill -9` in the middle of the pass, the next run finishes and computes only what was not committed"
     import signal, sqlite3, time
-    for i in range(400): (tmp_path/'set'/str(i % 2)).mkdir(parents=True, exist_ok=True); picture(i, 600, 500).save(tmp_path/'set'/str(i % 2)/f'{i}.png')
+    for i in range(400): (tmp_path/'set'/str(i % 2)).mkdir(parents=True, exist_ok=True); image(i, 600, 500).save(tmp_path/'set'/str(i % 2)/f'{i}.png')
     cache = tmp_path/'own-cache'
     (cache/'graphs').mkdir(parents=True)
     for g in (Path(os.environ['QUICKCLS_CACHE'])/'graphs').glob('efficientnet_lite0-224-*'): (cache/'graphs'/g.name).symlink_to(g)

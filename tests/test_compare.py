@@ -1,4 +1,4 @@
-"Scenarios side by side: the same pictures for all, each through the network once, and on from where it stopped"
+"Scenarios side by side: the same images for all, each through the network once, and on from where it stopped"
 import shutil, sys, time
 from types import SimpleNamespace
 import numpy as np, pandas as pd
@@ -36,10 +36,10 @@ def test_a_row_a_scenario(done, parts):
     assert own.efficient.any() and own.within_chance.iloc[0] and own.accuracy.iloc[0] > .7
     missing = t[t.accuracy.isna()]
     assert set(missing.arch) == {'alexnet'} and missing.reason.str.startswith('weights not on this machine').all() # never trained from random numbers under its name
-    assert 'chosen by the pictures it is judged on' in done.c.sentence() and f'train {parts} --arch {arch}' in done.c.command(done.c.best)
+    assert 'chosen by the images it is judged on' in done.c.sentence() and f'train {parts} --arch {arch}' in done.c.command(done.c.best)
 
-def test_each_picture_passes_once(done):
-    "However many rows: 80 pictures, and one random view of those that some row learns from"
+def test_each_image_passes_once(done):
+    "However many rows: 80 images, and one random view of those that some row learns from"
     kept = [(r, k) for p, r, k in done.rows if p.parent == Store().path.parent]
     assert len(kept) == len(set(kept)) == 80 + int(done.t.n_train.max())
 
@@ -70,12 +70,12 @@ def test_a_second_call_has_nothing_to_do_and_others_add_rows(done, parts, tmp_pa
     assert len(compare(parts, arch=arch, train_pct='70', out=out, quiet=True, offline=True, fresh=True).table) == 1
 
 def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
-    "A row that learned from few pictures is not what `train` makes of all, and repeats are told with their spread"
+    "A row that learned from few images is not what `train` makes of all, and repeats are told with their spread"
     c = compare(parts, arch=arch, train_pct='10', repeats=3, out=tmp_path/'c', quiet=True, offline=True)
     each = [float(a) for a in c.best.accuracies.split()]
     assert len(each) == 3 and f'the mean of 3 splits that gave {min(each):.1%} to {max(each):.1%}' in c.sentence()
     whole = int((Trials(scan_folder(parts), valid_pct=.3).items(0).table.split == 'train').sum())
-    for text in (str(c), *((c.out/f'compare.{kind}').read_text() for kind in ('md', 'html'))): assert f'the whole training side, {whole} pictures, and this row learned from {c.best.n_train:.0f}' in ' '.join(text.split())
+    for text in (str(c), *((c.out/f'compare.{kind}').read_text() for kind in ('md', 'html'))): assert f'the whole training side, {whole} images, and this row learned from {c.best.n_train:.0f}' in ' '.join(text.split())
     assert '--epochs' not in c.command(c.best) # a linear head is found in one step
 
 def test_on_after_a_kill(parts, tmp_path, python):
@@ -128,7 +128,7 @@ def test_a_test_side_stays_untouched_where_there_is_a_valid_one(tmp_path):
     items, _, tested, _ = Trials(scan_folder(tmp_path/'set'), valid_pct=.3).parts(Scenario(arch), 0)
     assert len(tested) == 10
 
-def test_damaged_pictures_are_out_before_the_split(parts, tmp_path):
+def test_damaged_images_are_out_before_the_split(parts, tmp_path):
     folder = shutil.copytree(parts, tmp_path/'parts')
     whole = next((folder/'ok').iterdir())
     (folder/'ok'/'half.jpg').write_bytes(whole.read_bytes()[:-900] if whole.stat().st_size > 2000 else whole.read_bytes()[:-300])
@@ -136,7 +136,7 @@ def test_damaged_pictures_are_out_before_the_split(parts, tmp_path):
     assert t.n_train[0] + t.n_test[0] == 80
 
 def test_fine_tuned_rows(parts, tmp_path, monkeypatch):
-    "They are asked for through `quickcls.model.finetune.tune`, with their own part of the pictures"
+    "They are asked for through `quickcls.model.finetune.tune`, with their own part of the images"
     asked = []
     def tune(items, views, **given):
         asked.append((items.table.split.value_counts().to_dict(), [str(v) for v in views], given))
@@ -166,7 +166,7 @@ def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
     t = compare(parts, arch='swin_tiny,luna', out=tmp_path/'c', offline=True, quiet=True)
     assert t.best is None and t.table.reason.tolist() == ['weights not on this machine, and not looked for over the network (--offline)', 'luna has no pretrained weights: it is trained from scratch, with --strategy scratch'] and t.sentence() == 'No scenario could be run.' and (tmp_path/'c'/'compare.html').is_file()
 
-def test_visual_words_are_learned_from_each_row_s_own_pictures(parts, tmp_path, monkeypatch):
+def test_visual_words_are_learned_from_each_row_s_own_images(parts, tmp_path, monkeypatch):
     if not has('sift'): pytest.skip('no SIFT in this OpenCV')
     learned, learn = [], room.learn_words
     monkeypatch.setattr(room, 'learn_words', lambda view, paths, **kw: (learned.append(len(paths)), learn(view, paths, **kw))[1])

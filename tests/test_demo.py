@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 from quickcls.all import Classifier, QuickclsError, train
-from quickcls.report.thumbnails import pack_pictures
-from tests.helpers import as_bytes, bad_files, picture, repo, with_orientation, write_folder
+from quickcls.report.thumbnails import pack_images
+from tests.helpers import as_bytes, bad_files, image, repo, with_orientation, write_folder
 
 httpx = pytest.importorskip('httpx', reason='no gradio')
 pytest.importorskip('gradio', reason='no gradio')
@@ -26,7 +26,7 @@ def uploads(tmp_path_factory):
 @pytest.fixture(scope='module')
 def parts(tmp_path_factory):
     clf = train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('parts')/'parts', arch='efficientnet_lite0', quiet=True)
-    pack_pictures(clf.path, say=lambda s: None)
+    pack_images(clf.path, say=lambda s: None)
     return clf
 
 @contextmanager
@@ -68,7 +68,7 @@ def test_an_upload_is_answered_with_the_likeliest_kinds(browser, url, parts):
         assert 'None of these' not in text and page.locator('#answer .qc-near img').count() == 3 # packed, so shown
         assert page.locator('#photo img').count() == 0 # the box is empty for the next one
 
-def test_a_foreign_picture_is_none_of_these(browser, url, parts):
+def test_a_foreign_image_is_none_of_these(browser, url, parts):
     with opened(browser, url) as page:
         show(page, as_file(foreign()))
         assert 'None of these' in said(page) and '%' in page.locator('.qc-bars').inner_text() and page.locator('#answer .qc-near img').count() == 3
@@ -88,7 +88,7 @@ def test_the_heat_map_goes_on_and_off_and_stays_so(browser, url):
         switch.check()
         assert heat.is_visible()
 
-def test_a_cell_of_the_matrix_shows_its_pictures(browser, url, parts):
+def test_a_cell_of_the_matrix_shows_its_images(browser, url, parts):
     rows = parts.evaluate().table
     with opened(browser, url) as page:
         page.get_by_role('tab', name='How good is it').click()
@@ -98,25 +98,25 @@ def test_a_cell_of_the_matrix_shows_its_pictures(browser, url, parts):
         assert frame.locator('#panel img').count() >= min(right, 24) and frame.locator('#panel img').first.evaluate('i => i.naturalWidth') > 50
         page.wait_for_function('document.querySelector("iframe.qc-report").offsetHeight > 2000') # one scroll bar for all of it
 
-def test_without_packed_pictures_none_is_shown(parts, tmp_path):
+def test_without_packed_images_none_is_shown(parts, tmp_path):
     import shutil
     from quickcls.app.predict_page import report_frame
     from quickcls.report.thumbnails import Packed
     bare = shutil.copytree(parts.path, tmp_path/'bare', ignore=shutil.ignore_patterns('pictures.zip'))
     assert 'data:image/jpeg' not in report_frame(bare, Packed(bare)) and 'data:image/jpeg' in report_frame(parts.path, Packed(parts.path))
 
-def test_several_pictures_make_a_table_to_save(browser, url, parts):
+def test_several_images_make_a_table_to_save(browser, url, parts):
     with opened(browser, url) as page:
-        page.get_by_text('Several pictures at once').click()
+        page.get_by_text('Several images at once').click()
         show(page, as_file(defect.read_bytes(), 'defect.jpg'), as_file(b'<html>404</html>', 'page.jpg'), as_file(foreign(), 'noise.jpg'), into='#files')
         page.wait_for_selector('#table table')
         text = page.locator('#table').inner_text()
-        assert 'an HTML page, not a picture' in text and 'none of these' in text
+        assert 'an HTML page, not an image' in text and 'none of these' in text
         data = page.locator('#table a[download]').get_attribute('href').split(',', 1)[1]
         rows = list(csv.DictReader(io.StringIO(base64.b64decode(data).decode())))
         assert [r['path'] for r in rows] == ['defect.jpg', 'page.jpg', 'noise.jpg'] and float(rows[0]['probability']) == parts.predict(defect).top[0]['probability'] and rows[2]['unknown'] == 'True'
 
-def test_a_photographed_picture_is_answered(browser, url):
+def test_a_photographed_image_is_answered(browser, url):
     with opened(browser, url, permissions=['camera']) as page:
         page.get_by_label('Capture from camera').click()
         page.get_by_text('Click to Access Webcam').click()
@@ -126,7 +126,7 @@ def test_a_photographed_picture_is_answered(browser, url):
         said(page)
         page.get_by_label('Upload file').click() # the box is not in the way of its own buttons
 
-def test_a_pasted_picture_is_answered(browser, url, parts):
+def test_a_pasted_image_is_answered(browser, url, parts):
     png = base64.b64encode(as_bytes(Image.open(defect), 'PNG')).decode()
     with opened(browser, url, permissions=['clipboard-read', 'clipboard-write']) as page:
         page.bring_to_front()
@@ -159,11 +159,11 @@ def test_names_are_text_wherever_they_come_from(browser, tmp_path):
     clf = train(tmp_path/'set', out=tmp_path/hostile, arch='efficientnet_lite0', folds='0', quiet=True)
     with served(ask_page(clf)) as url, opened(browser, url) as page:
         assert page.locator('h1').inner_text() == hostile
-        show(page, as_file(as_bytes(picture(1)), f'{hostile}.jpg'))
+        show(page, as_file(as_bytes(image(1)), f'{hostile}.jpg'))
         text = said(page)
         assert hostile in text and '"><b>x' in text and page.locator('img[src="x"]').count() == 0
-        page.get_by_text('Several pictures at once').click()
-        show(page, as_file(as_bytes(picture(1)), f'{hostile}.jpg'), as_file(b'no', '<script>alert(2)<\\script>.jpg'), into='#files')
+        page.get_by_text('Several images at once').click()
+        show(page, as_file(as_bytes(image(1)), f'{hostile}.jpg'), as_file(b'no', '<script>alert(2)<\\script>.jpg'), into='#files')
         page.wait_for_selector('#table table')
         assert page.locator('img[src="x"]').count() == 0
         page.get_by_role('tab', name='How good is it').click()
@@ -182,7 +182,7 @@ def test_a_phone_needs_no_sideways_scroll_and_sees_the_answer(browser, url):
         page.wait_for_selector('iframe.qc-report')
         assert wide()
 
-def test_two_classifiers_look_at_one_picture(browser, parts, tmp_path):
+def test_two_classifiers_look_at_one_image(browser, parts, tmp_path):
     write_folder(tmp_path/'set', a=8, b=8)
     other = train(tmp_path/'set', out=tmp_path/'other', arch='efficientnet_lite0', folds='0', quiet=True)
     with served(compare_page(parts.path, other.path)) as url, opened(browser, url) as page:
@@ -228,7 +228,7 @@ def test_no_path_of_a_request_is_followed(url, path):
     for meta in (True, False):
         try: event, data = call(url, about(path, meta))
         except httpx.HTTPError: continue
-        assert event == 'error' or 'no uploaded picture' in data[0]['error'], data
+        assert event == 'error' or 'no uploaded image' in data[0]['error'], data
     if path: assert httpx.get(f'{url}/gradio_api/file={path.replace(chr(0), "%00")}').status_code in (403, 404)
 
 def test_no_address_is_fetched(url):
@@ -245,8 +245,8 @@ def test_no_address_is_fetched(url):
 
 def test_uploads_are_bounded_and_deleted(url, uploads, monkeypatch):
     assert send(url, b'x'*(server.most_bytes + 1000)).status_code == 413
-    many = [send(url, as_bytes(picture(i)), f'{i}.jpg').json()[0] for i in range(3)]
-    with ThreadPoolExecutor(6) as pool: answers = list(pool.map(lambda p: call(url, about(p)), many*2)) # two people with the same picture
+    many = [send(url, as_bytes(image(i)), f'{i}.jpg').json()[0] for i in range(3)]
+    with ThreadPoolExecutor(6) as pool: answers = list(pool.map(lambda p: call(url, about(p)), many*2)) # two people with the same image
     assert all(event == 'complete' and data[0]['top'] for event, data in answers)
     server.sweep(0)
     assert not any(p for p in map(Path, many) if p.exists())
@@ -257,7 +257,7 @@ def test_a_full_queue_says_so(parts, monkeypatch):
     now = slow.answers
     slow.answers = lambda *a: (time.sleep(1.5), now(*a))[1]
     with served(ask_page(slow)) as url, ThreadPoolExecutor(8) as pool:
-        paths = [send(url, as_bytes(picture(i))).json()[0] for i in range(8)]
+        paths = [send(url, as_bytes(image(i))).json()[0] for i in range(8)]
         answers = list(pool.map(lambda p: httpx.post(f'{url}/gradio_api/call/predict', json=dict(data=[about(p)])), paths))
         refused = [a for a in answers if a.status_code == 503]
         assert refused and all('waiting already' in a.text for a in refused) and any(a.status_code == 200 for a in answers)
@@ -274,7 +274,7 @@ def test_the_thread_that_serves_does_not_decode(parts):
     now = slow.prepare
     slow.prepare = lambda source: (time.sleep(4), now(source))[1]
     with served(ask_page(slow)) as url, ThreadPoolExecutor(2) as pool:
-        work = [pool.submit(question, url, as_bytes(picture(i))) for i in range(2)]
+        work = [pool.submit(question, url, as_bytes(image(i))) for i in range(2)]
         waits = []
         while not all(w.done() for w in work):
             t = time.perf_counter(); httpx.get(url, timeout=10); waits.append(time.perf_counter() - t); time.sleep(.05)
@@ -292,17 +292,17 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, p
     before = parts.predict(defect)
     with served(ask_page(parts, teacher=teacher)) as url, opened(browser, url) as page:
         learn(page, 'ok')
-        page.get_by_text('no picture to learn from').wait_for()
+        page.get_by_text('no image to learn from').wait_for()
         show(page, defect)
         assert said(page).splitlines()[-1] != 'ok' and f'{before.top[0]["probability"]:.1%}' in said(page)
         learn(page, 'ok')
         page.get_by_text('Learned: ok').wait_for()
-        assert page.locator('#answer .qc-verdict').inner_text() == 'ok' # the same picture, at once
+        assert page.locator('#answer .qc-verdict').inner_text() == 'ok' # the same image, at once
         assert question(url, defect.read_bytes())['top'][0]['label'] == 'ok' # and for everybody
         show(page, as_file(foreign()))
         page.get_by_text('None of these').wait_for()
         learn(page, f'static {hostile}'.replace('/', ''))
-        page.get_by_text('A new kind wants three to five pictures').wait_for()
+        page.get_by_text('A new kind wants three to five images').wait_for()
         assert page.locator('#answer .qc-verdict').inner_text() == f'static {hostile}' and page.locator('#answer .qc-near img').count() >= 1
         learn(page, 'stat') # the beginning of a name: a slip, or a new kind?
         page.get_by_text('is the beginning of').wait_for()
@@ -320,10 +320,10 @@ def test_words_said_to_another_classifier_teach_nothing_here(parts, tmp_path):
     from quickcls.model.update import Teacher
     write_folder(tmp_path/'set', a=8, b=8)
     other = train(tmp_path/'set', out=tmp_path/'other', arch='efficientnet_lite0', folds='0', quiet=True)
-    Teacher.of(other, tmp_path/'corrections').teach(as_bytes(picture(1)), 'cactus')
+    Teacher.of(other, tmp_path/'corrections').teach(as_bytes(image(1)), 'cactus')
     with pytest.raises(QuickclsError, match='was said to other, and this is parts. Name another folder with --corrections'): Teacher.of(parts, tmp_path/'corrections')
 
-def test_pictures_to_learn_from_take_a_bounded_room():
+def test_images_to_learn_from_take_a_bounded_room():
     shelf = server.Shelf(room=100)
     tickets = [shelf.put(bytes(30)) for _ in range(5)]
     assert [len(shelf.get(t) or b'') for t in tickets] == [0, 0, 30, 30, 30] and shelf.get('guess') is None
@@ -364,19 +364,19 @@ def test_from_nothing_to_a_saved_classifier(browser, tmp_path, monkeypatch, quic
         show(page, files['ok'][0], into='#add-0')
         page.locator('#strip-0 img').wait_for()
         show(page, defect, into='#try')
-        page.get_by_text('as soon as two kinds have a picture').wait_for()
+        page.get_by_text('as soon as two kinds have an image').wait_for()
         show(page, files['defect'][0], into='#add-1')
         said(page) # it is alive
         first = page.locator('#answer .qc-bars').inner_text()
         for i, kind in enumerate(('ok', 'defect')):
-            with page.expect_file_chooser() as chooser: page.locator('button:visible', has_text='Many pictures').nth(i).click()
+            with page.expect_file_chooser() as chooser: page.locator('button:visible', has_text='Many images').nth(i).click()
             chooser.value.set_files(files[kind][1:])
-            page.locator(f'#strip-{i}').get_by_text('12 pictures').wait_for()
+            page.locator(f'#strip-{i}').get_by_text('12 images').wait_for()
         page.wait_for_function('first => document.querySelector("#answer .qc-bars").innerText != first', arg=first) # and it moves
         show(page, as_file(b'<html>404</html>', 'page.jpg'), into='#add-0')
-        page.get_by_text('page.jpg: an HTML page, not a picture').wait_for()
+        page.get_by_text('page.jpg: an HTML page, not an image').wait_for()
         page.reload()
-        page.locator('#strip-1').get_by_text('12 pictures').wait_for() # nothing is lost
+        page.locator('#strip-1').get_by_text('12 images').wait_for() # nothing is lost
         for bad in ('../evil', ''):
             page.fill('#name input, #name textarea', bad); page.locator('#save').click()
             page.locator('#saved [role=alert]').wait_for()

@@ -30,7 +30,7 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 @pytest.mark.slow
 def test_parts_are_what_the_script_draws(tmp_path):
-    "Nobody painted over them: redrawn, each picture is the same but for the last bits"
+    "Nobody painted over them: redrawn, each image is the same but for the last bits"
     import numpy as np
     from PIL import Image
     namespace = runpy.run_path(str(repo/'datasets'/'parts'/'draw.py'))

@@ -2,11 +2,11 @@
 import json
 import numpy as np, pytest
 from PIL import Image, ImageDraw
-from tests.helpers import as_bytes, halves, picture, with_orientation, write_folder
+from tests.helpers import as_bytes, halves, image, with_orientation, write_folder
 
 def marked(seed, at=None, size=120):
     "A smooth pattern, with a hatched patch of 20 pixels whose top left corner is `at`"
-    im = picture(seed, size, size)
+    im = image(seed, size, size)
     if at:
         draw = ImageDraw.Draw(im)
         draw.rectangle((*at, at[0] + 20, at[1] + 20), fill='black')
@@ -43,7 +43,7 @@ def models(sets, tmp_path_factory):
 
 @pytest.mark.parametrize('levels,arch', [('all', 'efficientnet_lite0'), ('last', 'efficientnet_lite0'), ('all', 'efficientnet_lite0@128,efficientnet_lite0')])
 def test_the_cells_add_up_to_the_answer(sets, tmp_path, levels, arch):
-    "Linear head: cells, what has no place and the score of a usual picture sum to the log-odds that `predict` gives"
+    "Linear head: cells, what has no place and the score of a usual image sum to the log-odds that `predict` gives"
     from quickcls.all import train
     from quickcls.explain.attribution import look
     clf = train(sets['anywhere'], out=tmp_path/'m', arch=arch, levels=levels, folds='0', quiet=True)
@@ -67,7 +67,7 @@ def test_of_several_classes_each_is_compared_with_the_others():
 
 @pytest.mark.parametrize('head', ['linear', 'fastai', 'mlp:20'])
 def test_the_peak_lies_on_the_mark(models, head):
-    "On pictures that were not trained on; finer, and by occlusion, too"
+    "On images that were not trained on; finer, and by occlusion, too"
     clf, hits = models('anywhere', head), dict(cam=0, fine=0, occlusion=0)
     for i in range(8):
         x, y = place(100 + i)
@@ -95,18 +95,18 @@ def test_every_kind_of_network_gives_a_map(name):
     view, = parse_views(name)
     graph = export_graph(create_body(view), view, digest=f'explain-{name}')
     try:
-        x = np.stack([np.asarray(picture(i, view.size, view.size)) for i in range(6)])
+        x = np.stack([np.asarray(image(i, view.size, view.size)) for i in range(6)])
         e = OpenVINOEngine(graph.path, precision='f32')(x)['embedding']
         clf = Classifier(['a', 'b'], [view], 'all', fit_linear(e, np.arange(6) % 2, c=.1), graphs=[graph], precision='f32')
         seen = look(clf, [x])
         assert np.allclose([s.x for s in seen], e, atol=1e-3*np.abs(e).max())
-        heat, fine = heat_map(clf, picture(9)), heat_map(clf, picture(9), size=2*view.size)
+        heat, fine = heat_map(clf, image(9)), heat_map(clf, image(9), size=2*view.size)
         n = {'vit_small': 14, 'alexnet': 6}.get(name, 7)
         assert heat.cells.shape == (n, n) and fine.cells.shape == (2*n, 2*n) and np.isfinite(fine.cells).all() and np.ptp(heat.cells) > 0
         assert fine.cells.sum() == pytest.approx(heat.cells.sum(), abs=1e-3)
     finally: graph.path.unlink()
 
-# pictures
+# images
 
 def test_places_are_those_of_the_upright_photo(models):
     "Turned by EXIF; `crop` sees the middle only, `pad` more than there is"
@@ -122,7 +122,7 @@ def test_places_are_those_of_the_upright_photo(models):
 
 def test_an_overlay_takes_milliseconds(models):
     import time
-    heat = models('anywhere').explain(picture(3, 1600, 1200))
+    heat = models('anywhere').explain(image(3, 1600, 1200))
     def seconds(): t = time.thread_time(); heat.overlay(640); return time.thread_time() - t # its own, whatever else the machine does
     assert min(seconds() for _ in range(5)) < .03
 
@@ -139,15 +139,15 @@ def test_the_command_writes_a_figure_or_json(models, tmp_path, capsys):
     for name in ('heat.svg', 'heat.jpg'): explain(str(models('anywhere').path), str(tmp_path/'p.png'), out=str(tmp_path/name)); assert (tmp_path/name).stat().st_size > 5000
 
 @pytest.mark.parametrize('change,match', [(dict(label='marks'), 'Did you mean mark'), (dict(against='x'), "'x' is no class"), (dict(label='mark', against='mark'), 'against itself'), (dict(size=100), 'Expected 224'), (dict(size=9000), 'to 896'),
-    (dict(method='magic'), 'cam, occlusion'), (dict(out='heat.docx'), 'suffix'), (dict(out='gone/heat.png'), 'cannot be written'), (dict(picture='.'), 'a folder'), (dict(picture='gone.png'), 'No such file'), (dict(picture='text.png'), 'not a picture'),
-    (dict(out='p.png'), 'the picture itself'), (dict(model='gone'), 'no classifier')])
+    (dict(method='magic'), 'cam, occlusion'), (dict(out='heat.docx'), 'suffix'), (dict(out='gone/heat.png'), 'cannot be written'), (dict(image='.'), 'a folder'), (dict(image='gone.png'), 'No such file'), (dict(image='text.png'), 'not an image'),
+    (dict(out='p.png'), 'the image itself'), (dict(model='gone'), 'no classifier')])
 def test_bad_input_is_named(models, tmp_path, monkeypatch, change, match):
     from quickcls.all import QuickclsError
     from quickcls.explain.heatmap import explain
     monkeypatch.chdir(tmp_path)
     marked(1).save('p.png'); (tmp_path/'text.png').write_text('nothing to see')
-    given = dict(model=str(models('anywhere').path), picture='p.png') | change
-    with pytest.raises(QuickclsError, match=match) as e: explain(given.pop('model'), given.pop('picture'), **given)
+    given = dict(model=str(models('anywhere').path), image='p.png') | change
+    with pytest.raises(QuickclsError, match=match) as e: explain(given.pop('model'), given.pop('image'), **given)
     assert '\n' not in str(e.value)
 
 def test_a_damaged_graph_is_named(models, tmp_path):
@@ -165,7 +165,7 @@ def test_explaining_needs_no_torch(models, python, tmp_path):
 # focus
 
 def test_a_shortcut_in_a_corner_is_noticed(models):
-    "In focus.json, on the page with the pictures that show it, and in the card; a mark that lies anywhere is none"
+    "In focus.json, on the page with the images that show it, and in the card; a mark that lies anywhere is none"
     clf = models('corner')
     focus = json.loads((clf.path/'focus.json').read_text())
     assert any('mark lies in the top left corner' in w for w in focus['warnings']) and focus['looked'] <= 48
@@ -173,10 +173,10 @@ def test_a_shortcut_in_a_corner_is_noticed(models):
     assert 'id="focus"' in page and 'top left corner' in page and 'top left corner' in card and len(page) < 5e6
     assert json.loads((models('anywhere').path/'focus.json').read_text())['warnings'] == []
 
-def test_names_are_text_and_pictures_can_be_left_out(tmp_path):
+def test_names_are_text_and_images_can_be_left_out(tmp_path):
     from quickcls.all import train
     root = write_folder(tmp_path/'set', **{'<img src=x onerror=alert(1)>': 8, 'b & c': 8})
-    page = (train(root, out=tmp_path/'m', arch='efficientnet_lite0', folds='0', no_pictures=True, quiet=True).path/'report.html').read_text()
+    page = (train(root, out=tmp_path/'m', arch='efficientnet_lite0', folds='0', no_images=True, quiet=True).path/'report.html').read_text()
     assert 'id="focus"' in page and '<img src=x' not in page and 'data:image' not in page
 
 def test_heat_maps_lie_on_real_defects(photos, tmp_path):

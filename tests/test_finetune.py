@@ -17,7 +17,7 @@ def parts(): return split_items(scan_folder(repo/'datasets'/'parts'), seed=42)
 
 @pytest.fixture(scope='module')
 def few(parts):
-    "Forty pictures to learn from and be watched, twenty held out"
+    "Forty images to learn from and be watched, twenty held out"
     t = parts.table
     return replace(parts, table=t.groupby(['label', 'split']).head(20).reset_index(drop=True))
 
@@ -95,7 +95,7 @@ def test_goes_on_where_it_was_stopped(few, own_cache, strategy, batch):
     assert tune(few, seen, **given).logits(held_out(few)) == pytest.approx(whole.logits(held_out(few)), abs=1e-4)
 
 def test_the_head_alone_is_kept_where_nothing_is_better(parts, head_alone, monkeypatch):
-    "And is the very head that `train` makes: it has learned from the watched pictures too"
+    "And is the very head that `train` makes: it has learned from the watched images too"
     monkeypatch.setitem(room.rates, 'full', (.1, .1, .1))
     lines = []
     tuned = tune(parts, views, strategy='full', seed=42, **quick | dict(epochs=1, say=lines.append))
@@ -106,7 +106,7 @@ def test_the_head_alone_is_kept_where_nothing_is_better(parts, head_alone, monke
     assert np.abs(tuned.watched_logits - head_alone[1].logits(x)).max() > .01 # those are of a head that had not
 
 def test_from_scratch_learns_and_needs_no_weights(tmp_path, monkeypatch):
-    "Which of two colours is above, from 40 pictures"
+    "Which of two colours is above, from 40 images"
     from quickcls.backbones import registry as backbones
     monkeypatch.setattr(backbones, 'get_weights', lambda *a, **k: pytest.fail('weights were asked for'))
     rng = np.random.default_rng(0)

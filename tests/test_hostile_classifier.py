@@ -6,17 +6,17 @@ from onnx import TensorProto, helper, numpy_helper
 from quickcls.model.classifier import Classifier
 from quickcls.core import QuickclsError
 from quickcls.saved.folder import digests
-from tests.helpers import picture, some_parts
+from tests.helpers import image, some_parts
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     "(folder of a classifier with thumbnails, folder of its images)"
-    from quickcls.report.thumbnails import pack_pictures
+    from quickcls.report.thumbnails import pack_images
     from quickcls.train.pipeline import train
     root = tmp_path_factory.mktemp('hostile')
     some_parts(root/'parts', slice(0, 16))
     clf = train(str(root/'parts'), out=str(root/'model'), arch='efficientnet_lite0', quiet=True)
-    pack_pictures(clf.path, say=lambda s: None)
+    pack_images(clf.path, say=lambda s: None)
     return clf.path, root/'parts'
 
 @pytest.fixture
@@ -158,13 +158,13 @@ def rename_paths(folder, change):
 def test_a_table_shows_nothing_of_the_reader(trained, folder, tmp_path, watch, kind):
     "Paths that lead out of the data folder are not opened, whatever content they are said to have; within it only the known content is shown"
     from quickcls.explain.heatmap import explain
-    from quickcls.report.thumbnails import Packed, pack_pictures
+    from quickcls.report.thumbnails import Packed, pack_images
     from quickcls.report.page import write_report
     from quickcls.model.update import Teacher
     secret, data = tmp_path/'secret.jpg', tmp_path/'parts'
     shutil.copytree(trained[1], data)
     shutil.copy(image_of(trained), secret)
-    if kind == 'other content': picture(5, 300, 300).save(secret)
+    if kind == 'other content': image(5, 300, 300).save(secret)
     for p in data.rglob('*.jpg'):
         if kind in ('pipe', 'device', 'link', 'other content'): p.unlink()
         if kind == 'pipe': os.mkfifo(p)
@@ -178,7 +178,7 @@ def test_a_table_shows_nothing_of_the_reader(trained, folder, tmp_path, watch, k
         page = write_report(folder, say=lambda s: None)
         explain(str(folder), str(image_of(trained)), out=str(tmp_path/'heat.png'))
         Classifier.load(folder).evaluate().plot_top_losses()
-        try: pack_pictures(folder, say=lambda s: None)
+        try: pack_images(folder, say=lambda s: None)
         except QuickclsError: pass
         try: Teacher.of(Classifier.load(folder), tmp_path/'corrections', say=lambda s: None)
         except QuickclsError: pass
@@ -200,7 +200,7 @@ def test_a_report_finds_its_images_from_anywhere(trained, folder, tmp_path, monk
     assert write_report(tmp_path/'elsewhere', name='relative', say=said.append).read_bytes() == before and said == []
 
 def test_a_report_keeps_the_thumbnails_that_it_has(trained, folder, tmp_path):
-    "Images that are gone stay on the page that is written again, and one line says how many; with --no-pictures none stay"
+    "Images that are gone stay on the page that is written again, and one line says how many; with --no-images none stay"
     from quickcls.report.page import write_report
     before = thumbs_of(folder/'report.html')
     assert len(before) >= 9
@@ -214,7 +214,7 @@ def test_a_report_keeps_the_thumbnails_that_it_has(trained, folder, tmp_path):
         uri = next(iter(before.values()))
         (folder/'report.html').write_text(page.replace(uri, 'data:text/html,<script>alert(1)</script>'.replace('<', '\\u003c')))
         assert 'alert(1)' not in write_report(folder, say=said.append).read_text()
-        assert thumbs_of(write_report(folder, pictures=False, say=said.append)) == {}
+        assert thumbs_of(write_report(folder, images=False, say=said.append)) == {}
         assert thumbs_of(write_report(folder, say=said.append)) == {}
     finally: trained[1].with_name('moved').rename(trained[1])
 
@@ -444,7 +444,7 @@ def test_arrays_fit_each_other(folder, change, part):
 # thumbnails
 
 def test_an_archive_that_unfolds_is_not_unfolded(folder):
-    "Many members, a large one, one that claims less than it holds, a picture of many pixels, an index that is none"
+    "Many members, a large one, one that claims less than it holds, an image of many pixels, an index that is none"
     import zipfile
     from quickcls.report.thumbnails import Packed
     def archive(members, index='{"a": "0.jpg"}', kind=zipfile.ZIP_DEFLATED):
@@ -462,15 +462,15 @@ def test_an_archive_that_unfolds_is_not_unfolded(folder):
     (folder/'pictures.zip').write_bytes(data.replace((2_000_000).to_bytes(4, 'little'), (10).to_bytes(4, 'little')))
     assert Packed(folder).get('a') is None
     from tests.helpers import as_bytes
-    archive([('0.jpg', as_bytes(picture(1, 3000, 3000)))])
+    archive([('0.jpg', as_bytes(image(1, 3000, 3000)))])
     assert Packed(folder).get('a') is None
     archive([], index=' '*20_000_000)
     refused(lambda: Packed(folder), 'index.json')
     archive([], index='["a"]')
     refused(lambda: Packed(folder), 'index.json')
-    archive([('0.jpg', as_bytes(picture(1)))], kind=zipfile.ZIP_LZMA)
+    archive([('0.jpg', as_bytes(image(1)))], kind=zipfile.ZIP_LZMA)
     refused(lambda: Packed(folder), 'pictures.zip')
-    archive([('0.jpg', as_bytes(picture(1)))])
+    archive([('0.jpg', as_bytes(image(1)))])
     assert Packed(folder).get('a') is not None
 
 # what is published, and what is no file

@@ -7,10 +7,10 @@ from PIL import Image
 from quickcls.data import workers as pool
 from quickcls.all import Classifier, train
 from quickcls.data.decoding import Wanted, decode
-from quickcls.data.formats import NotAPicture, open_picture
-from quickcls.data.images import load_picture, small_picture, upright_size
+from quickcls.data.formats import NotAnImage, open_image
+from quickcls.data.images import load_image, small_image, upright_size
 from quickcls.data.workers import ask_workers
-from tests.helpers import as_bytes, flat_png, lossless_jpeg, picture, repo, some_parts, write_folder
+from tests.helpers import as_bytes, flat_png, lossless_jpeg, image, repo, some_parts, write_folder
 
 needs_fifo = pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no named pipes on this system')
 needs_proc = pytest.mark.skipif(not Path('/proc/self/smaps_rollup').exists(), reason='no /proc to read memory from')
@@ -19,7 +19,7 @@ needs_proc = pytest.mark.skipif(not Path('/proc/self/smaps_rollup').exists(), re
 def clf(tmp_path_factory):
     "A classifier of drawn parts"
     root = tmp_path_factory.mktemp('parts')
-    return train(some_parts(root/'parts', slice(0, 24)), out=root/'model', arch='efficientnet_lite0', folds='0', no_pictures=True, quiet=True)
+    return train(some_parts(root/'parts', slice(0, 24)), out=root/'model', arch='efficientnet_lite0', folds='0', no_images=True, quiet=True)
 
 @pytest.fixture
 def fresh_pool(monkeypatch):
@@ -31,14 +31,14 @@ def fresh_pool(monkeypatch):
 # a lossless JPEG: valid, and Pillow 12.3 crashes over it where it is asked for a part of its size
 
 def test_a_lossless_jpeg_has_the_pixels_of_its_png():
-    im = picture(1, 900, 700).convert('L')
-    for size in (224, 64): assert np.array_equal(load_picture(lossless_jpeg(im), size), load_picture(as_bytes(im, 'PNG'), size))
+    im = image(1, 900, 700).convert('L')
+    for size in (224, 64): assert np.array_equal(load_image(lossless_jpeg(im), size), load_image(as_bytes(im, 'PNG'), size))
 
 def test_every_command_takes_a_lossless_jpeg(quickcls, clf, tmp_path):
     "In processes of their own: a crash would end them"
     folder = some_parts(tmp_path/'parts', slice(0, 12))
     odd = folder/'ok'/'lossless.jpg'
-    odd.write_bytes(lossless_jpeg(picture(3, 1200, 900)))
+    odd.write_bytes(lossless_jpeg(image(3, 1200, 900)))
     trained = quickcls('train', folder, '--out', tmp_path/'m', '--arch', 'efficientnet_lite0', '--folds', '0', '--json')
     assert trained.returncode == 0 and json.loads(trained.stdout.splitlines()[-1])['skipped'] == [], trained.stderr
     for words in (['predict', clf.path, odd], ['tag', clf.path, odd], ['explain', clf.path, odd, '--out', tmp_path/'heat.png'], ['report', tmp_path/'m']):
@@ -48,16 +48,16 @@ def test_every_command_takes_a_lossless_jpeg(quickcls, clf, tmp_path):
 @pytest.mark.parametrize('marker', [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCA, 0xCB, 0xCF])
 def test_any_kind_of_frame_is_survived(marker):
     "The frame of a JPEG says that it is of another kind than it is: an answer or a reason, and no crash"
-    data = as_bytes(picture(1, 900, 700)).replace(b'\xff\xc0', bytes([0xff, marker]), 1)
-    try: assert small_picture(data, 50).size == (50, 39)
-    except NotAPicture as e: assert 'crashed' not in str(e)
+    data = as_bytes(image(1, 900, 700)).replace(b'\xff\xc0', bytes([0xff, marker]), 1)
+    try: assert small_image(data, 50).size == (50, 39)
+    except NotAnImage as e: assert 'crashed' not in str(e)
 
 def test_a_frame_behind_filling_is_found():
     "What stands between segments is passed over by the decoder, so it may hide nothing here"
     from quickcls.data.formats import frame_of
-    data = lossless_jpeg(picture(1))
+    data = lossless_jpeg(image(1))
     assert frame_of(io.BytesIO(data[:2] + b'\xff\xff' + data[3:])) == 0xC3 == frame_of(io.BytesIO(data[:2] + b'\0\1\2' + data[2:]))
-    assert frame_of(io.BytesIO(as_bytes(picture(1))[:-2] + data[2:])) == 0xC0
+    assert frame_of(io.BytesIO(as_bytes(image(1))[:-2] + data[2:])) == 0xC0
 
 # whatever else may crash or hang a decoder
 
@@ -87,15 +87,15 @@ def test_a_file_that_takes_too_long_is_given_up(fresh_pool, monkeypatch):
     monkeypatch.setattr(pool.Worker, 'program', crashing)
     monkeypatch.setattr(pool, 'patience', 1)
     started = time.monotonic()
-    with pytest.raises(NotAPicture, match='longer than 1 seconds'): load_picture(as_bytes(picture(1)) + b'HANG')
-    assert time.monotonic() - started < 10 and load_picture(as_bytes(picture(1))).size == (224, 224)
+    with pytest.raises(NotAnImage, match='longer than 1 seconds'): load_image(as_bytes(image(1)) + b'HANG')
+    assert time.monotonic() - started < 10 and load_image(as_bytes(image(1))).size == (224, 224)
 
 def test_workers_that_end_for_another_reason_are_replaced(fresh_pool):
     "Killed while they wait, for instance where memory ran short: nobody notices"
     for _ in range(3):
-        ask_workers(as_bytes(picture(1)), Wanted())
+        ask_workers(as_bytes(image(1)), Wanted())
         for w in list(fresh_pool.all): w.process.kill()
-    assert upright_size(as_bytes(picture(1))) == (64, 48)
+    assert upright_size(as_bytes(image(1))) == (64, 48)
 
 def test_all_of_several_waiting_workers_may_end(fresh_pool):
     "No file is blamed for it: each of them is replaced"
@@ -104,28 +104,28 @@ def test_all_of_several_waiting_workers_may_end(fresh_pool):
     for w in taken:
         w.process.kill()
         w.process.wait()
-    for _ in range(3): assert upright_size(as_bytes(picture(1))) == (64, 48)
+    for _ in range(3): assert upright_size(as_bytes(image(1))) == (64, 48)
 
 def test_many_threads_get_their_own_answers(fresh_pool):
     from concurrent.futures import ThreadPoolExecutor
-    files = [as_bytes(picture(i, 40 + i, 30)) for i in range(60)]
+    files = [as_bytes(image(i, 40 + i, 30)) for i in range(60)]
     with ThreadPoolExecutor(12) as threads: assert list(threads.map(upright_size, files)) == [(40 + i, 30) for i in range(60)]
     assert len(fresh_pool.all) <= pool.most_workers
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork on this system')
 def test_a_forked_process_has_workers_of_its_own():
-    load_picture(as_bytes(picture(1)))
+    load_image(as_bytes(image(1)))
     if not (pid := os.fork()):
         ok = False
-        try: ok = upright_size(as_bytes(picture(2, 70, 30))) == (70, 30)
+        try: ok = upright_size(as_bytes(image(2, 70, 30))) == (70, 30)
         finally: os._exit(0 if ok else 1)
-    assert os.waitpid(pid, 0)[1] == 0 and upright_size(as_bytes(picture(1))) == (64, 48)
+    assert os.waitpid(pid, 0)[1] == 0 and upright_size(as_bytes(image(1))) == (64, 48)
 
 def test_workers_end_with_the_program(python):
     "Also where it is killed"
     code = 'import os, signal, quickcls.data.workers as w; w.ask_workers(bytes.fromhex("%s"), w.Wanted()); print([p.process.pid for p in w.workers().all], flush=True); os.kill(os.getpid(), signal.%s)'
     for ending in ('SIGKILL', 'SIGTERM'):
-        p = python(code % (as_bytes(picture(1)).hex(), ending), start=True)
+        p = python(code % (as_bytes(image(1)).hex(), ending), start=True)
         pids = json.loads(p.communicate(timeout=60)[0])
         until = time.monotonic() + 10
         while any(_runs(pid) for pid in pids) and time.monotonic() < until: time.sleep(.05)
@@ -137,8 +137,8 @@ def _runs(pid):
 
 def test_a_script_without_a_main_guard_is_not_run_twice(tmp_path):
     "A user's script is no module to import: workers never run it"
-    (tmp_path/'a.png').write_bytes(as_bytes(picture(1), 'PNG'))
-    (tmp_path/'script.py').write_text('from quickcls.data.images import load_picture\nprint(load_picture("a.png").size)')
+    (tmp_path/'a.png').write_bytes(as_bytes(image(1), 'PNG'))
+    (tmp_path/'script.py').write_text('from quickcls.data.images import load_image\nprint(load_image("a.png").size)')
     p = subprocess.run([sys.executable, 'script.py'], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(repo)}, capture_output=True, text=True, timeout=60)
     assert (p.stdout, p.stderr) == ('(224, 224)\n', '')
 
@@ -169,7 +169,7 @@ def ghostscript(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', f'{tmp_path/"bin"}{os.pathsep}{os.environ["PATH"]}')
     return trace.exists
 
-def eps(): return as_bytes(picture(1), 'EPS')
+def eps(): return as_bytes(image(1), 'EPS')
 
 def test_postscript_under_the_name_of_a_photo_starts_nothing(ghostscript, quickcls, clf, tmp_path):
     folder = some_parts(tmp_path/'parts', slice(0, 8))
@@ -184,16 +184,16 @@ def test_postscript_under_the_name_of_a_photo_starts_nothing(ghostscript, quickc
 
 @pytest.mark.parametrize('format', ['EPS', 'PDF', 'ICO', 'TGA', 'PCX', 'SGI', 'DDS', 'JPEG2000', 'ICNS', 'DIB', 'IM'])
 def test_other_formats_are_named_and_not_opened(format):
-    try: data = as_bytes(picture(1, 64, 64), format)
+    try: data = as_bytes(image(1, 64, 64), format)
     except (OSError, KeyError, ValueError): pytest.skip(f'this Pillow writes no {format}')
-    for ask in (open_picture, load_picture, lambda d: small_picture(d, 20)):
-        with pytest.raises(NotAPicture): ask(data)
+    for ask in (open_image, load_image, lambda d: small_image(d, 20)):
+        with pytest.raises(NotAnImage): ask(data)
 
 @pytest.mark.parametrize('format', ['JPEG', 'PNG', 'GIF', 'WEBP', 'BMP', 'TIFF', 'PPM', 'AVIF'])
 def test_listed_formats_are_opened(format):
-    try: data = as_bytes(picture(1, 64, 48), format)
+    try: data = as_bytes(image(1, 64, 48), format)
     except (OSError, KeyError): pytest.skip(f'this Pillow writes no {format}')
-    assert upright_size(data) == (64, 48) and load_picture(data).size == (224, 224)
+    assert upright_size(data) == (64, 48) and load_image(data).size == (224, 224)
 
 # what is no file
 
@@ -230,7 +230,7 @@ def test_a_pipe_in_a_folder_is_named_too(odd_files, tmp_path):
 
 def test_a_file_is_sized_before_it_is_read(tmp_path):
     with open(tmp_path/'large.jpg', 'wb') as f: f.truncate(2**29 + 1) # takes no room on the disk
-    with pytest.raises(NotAPicture, match='512 MB are refused'): load_picture(tmp_path/'large.jpg')
+    with pytest.raises(NotAnImage, match='512 MB are refused'): load_image(tmp_path/'large.jpg')
 
 # memory
 
@@ -275,7 +275,7 @@ def test_a_page_survives_hostile_images_in_bounded_memory(clf, python):
             call = f'{url}/gradio_api/call/predict'
             event = httpx.post(call, json=dict(data=[dict(path=path, meta=dict(_type='gradio.FileData'))])).json()['event_id']
             return json.loads(re.search(r'event: complete\ndata: (.*)', httpx.get(f'{call}/{event}', timeout=120).text)[1])[0]
-        bomb, photo, peak = flat_png(9400, 9500), as_bytes(picture(2, 300, 200)), 0
+        bomb, photo, peak = flat_png(9400, 9500), as_bytes(image(2, 300, 200)), 0
         before = answer(photo)
         with ThreadPoolExecutor(3) as visitors:
             asked = [visitors.submit(answer, bomb) for _ in range(3)]
@@ -283,7 +283,7 @@ def test_a_page_survives_hostile_images_in_bounded_memory(clf, python):
                 peak = max(peak, family_memory(p.pid))
                 time.sleep(.02)
         assert [a.result()['error'] for a in asked] == [None]*3 and peak < 1500
-        assert answer(lossless_jpeg(picture(2, 900, 600)))['error'] is None and 'PostScript' in answer(eps())['error']
+        assert answer(lossless_jpeg(image(2, 900, 600)))['error'] is None and 'PostScript' in answer(eps())['error']
         assert answer(photo) == before and p.poll() is None
         print(f'{peak:.0f} MB')
     finally:
@@ -309,7 +309,7 @@ def test_memory_is_shared_out(fresh_pool):
 def test_a_large_image_looks_as_if_it_were_made_smaller_at_once(mode, monkeypatch):
     "Strip by strip, whatever its mode"
     from quickcls.data import decoding
-    im = picture(5, 640, 480)
+    im = image(5, 640, 480)
     im = Image.fromarray((np.asarray(im.convert('L')).astype(np.uint16)*200)) if mode == 'I;16' else im.convert(mode)
     whole = np.asarray(decoding.as_shape(im, 1, Wanted('squish', 32)), float)
     monkeypatch.setattr(decoding, 'large', 1000)

@@ -3,12 +3,12 @@ import json, re, shutil
 from datetime import datetime
 from pathlib import Path
 import nbformat, pytest
-from tests.helpers import as_bytes, picture, repo, write_folder
+from tests.helpers import as_bytes, image, repo, write_folder
 from quickcls.core import QuickclsError
-from quickcls.report.notebook import as_markdown, file_stem, lesson_notebook, new
+from quickcls.report.notebook import as_markdown, file_stem, lesson_notebook, new_notebook
 
 parts, foreign = repo/'datasets'/'parts', ('casting', 'hymenoptera', 'flowers')
-shows_pictures = ('look-at-pictures', 'worst-pictures', 'heat-map', 'predict') # the cells in which a picture of the data can appear
+shows_images = ('look-at-images', 'worst-images', 'heat-map', 'predict') # the cells in which an image of the data can appear
 plots = ('each-class', 'how-sure', 'confusion-matrix', 'none-of-these', 'learning-curve')
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def outputs(nb, kinds=('image/png', 'image/jpeg')):
 def texts(nb): return '\n'.join(json.dumps(o, ensure_ascii=False) for c in nb.cells if c.cell_type == 'code' for o in c.outputs)
 
 def sample(source, target, n=12):
-    "A copy of the first `n` pictures of each folder"
+    "A copy of the first `n` images of each folder"
     for d in sorted({p.parent for p in source.rglob('*') if p.suffix.lower() in ('.jpg', '.jpeg', '.png')}):
         (target/d.relative_to(source)).mkdir(parents=True)
         for p in sorted(d.iterdir())[:n]: shutil.copy(p, target/d.relative_to(source)/p.name)
@@ -38,41 +38,41 @@ def sample(source, target, n=12):
 @pytest.mark.slow
 def test_parts_run_to_the_end_twice(run, tmp_path):
     "Everything is shown; the second run replaces the notebook's own classifier and nothing else"
-    path = new(parts, out=tmp_path)
+    path = new_notebook(parts, out=tmp_path)
     (tmp_path/'models'/'parts').mkdir(parents=True)
     for _ in range(2): nb = run(path)
-    assert outputs(nb) == {*shows_pictures, *plots} and outputs(nb, ['application/vnd.jupyter.widget-view+json']) == {'upload'}
+    assert outputs(nb) == {*shows_images, *plots} and outputs(nb, ['application/vnd.jupyter.widget-view+json']) == {'upload'}
     assert {p.name for p in (tmp_path/'models').iterdir()} == {'parts', 'parts-notebook'} and not list((tmp_path/'models'/'parts').iterdir())
     assert 'accuracy 9' in texts(nb) and 'error' not in {o.output_type for c in nb.cells if c.cell_type == 'code' for o in c.outputs}
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['hymenoptera', 'flowers', 'lego_bricks'])
 def test_real_photographs(run, photos, tmp_path, name):
-    assert outputs(run(new(sample(photos(name), tmp_path/name), out=tmp_path))) == {*shows_pictures, *plots}
+    assert outputs(run(new_notebook(sample(photos(name), tmp_path/name), out=tmp_path))) == {*shows_images, *plots}
 
 @pytest.mark.slow
 def test_names_of_any_kind_and_damaged_files(run, messy_folder, tmp_path):
     "Class and file names hold quotes, tags and other scripts; the folder too"
     folder = messy_folder.root.rename(tmp_path/'<b>it\'s "my" `set` \\ $x$ {n} 寿司')
-    path = new(folder, out=tmp_path/'here.ipynb')
+    path = new_notebook(folder, out=tmp_path/'here.ipynb')
     nb = run(path)
     assert set(plots) - {'how-sure'} <= outputs(nb)
     assert '<b>' not in nb.cells[0].source.replace(r'\<b\>', '')
 
 @pytest.mark.slow
-def test_few_pictures_many_classes_and_sides_of_its_own(run, tmp_path):
-    "Classes of one picture; too few for folds; forty classes; train and test folders, the test side without some classes"
+def test_few_images_many_classes_and_sides_of_its_own(run, tmp_path):
+    "Classes of one image; too few for folds; forty classes; train and test folders, the test side without some classes"
     few = write_folder(tmp_path/'few', a=2, b=1, c=1)
     many = write_folder(tmp_path/'many', **{f'class {i:02}': 1 + i % 3 for i in range(40)})
     write_folder(tmp_path/'sides'/'train', cat=4, dog=4, owl=1); write_folder(tmp_path/'sides'/'test', start=4, cat=1, dog=2)
     for folder in (few, many, tmp_path/'sides'):
-        nb = run(new(folder, out=tmp_path))
-        assert {*shows_pictures, 'each-class', 'confusion-matrix'} <= outputs(nb), folder
+        nb = run(new_notebook(folder, out=tmp_path))
+        assert {*shows_images, 'each-class', 'confusion-matrix'} <= outputs(nb), folder
 
 @pytest.mark.slow
-def test_without_pictures_none_is_shown(run, tmp_path):
-    nb = run(new(parts, out=tmp_path, no_pictures=True))
-    assert outputs(nb) == set(plots) and 'show_pictures = False' in nb.cells[1].source
+def test_without_images_none_is_shown(run, tmp_path):
+    nb = run(new_notebook(parts, out=tmp_path, no_images=True))
+    assert outputs(nb) == set(plots) and 'show_images = False' in nb.cells[1].source
     assert 'data:image/jpeg' not in (tmp_path/'models'/'parts-notebook'/'report.html').read_text()
 
 def test_cells_are_short_and_each_has_a_sentence(tmp_path):
@@ -99,34 +99,34 @@ def test_what_cannot_be_trained_on_is_refused_with_the_same_words(tmp_path):
     def words(f):
         with pytest.raises(QuickclsError) as e: f()
         return str(e.value)
-    for name in ('one', 'none', 'singles', 'nowhere'): assert words(lambda: new(tmp_path/name, out=tmp_path)) == words(lambda: split_items(scan_folder(tmp_path/name)))
+    for name in ('one', 'none', 'singles', 'nowhere'): assert words(lambda: new_notebook(tmp_path/name, out=tmp_path)) == words(lambda: split_items(scan_folder(tmp_path/name)))
     write_folder(tmp_path/'two', cat=3, dog=3)
-    assert "Unknown backbone 'resnet43'" in words(lambda: new(tmp_path/'two', out=tmp_path, arch='resnet43'))
-    assert 'among the pictures' in words(lambda: new(tmp_path/'two', out=tmp_path/'two'/'a.ipynb')) and 'no folder' in words(lambda: new(tmp_path/'two', out=tmp_path/'a.txt'))
+    assert "Unknown backbone 'resnet43'" in words(lambda: new_notebook(tmp_path/'two', out=tmp_path, arch='resnet43'))
+    assert 'among the images' in words(lambda: new_notebook(tmp_path/'two', out=tmp_path/'two'/'a.ipynb')) and 'no folder' in words(lambda: new_notebook(tmp_path/'two', out=tmp_path/'a.txt'))
     assert not list(tmp_path.rglob('*.ipynb*'))
 
 def test_a_notebook_is_not_overwritten_unless_forced(tmp_path, monkeypatch, capsys):
     "Nor is another file touched; named after the folder, in the current folder, with a path that leads from it"
     write_folder(tmp_path/'my pets', cat=3, dog=3)
     (tmp_path/'work').mkdir(); monkeypatch.chdir(tmp_path/'work')
-    path = new('../my pets')
+    path = new_notebook('../my pets')
     assert str(path) == 'my-pets.ipynb' and "folder = '../my pets'" in path.read_text() and 'jupyter lab my-pets.ipynb' in capsys.readouterr().out
     path.write_text('mine')
-    with pytest.raises(QuickclsError, match='already there. --force'): new('../my pets')
+    with pytest.raises(QuickclsError, match='already there. --force'): new_notebook('../my pets')
     assert path.read_text() == 'mine'
-    new('../my pets', force=True)
+    new_notebook('../my pets', force=True)
     nbformat.validate(nbformat.read(path, 4))
     assert [p.name for p in Path('.').iterdir()] == ['my-pets.ipynb']
 
 def test_the_command(tmp_path, monkeypatch, capsys):
     from quickcls.cli import main
     monkeypatch.chdir(tmp_path)
-    assert main(['new', str(parts), '--no-pictures', '--arch', 'efficientnet_lite0']) == 0
+    assert main(['new', str(parts), '--no-images', '--arch', 'efficientnet_lite0']) == 0
     text = Path('parts.ipynb').read_text()
-    assert 'show_pictures = False' in text and "arch='efficientnet_lite0'" in text
+    assert 'show_images = False' in text and "arch='efficientnet_lite0'" in text
     assert main(['new', str(parts)]) == 1 and '--force replaces it' in capsys.readouterr().err
 
-def test_the_upload_box_answers_and_says_what_is_no_picture(tmp_path):
+def test_the_upload_box_answers_and_says_what_is_no_image(tmp_path):
     "Several files at once; names are never HTML"
     from quickcls.train.pipeline import train
     from quickcls.report.answer_html import demo_widget
@@ -135,10 +135,10 @@ def test_the_upload_box_answers_and_says_what_is_no_picture(tmp_path):
     def upload(**files):
         box.children[0].value = [dict(name=n, type='', size=len(b), content=memoryview(b), last_modified=datetime.now()) for n, b in files.items()]
         return box.children[1].value
-    said = upload(**{'<img src=x onerror=alert(1)>.jpg': as_bytes(picture(1)), 'b.php': as_bytes(picture(2)), 'c.jpg': b'<html>404</html>', 'd.jpg': as_bytes(picture(3, 400, 300))[:900], 'e.jpg': b''})
+    said = upload(**{'<img src=x onerror=alert(1)>.jpg': as_bytes(image(1)), 'b.php': as_bytes(image(2)), 'c.jpg': b'<html>404</html>', 'd.jpg': as_bytes(image(3, 400, 300))[:900], 'e.jpg': b''})
     assert said.count('data:image/jpeg;base64,') == 4 and said.count('%</span>') == 6 and 'onerror=alert(1)&gt;' in said and '<img src=x' not in said and '<i>' not in said
-    for reason in ('an HTML page, not a picture', 'a damaged file', 'empty file'): assert reason in said
-    assert upload(**{'f.jpg': as_bytes(picture(4))}).count('data:image/jpeg') == 2 # the answers of before are gone
+    for reason in ('an HTML page, not an image', 'a damaged file', 'empty file'): assert reason in said
+    assert upload(**{'f.jpg': as_bytes(image(4))}).count('data:image/jpeg') == 2 # the answers of before are gone
 
 def test_a_missing_ipywidgets_is_named(monkeypatch):
     from quickcls.report.answer_html import demo_widget
@@ -149,24 +149,24 @@ def test_a_missing_ipywidgets_is_named(monkeypatch):
 
 def committed(name): return nbformat.read(repo/'nbs'/'datasets'/f'{name}.ipynb', 4)
 
-def source(cell): return re.sub(r"^(folder|model|show_pictures) = .*$", r'\1 = …', cell.source, flags=re.M)
+def source(cell): return re.sub(r"^(folder|model|show_images) = .*$", r'\1 = …', cell.source, flags=re.M)
 
 @pytest.mark.parametrize('name', ['parts', *foreign])
 def test_data_set_notebooks_are_what_new_writes(name):
     "But for their opening, which tells what they must; clean, small, executed, without a path of somebody's machine"
     nb, plain = committed(name), lesson_notebook('a', name, arch='efficientnet_lite0')
     assert [(c.id, source(c)) for c in nb.cells[1:]] == [(c.id, source(c)) for c in plain.cells[1:]]
-    for word in ('Source', 'Licence', 'Classes', 'Pictures', 'Expected accuracy', 'seeds 1 to 5', 'How chosen', 'Machine', 'minutes', 'quickcls train'): assert word in nb.cells[0].source, word
+    for word in ('Source', 'Licence', 'Classes', 'Images', 'Expected accuracy', 'seeds 1 to 5', 'How chosen', 'Machine', 'minutes', 'quickcls train'): assert word in nb.cells[0].source, word
     file = repo/'nbs'/'datasets'/f'{name}.ipynb'
     assert file.stat().st_size < 400_000
     assert all(c.outputs for c in nb.cells if c.id in plots) and not [c.id for c in nb.cells if c.metadata] and set(nb.metadata) == {'kernelspec'}
     assert not re.search(r'(?<![\w.])/(home|Users|root|tmp|work|var|mnt)/', file.read_text())
 
 @pytest.mark.parametrize('name', foreign)
-def test_no_foreign_picture_is_committed(name):
-    "Only the cells that plot have an image, and pictures are switched off"
+def test_no_foreign_image_is_committed(name):
+    "Only the cells that plot have an image, and images are switched off"
     nb = committed(name)
-    assert 'show_pictures = False' in nb.cells[1].source and outputs(nb, ['image/png', 'image/jpeg', 'image/svg+xml']) <= set(plots)
+    assert 'show_images = False' in nb.cells[1].source and outputs(nb, ['image/png', 'image/jpeg', 'image/svg+xml']) <= set(plots)
     assert not re.search('data:image|<img|<svg', texts(nb))
 
 @pytest.mark.slow
@@ -184,4 +184,4 @@ def test_data_set_notebooks_run_on_a_small_sample(run, photos, tmp_path, name):
 def test_each_data_set_has_a_card(name):
     "With its figures filled in"
     text = (repo/'datasets'/name/'README.md').read_text()
-    assert '@@' not in text and all(f'| {word} |' in text for word in ('Source', 'Licence', 'Pictures')) and '| quickcls |' in text
+    assert '@@' not in text and all(f'| {word} |' in text for word in ('Source', 'Licence', 'Images')) and '| quickcls |' in text

@@ -1,4 +1,4 @@
-"From nothing to a classifier, as pictures arrive"
+"From nothing to a classifier, as images arrive"
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,7 +6,7 @@ import numpy as np, pytest
 from PIL import Image
 from quickcls.core import QuickclsError
 from quickcls.app.builder import Live, shared_engines
-from quickcls.data.images import NotAPicture
+from quickcls.data.images import NotAnImage
 from tests.helpers import as_bytes, bad_files, repo
 
 parts = repo/'datasets'/'parts'
@@ -16,7 +16,7 @@ def drawn(i): return as_bytes(Image.fromarray(np.random.default_rng(i).normal(np
 def live():
     with Live(('red', 'green'), arch='efficientnet_lite0', say=lambda s: None) as l: yield l
 
-def test_it_answers_from_one_picture_of_each(live):
+def test_it_answers_from_one_image_of_each(live):
     assert live.clf is None and live.counts() == {'red': 0, 'green': 0}
     assert live.add('red', drawn(0)) == 1 and live.clf is None
     assert live.add('green', drawn(1)) == 1
@@ -28,7 +28,7 @@ def test_it_answers_from_one_picture_of_each(live):
 
 def test_hints(live):
     live.add('red', drawn(0))
-    assert live.known_enough() == 'red: 1 picture, green: 0 pictures; ten or more are better'
+    assert live.known_enough() == 'red: 1 image, green: 0 images; ten or more are better'
     live.drop_kind('green')
     assert 'another kind' in live.known_enough()
 
@@ -41,7 +41,7 @@ def test_take_back_rename_drop_and_move(live):
     live.drop_kind('green')
     assert live.clf is None and len(list(live.folder.iterdir())) == 1
     live.take_back('dark red')
-    with pytest.raises(QuickclsError, match='no picture to take back'): live.take_back('dark red')
+    with pytest.raises(QuickclsError, match='no image to take back'): live.take_back('dark red')
 
 @pytest.mark.parametrize('name', ['', '../x', 'a/b', '.x', 'x\0', 'x'*61, 'RED', None])
 def test_hostile_names(live, name):
@@ -49,17 +49,17 @@ def test_hostile_names(live, name):
         with pytest.raises(QuickclsError): call(name)
     assert live.counts() == {'red': 0, 'green': 0} and not list(live.folder.iterdir())
 
-def test_bad_pictures(live):
+def test_bad_images(live):
     for data, reason in bad_files().values():
-        with pytest.raises(NotAPicture): live.add('red', data)
+        with pytest.raises(NotAnImage): live.add('red', data)
     assert live.counts()['red'] == 0 and not list(live.folder.iterdir())
 
-def test_twelve_hundred_pictures():
+def test_twelve_hundred_images():
     "From four threads at once; the head in well under a second"
-    pictures = [drawn(i) for i in range(1200)]
+    images = [drawn(i) for i in range(1200)]
     with Live(('red', 'green', 'blue'), arch='efficientnet_lite0') as live:
         t = time.perf_counter()
-        with ThreadPoolExecutor(4) as pool: list(pool.map(lambda i: live.add(('red', 'green', 'blue')[i % 3], pictures[i]), range(1200)))
+        with ThreadPoolExecutor(4) as pool: list(pool.map(lambda i: live.add(('red', 'green', 'blue')[i % 3], images[i]), range(1200)))
         embedded = time.perf_counter() - t
         live.clf
         live.take_back('red')
@@ -89,7 +89,7 @@ def test_saved_it_is_an_ordinary_classifier(quickcls, tmp_path, monkeypatch):
 
 def test_too_little_to_save(live, tmp_path):
     live.add('red', drawn(0)); live.add('red', drawn(3)); live.add('green', drawn(1))
-    with pytest.raises(QuickclsError, match='green has 1. Expected two pictures of every kind'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')
+    with pytest.raises(QuickclsError, match='green has 1. Expected two images of every kind'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')
     live.drop_kind('green')
     with pytest.raises(QuickclsError, match='Only 1 kind'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')
     assert list(tmp_path.iterdir()) == []

@@ -107,19 +107,19 @@ def test_weights_of_another_network(tmp_path, state):
 
 @pytest.fixture(scope='module')
 def earlier(tmp_path_factory, state):
-    "A classifier whose body came from a file of weights: (its folder, the folder of pictures)"
+    "A classifier whose body came from a file of weights: (its folder, the folder of images)"
     from quickcls.train.pipeline import train
     root = tmp_path_factory.mktemp('earlier')
-    pictures = write_folder(root/'pictures', a=8, b=8)
-    train(str(pictures), out=str(root/'model'), arch='resnet18', size=64, weights=str(save(state, root/'w.pth')), folds='0', quiet=True)
-    return root/'model', pictures
+    images = write_folder(root/'images', a=8, b=8)
+    train(str(images), out=str(root/'model'), arch='resnet18', size=64, weights=str(save(state, root/'w.pth')), folds='0', quiet=True)
+    return root/'model', images
 
 def test_a_classifier_is_a_start(earlier, state):
     "`auto` takes its backbone and size, and the body is the one it had"
     from quickcls.model.learner import quick_learner
-    folder, pictures = earlier
+    folder, images = earlier
     assert earlier_views(folder) == [('resnet18', 64)] and choose_arch('auto', folder)[0] == 'resnet18@64'
-    learn = quick_learner(pictures, weights=folder)
+    learn = quick_learner(images, weights=folder)
     assert str(learn.quick.views[0]) == 'resnet18@64'
     assert (learn.model[0].state_dict()['body.net.layer4.1.conv2.weight'] == state['layer4.1.conv2.weight']).all()
 
@@ -128,11 +128,11 @@ def test_training_goes_on_from_a_classifier(earlier, tmp_path):
     import numpy as np
     from quickcls.train.pipeline import train
     from quickcls.model.classifier import Classifier
-    folder, pictures = earlier
-    new, old = train(str(pictures), out=str(tmp_path/'next'), weights=str(folder), folds='0', quiet=True), Classifier.load(folder)
+    folder, images = earlier
+    new, old = train(str(images), out=str(tmp_path/'next'), weights=str(folder), folds='0', quiet=True), Classifier.load(folder)
     assert new.arch == 'resnet18@64' and new.body_state.keys() == old.body_state.keys()
     assert all(np.array_equal(new.body_state[k], old.body_state[k]) for k in old.body_state)
-    p = next(pictures.rglob('*.png'))
+    p = next(images.rglob('*.png'))
     assert np.allclose(new.predict(p).top[0]['probability'], old.predict(p).top[0]['probability'], atol=.02)
     assert body(tmp_path/'next', 'resnet18@96').net.conv1.weight.shape == (64, 3, 7, 7)
 

@@ -2,7 +2,7 @@
 import json, sys
 import numpy as np, pytest
 from quickcls.all import Classifier, QuickclsError, train
-from tests.helpers import picture, repo, write_folder
+from tests.helpers import image, repo, write_folder
 
 parts, lite0 = repo/'datasets'/'parts', dict(arch='efficientnet_lite0', quiet=True)
 drawn = sorted((repo/'docs'/'parts').glob('*.jpg'))
@@ -10,22 +10,22 @@ drawn = sorted((repo/'docs'/'parts').glob('*.jpg'))
 @pytest.fixture(scope='module')
 def clf(tmp_path_factory): return train(parts, out=tmp_path_factory.mktemp('m')/'parts', **lite0)
 
-def test_known_pictures_are_kept_and_others_refused(clf):
+def test_known_images_are_kept_and_others_refused(clf):
     "Five in a hundred known ones may be refused; noise and smooth patterns are nothing like a part"
     held = clf.evaluate().table.known_score
     assert (held < clf.open_set.threshold).mean() <= .16 and clf.open_set.threshold == .05
     assert not any(p.unknown for p in clf.predict(drawn))
     noise = [np.random.default_rng(i).integers(0, 256, (60, 80, 3), dtype=np.uint8) for i in range(8)]
-    answers = clf.predict([picture(i) for i in range(8)] + noise)
+    answers = clf.predict([image(i) for i in range(8)] + noise)
     assert all(p.unknown and p.known_score < .05 for p in answers)
     assert all(abs(sum(t['probability'] for t in p.top) - 1) < 1e-3 for p in answers) # probabilities stay
 
-def test_the_nearest_pictures_are_there(clf):
-    "Named as they lie in the data folder, most similar first; a training picture is most like itself"
+def test_the_nearest_images_are_there(clf):
+    "Named as they lie in the data folder, most similar first; a training image is most like itself"
     near = clf.predict(drawn[0]).nearest
     assert len(near) == 3 and all((parts/n['picture']).is_file() and n['picture'].startswith(n['label']) for n in near)
     assert near == sorted(near, key=lambda n: -n['similarity'])
-    first = clf.open_set.pictures[0]
+    first = clf.open_set.images[0]
     own = clf.predict(parts/first).nearest[0]
     assert own['picture'] == first and own['similarity'] > .99
     assert set(clf.open_set.nearest_of_each_class(clf.embed([np.stack(b) for b in zip(clf.prepare(drawn[0]))]), clf.vocab)[0]) == set(clf.vocab)
@@ -38,12 +38,12 @@ def test_the_saved_classifier_and_the_live_one_agree(tmp_path, monkeypatch, head
         def __init__(self, *args, **kwargs): super().__init__(*args, **kwargs); live.append(self)
     monkeypatch.setattr(module, 'Classifier', Kept)
     saved = train(write_folder(tmp_path/'set', a=30, b=30), out=tmp_path/'m', head=head, levels=levels, epochs=3, **lite0)
-    some = [picture(i) for i in range(6)] + sorted((tmp_path/'set').rglob('*.png'))[::6]
+    some = [image(i) for i in range(6)] + sorted((tmp_path/'set').rglob('*.png'))[::6]
     a, b = live[0].predict(some), Classifier.load(saved.path).predict(some)
     assert all(x.known_score is not None and abs(x.known_score - y.known_score) < 1e-4 and x.unknown == y.unknown and [n['picture'] for n in x.nearest] == [n['picture'] for n in y.nearest] for x, y in zip(a, b))
 
 def test_json_says_it(quickcls, clf, tmp_path):
-    picture(3, 200, 150).save(tmp_path/'strange.png')
+    image(3, 200, 150).save(tmp_path/'strange.png')
     lines = [json.loads(l) for l in quickcls('predict', clf.path, tmp_path/'strange.png', drawn[0], '--json').stdout.splitlines()]
     assert [l['unknown'] for l in lines] == [True, False] and lines[0]['known_score'] < .05 < lines[1]['known_score']
     assert set(lines[0]['nearest'][0]) == {'picture', 'label', 'similarity'} and lines[0]['top']
@@ -52,21 +52,21 @@ def test_json_says_it(quickcls, clf, tmp_path):
     assert 'none of these; ' in many[0] and 'none of these' not in many[1]
 
 def test_what_is_kept_is_small():
-    "Ten thousand pictures of the default embedding: five megabytes; of more pictures, ten thousand are drawn"
+    "Ten thousand images of the default embedding: five megabytes; of more images, ten thousand are drawn"
     from quickcls.heads.ood import fit_open_set
     rng = np.random.default_rng(0)
     x = rng.random((12_000, 3584), dtype=np.float32)
     o = fit_open_set(x, np.arange(12_000) % 40, [f'class {i % 40}/photo_{i:06}.jpg' for i in range(12_000)], rng.normal(0, 1, (500, 4)), [[0, 2560]])
-    assert len(o.pictures) == 10_000 and sum(a.nbytes for a in o.arrays.values()) <= 5e6
+    assert len(o.images) == 10_000 and sum(a.nbytes for a in o.arrays.values()) <= 5e6
     many = fit_open_set(x[:3000], np.zeros(3000, int), ['a.jpg']*3000, rng.normal(0, 1, (500, 3)), [[0, 3584]]) # of a wide one, as of several views, fewer directions
     assert sum(a.nbytes for a in many.arrays.values()) <= 5e6
 
 def test_foreign_examples(quickcls, tmp_path):
-    "Half of them teach, half of them test; known pictures among them are left out; too few are refused"
+    "Half of them teach, half of them test; known images among them are left out; too few are refused"
     write_folder(tmp_path/'set', a=24, b=24)
     other = tmp_path/'other'; (other/'deep').mkdir(parents=True)
-    for i in range(40): picture((7, i), 24, 24).rotate(45).save(other/('deep' if i % 2 else '')/f'{i}.png')
-    (other/'known.png').write_bytes((tmp_path/'set'/'a'/'000.png').read_bytes()); (other/'note.txt').write_text('no picture')
+    for i in range(40): image((7, i), 24, 24).rotate(45).save(other/('deep' if i % 2 else '')/f'{i}.png')
+    (other/'known.png').write_bytes((tmp_path/'set'/'a'/'000.png').read_bytes()); (other/'note.txt').write_text('no image')
     clf = train(tmp_path/'set', out=tmp_path/'m', background=str(other), **lite0)
     told = clf.trust.open_set['background']
     assert (told['n_train'], told['n']) == (20, 20) and told['refused'] > .9 and 'background_weight' in clf.open_set.arrays
@@ -83,11 +83,11 @@ def test_the_share_to_keep(quickcls, tmp_path):
         assert p.returncode == 1 and 'keep_known is' in p.stderr
 
 def test_where_nothing_is_known_of_strangeness(tmp_path):
-    "Without cross-validation, or with too few pictures, `unknown` stays null"
+    "Without cross-validation, or with too few images, `unknown` stays null"
     write_folder(tmp_path/'set', a=24, b=24); write_folder(tmp_path/'few', a=6, b=6)
     for folder, folds in (('set', '0'), ('few', 'auto')):
         clf = train(tmp_path/folder, out=tmp_path/f'm-{folder}', folds=folds, **lite0)
-        p = clf.predict(picture(1))
+        p = clf.predict(image(1))
         assert clf.open_set is None and (p.unknown, p.known_score, p.nearest) == (None, None, None) and p.top
 
 def test_damaged_numbers_are_refused(clf, tmp_path):
@@ -97,11 +97,11 @@ def test_damaged_numbers_are_refused(clf, tmp_path):
     arrays = load_file(tmp_path/'m'/'weights.safetensors')
     for name, change in (('open_set.rows', lambda a: a[:-1]), ('open_set.labels', lambda a: a + 9), ('open_set.late_basis', lambda a: a[:-5])):
         save_file(arrays | {name: np.ascontiguousarray(change(arrays[name]))}, tmp_path/'m'/'weights.safetensors')
-        with pytest.raises(QuickclsError, match='familiar pictures contradicts itself'): Classifier.load(tmp_path/'m')
+        with pytest.raises(QuickclsError, match='familiar images contradicts itself'): Classifier.load(tmp_path/'m')
 
 def test_the_report_and_the_card_say_it(clf):
     page, card = ((clf.path/n).read_text() for n in ('report.html', 'README.md'))
-    assert 'None of these' in page and 'The least familiar held-out pictures' in page and 'None of these: it refuses' in card
+    assert 'None of these' in page and 'The least familiar held-out images' in page and 'None of these: it refuses' in card
 
 def test_flowers_against_other_photographs(photos, tmp_path):
     clf = train(photos('flowers'), out=tmp_path/'flowers', **lite0)

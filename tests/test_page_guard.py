@@ -7,7 +7,7 @@ import pytest
 from quickcls.core import QuickclsError
 from quickcls.app.guard import Names, host_name, names_of_page, split_hosts
 from quickcls.app.uploads import Room
-from tests.helpers import as_bytes, picture, png_header, repo
+from tests.helpers import as_bytes, image, png_header, repo
 
 httpx = pytest.importorskip('httpx', reason='no gradio')
 pytest.importorskip('gradio', reason='no gradio')
@@ -28,11 +28,11 @@ def sizes_page(room=None):
     "A page that tells how many bytes an upload has, as quick as a page can be"
     gr = import_gradio()
     with new_page('Sizes', room) as page:
-        picture, out, go = uploads_only(gr.Image(type='filepath')), gr.JSON(), gr.Button()
+        image, out, go = uploads_only(gr.Image(type='filepath')), gr.JSON(), gr.Button()
         def size(upload):
             try: return dict(size=len(taken(upload or {})[0]), error=None)
             except QuickclsError as e: return dict(size=None, error=str(e))
-        go.click(size, picture, out, preprocess=False, api_name='predict')
+        go.click(size, image, out, preprocess=False, api_name='predict')
     return page
 
 @contextmanager
@@ -113,7 +113,7 @@ def test_many_uploads_take_a_bounded_room_and_others_are_still_answered(uploads)
         for i in range(12): assert send(url, os.urandom(8) + bytes(29*mb - 8), f'{i}.jpg').status_code == 200
         assert 0 < bytes_on_disk(uploads) <= 100*mb # one visitor has half of it
         assert bytes_on_disk(room.folder) == room.all_bytes
-        path = send(url, as_bytes(picture(1))).json()[0]
+        path = send(url, as_bytes(image(1))).json()[0]
         assert question(url, path)['error'] is None
         t = time.time()
         while on_disk(uploads) and time.time() < t + 60: time.sleep(.5); server.sweep(0)
@@ -188,7 +188,7 @@ def test_a_long_question_is_not_read(url):
 
 def hostile(rng):
     "A request that means harm, as arguments of httpx"
-    photo = as_bytes(picture(1))
+    photo = as_bytes(image(1))
     data = rng.choice([b'<html><script>alert(1)</script>', photo[:len(photo)//2], png_header(30_000, 30_000), b'', b'<svg xmlns="http://www.w3.org/2000/svg"/>', rng.randbytes(5000)])
     name = rng.choice(['photo.jpg', '../../x', '/etc/passwd', '\u202egpj.exe', 'a'*100_000, '<img src=x>', '.', 'a\x00b', 'CON', '=1+1.jpg'])
     return data, name

@@ -3,14 +3,14 @@ import json
 import numpy as np, pytest
 from tests.helpers import repo, some_parts, write_folder
 
-parts, pictures = repo/'datasets'/'parts', [repo/'docs'/'parts'/'ok.jpg', repo/'docs'/'parts'/'defect.jpg']
+parts, images = repo/'datasets'/'parts', [repo/'docs'/'parts'/'ok.jpg', repo/'docs'/'parts'/'defect.jpg']
 
 @pytest.fixture(scope='module')
 def few(tmp_path_factory): return some_parts(tmp_path_factory.mktemp('few')/'parts', slice(20))
 
-def probs_of(clf, pictures):
+def probs_of(clf, images):
     "[n, classes], in the order of the vocab"
-    return np.array([[next(t['probability'] for t in p.top if t['label'] == c) for c in clf.vocab] for p in clf.predict(pictures, k=len(clf.vocab))])
+    return np.array([[next(t['probability'] for t in p.top if t['label'] == c) for c in clf.vocab] for p in clf.predict(images, k=len(clf.vocab))])
 
 cases = [('linear', 'all', 'efficientnet_lite0'), ('linear', 'last', 'efficientnet_lite0'), ('fastai', 'all', 'efficientnet_lite0'), ('fastai', 'last', 'efficientnet_lite0'),
          ('mlp:30', 'all', 'efficientnet_lite0'), ('linear', 'all', 'efficientnet_lite0,efficientnet_lite0@128')]
@@ -22,14 +22,14 @@ def test_a_saved_classifier_opens_as_a_learner_with_the_same_predictions(few, tm
     from quickcls.all import Classifier, train
     from quickcls.backbones.engines import OpenVINOEngine
     clf = train(few, out=tmp_path/'m', arch=arch, head=head, levels=levels, epochs=3, quiet=True)
-    want = probs_of(clf, pictures)
-    alone = OpenVINOEngine(clf.path/'model.onnx')(*[np.stack(v) for v in zip(*map(clf.prepare, pictures))])['probs']
+    want = probs_of(clf, images)
+    alone = OpenVINOEngine(clf.path/'model.onnx')(*[np.stack(v) for v in zip(*map(clf.prepare, images))])['probs']
     np.testing.assert_allclose(alone, want, atol=1e-4)
     learn = clf.to_learner(few)
-    got = np.array([learn.predict(p)[2].numpy() for p in pictures])
+    got = np.array([learn.predict(p)[2].numpy() for p in images])
     np.testing.assert_allclose(got, want, atol=1e-3)
     again = Classifier.from_learner(learn).save(tmp_path/'again')
-    np.testing.assert_allclose(probs_of(again, pictures), want, atol=1e-3)
+    np.testing.assert_allclose(probs_of(again, images), want, atol=1e-3)
 
 def test_training_predictions_are_what_the_saved_classifier_says(few, tmp_path):
     "In the precision of this machine: predictions.csv against `predict` on the same files"
@@ -55,23 +55,23 @@ def test_an_ordinary_fastai_learner(few, tmp_path, monkeypatch):
         assert all(a.equal(b) for a, b in zip(before, learn.model[0].parameters())) and len(learn.dls.train_ds) < 40
         interp = ClassificationInterpretation.from_learner(learn)
         assert interp.confusion_matrix().sum() == len(learn.dls.valid_ds)
-        assert learn.predict(str(pictures[0]))[0] in ('ok', 'defect')
-        assert learn.predict(pictures[0].read_bytes())[0] == learn.predict(pictures[0])[0]
+        assert learn.predict(str(images[0]))[0] in ('ok', 'defect')
+        assert learn.predict(images[0].read_bytes())[0] == learn.predict(images[0])[0]
         learn.export('learner.pkl')
-        assert load_learner(tmp_path/'learner.pkl').predict(pictures[1])[2].numpy() == pytest.approx(learn.predict(pictures[1])[2].numpy(), abs=1e-5)
-        assert str(few) not in (tmp_path/'learner.pkl').read_bytes().decode('latin-1') # the paths of a user's pictures stay at home
+        assert load_learner(tmp_path/'learner.pkl').predict(images[1])[2].numpy() == pytest.approx(learn.predict(images[1])[2].numpy(), abs=1e-5)
+        assert str(few) not in (tmp_path/'learner.pkl').read_bytes().decode('latin-1') # the paths of a user's images stay at home
         frozen = sum(p.requires_grad for p in learn.model[0].parameters())
         learn.unfreeze(); learn.fit_one_cycle(1, 1e-4)
         assert sum(p.requires_grad for p in learn.model[0].parameters()) > frozen
         assert not all(a.equal(b) for a, b in zip(before, learn.model[0].parameters()))
         monkeypatch.setenv('QUICKCLS_PRECISION', 'f32')
         clf = Classifier.from_learner(learn).save(tmp_path/'tuned') # the trained body, not the published one
-        np.testing.assert_allclose(probs_of(clf, pictures), [learn.predict(p)[2].numpy() for p in pictures], atol=1e-3)
+        np.testing.assert_allclose(probs_of(clf, images), [learn.predict(p)[2].numpy() for p in images], atol=1e-3)
         back = clf.to_learner(few)
-        np.testing.assert_allclose(back.predict(pictures[0])[2], learn.predict(pictures[0])[2], atol=1e-4)
+        np.testing.assert_allclose(back.predict(images[0])[2], learn.predict(images[0])[2], atol=1e-4)
         learn.fit_head(1); learn.fine_tune(1) # the changed body is embedded anew, then trained on
 
-def test_damaged_pictures_leave_the_learner(few, tmp_path):
+def test_damaged_images_leave_the_learner(few, tmp_path):
     "They come to light in fit_head; training the whole network goes on without them"
     import shutil
     from quickcls.all import quick_learner
@@ -111,13 +111,13 @@ def test_the_folder_cannot_harm(few, tmp_path):
     (clf.path/'classifier.json').write_text('{"vocab": ["a"')
     with pytest.raises(QuickclsError, match='damaged'): Classifier.load(clf.path)
     (clf.path/'classifier.json').write_text(json.dumps(d)); (clf.path/'model.onnx').write_bytes(b'no graph')
-    with pytest.raises(QuickclsError, match='cannot be loaded'): Classifier.load(clf.path).predict(pictures[0])
+    with pytest.raises(QuickclsError, match='cannot be loaded'): Classifier.load(clf.path).predict(images[0])
 
 def test_names_that_are_html_are_shown_as_text(tmp_path):
     from quickcls.all import train
     root = write_folder(tmp_path/'set', **{'<img src=x onerror=alert(1)>': 6, 'дуб & "寿司"': 6})
     clf = train(root, out=tmp_path/'m', arch='efficientnet_lite0', size=64, quiet=True)
-    page = clf._repr_html_() + clf.predict(pictures[0])._repr_html_() + clf.evaluate()._repr_html_()
+    page = clf._repr_html_() + clf.predict(images[0])._repr_html_() + clf.evaluate()._repr_html_()
     assert '<img src=x' not in page and '&lt;img src=x' in page
 
 def test_evaluate_another_folder(few, tmp_path):

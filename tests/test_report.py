@@ -6,16 +6,16 @@ from quickcls.report.card import write_card
 from quickcls.core import QuickclsError
 from quickcls.report.record import read_facts
 from quickcls.report.page import write_report
-from tests.helpers import as_bytes, classifier_folder, full_trust, picture
+from tests.helpers import as_bytes, classifier_folder, full_trust, image
 
 hostile = ['<img src=x onerror=alert(1)>', '</script><script>alert(1)</script>', '"><svg onload=alert(1)>', '{{ 7*7 }}', 'a|b *c* `d` [e](http://f) ]]>', '--- \nx: [y', "it's & $x^2$ &lt;", 'NA']
 
 def folder_of(tmp_path, vocab, n=60, shape=(90, 60), **kw):
-    "A classifier's folder with pictures on disk, those of the training too"
-    (tmp_path/'pictures').mkdir()
-    paths = [str(tmp_path/'pictures'/f'{i:03}.jpg') for i in range(2*n)]
-    for i, p in enumerate(paths): picture(i, *shape).save(p)
-    table = classifier_folder(tmp_path/'model', vocab, n, pictures=paths, **kw)
+    "A classifier's folder with images on disk, those of the training too"
+    (tmp_path/'images').mkdir()
+    paths = [str(tmp_path/'images'/f'{i:03}.jpg') for i in range(2*n)]
+    for i, p in enumerate(paths): image(i, *shape).save(p)
+    table = classifier_folder(tmp_path/'model', vocab, n, images=paths, **kw)
     return tmp_path/'model', table
 
 def add_neighbours(folder, table, vocab):
@@ -36,7 +36,7 @@ def test_every_part_is_there(tmp_path):
     folder, table = folder_of(tmp_path, vocab, trust=full_trust(vocab), command='quickcls train /home/ann/secret/pets --out m/pets')
     add_neighbours(folder, table, vocab)
     page = write_report(folder).read_text()
-    for text in ('Accuracy, cross-validated', 'Few pictures of ok.', 'Add pictures of defect.', '1 in 200', 'average precision', 'temperature 1.30', '--class-weights', '0123456789abcdef', 'nearest <bdi>ok', 'recall, cross-val.', 'quickcls train pets --out pets'): assert text in page, text
+    for text in ('Accuracy, cross-validated', 'Few images of ok.', 'Add images of defect.', '1 in 200', 'average precision', 'temperature 1.30', '--class-weights', '0123456789abcdef', 'nearest <bdi>ok', 'recall, cross-val.', 'quickcls train pets --out pets'): assert text in page, text
     assert '/home/ann' not in page # a page to share
     assert page.count('<svg') == 4 and 'in no section' not in page
     cells, thumbs = blocks(page)
@@ -110,29 +110,29 @@ def test_each_part_may_be_missing(tmp_path, gone):
     for text in (page, (folder/'README.md').read_text()): assert not re.search(r"\b(None(?! of these)|NaN|nan|Undefined)\b", text)
     if gone == 'trust': assert page.count('--folds 0') == 3
 
-def test_gone_and_damaged_pictures_have_a_placeholder(tmp_path):
+def test_gone_and_damaged_images_have_a_placeholder(tmp_path):
     folder, table = folder_of(tmp_path, ['a', 'b'], wrong=.4)
-    (tmp_path/'pictures'/'000.jpg').unlink(); (tmp_path/'pictures'/'001.jpg').write_bytes(b'<html>'); (tmp_path/'pictures'/'002.jpg').write_bytes(as_bytes(picture(1))[:200])
+    (tmp_path/'images'/'000.jpg').unlink(); (tmp_path/'images'/'001.jpg').write_bytes(b'<html>'); (tmp_path/'images'/'002.jpg').write_bytes(as_bytes(image(1))[:200])
     cells, thumbs = blocks(write_report(folder).read_text())
     assert sum(not t for t in thumbs.values()) == 3
-    for p in (tmp_path/'pictures').iterdir(): p.unlink()
+    for p in (tmp_path/'images').iterdir(): p.unlink()
     page = write_report(folder).read_text()
-    assert 'picture not there any more' in page and 'could not be read' in page
+    assert 'image not there any more' in page and 'could not be read' in page
 
-def test_pictures_may_be_left_out(tmp_path):
+def test_images_may_be_left_out(tmp_path):
     folder, _ = folder_of(tmp_path, ['a', 'b'])
-    page = write_report(folder, pictures=False).read_text()
+    page = write_report(folder, images=False).read_text()
     assert 'data:image' not in page and 'left out on purpose' in page and blocks(page)[1] == {}
 
 def test_thumbnails_carry_nothing_but_pixels(tmp_path):
     from quickcls.report.page import thumbnail
     exif = Image.Exif(); exif[0x010e] = 'shot by Ann'; exif[0x0112] = 6
-    (tmp_path/'a.jpg').write_bytes(as_bytes(picture(1, 400, 200), exif=exif, comment=b'at home', icc_profile=b'profile'))
+    (tmp_path/'a.jpg').write_bytes(as_bytes(image(1, 400, 200), exif=exif, comment=b'at home', icc_profile=b'profile'))
     import base64, io
     raw = base64.b64decode(thumbnail(tmp_path/'a.jpg').partition(',')[2])
     assert Image.open(io.BytesIO(raw)).size == (64, 128) and not re.search(b'Ann|home|profile', raw)
 
-def test_five_thousand_noisy_pictures_fit_into_five_megabytes(tmp_path):
+def test_five_thousand_noisy_images_fit_into_five_megabytes(tmp_path):
     "Forty classes with long names; noise is the worst that JPEG can meet"
     import time
     (tmp_path/'noise').mkdir()
@@ -141,7 +141,7 @@ def test_five_thousand_noisy_pictures_fit_into_five_megabytes(tmp_path):
     paths = [str(tmp_path/'noise'/f'{i:05}-{"long-name-" * 4}図.jpg') for i in range(10_000)]
     for i, p in enumerate(paths[:5000]): (tmp_path/'noise'/p).symlink_to(tmp_path/'noise'/f'{i % 50}.jpg')
     vocab = [f'class number {i} <of forty>' for i in range(40)]
-    table = classifier_folder(tmp_path/'model', vocab, 5000, wrong=.3, pictures=paths, trust=full_trust(vocab))
+    table = classifier_folder(tmp_path/'model', vocab, 5000, wrong=.3, images=paths, trust=full_trust(vocab))
     add_neighbours(tmp_path/'model', table, vocab)
     started = time.perf_counter()
     page = write_report(tmp_path/'model').read_text()

@@ -1,13 +1,13 @@
-"What a folder of pictures becomes: which load, which are skipped and why, and which folders teach nothing"
+"What a folder of images becomes: which load, which are skipped and why, and which folders teach nothing"
 import io, os
 from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers import as_bytes, halves, odd_pictures, picture, with_orientation, write_folder
+from tests.helpers import as_bytes, halves, odd_images, image, with_orientation, write_folder
 from quickcls.core import QuickclsError
 from quickcls.data.items import describe, scan_folder, split_items
-from quickcls.data.images import NotAPicture, load_picture
+from quickcls.data.images import NotAnImage, load_image
 
 def ends(im): a = np.asarray(im).astype(int); h = len(a); return a[h//8].mean(0), a[-h//8].mean(0) # mean colour near the top and near the bottom
 def near(got, want, by=12): return np.abs(np.asarray(got) - want).max() <= by
@@ -16,7 +16,7 @@ red, blue, white, black = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
 # the whole folder
 
-def test_every_good_picture_is_found(messy_folder):
+def test_every_good_image_is_found(messy_folder):
     "Names and extensions do not matter, nor do scripts, spaces and quotes; the label is the top folder"
     t = scan_folder(messy_folder.root).table
     assert dict(zip(t.path, t.label)) == messy_folder.good
@@ -26,25 +26,25 @@ def test_labels_stay_text(messy_folder):
     assert scan_folder(messy_folder.root).vocab == sorted({'дуб', '寿司', '🐻', '42', 'two words', '<b>x "y"'})
 
 def test_every_bad_file_has_its_reason(messy_folder):
-    "What is no picture is skipped by name with a reason; leavings of systems are passed over in silence"
+    "What is no image is skipped by name with a reason; leavings of systems are passed over in silence"
     skipped = scan_folder(messy_folder.root).skipped
     assert {Path(s.path).name: s.reason for s in skipped} == messy_folder.bad
     assert len(skipped) == len(messy_folder.bad)
 
-def test_every_good_picture_loads(messy_folder):
-    "All that a scan finds becomes an upright RGB square, except for pictures that are damaged behind the header"
+def test_every_good_image_loads(messy_folder):
+    "All that a scan finds becomes an upright RGB square, except for images that are damaged behind the header"
     for path in messy_folder.good:
         if Path(path).name in messy_folder.broken:
-            with pytest.raises(NotAPicture, match='damaged'): load_picture(path, 32)
+            with pytest.raises(NotAnImage, match='damaged'): load_image(path, 32)
         else:
-            im = load_picture(path, 32)
+            im = load_image(path, 32)
             assert (im.mode, im.size) == ('RGB', (32, 32)), path
 
 def test_what_was_found_can_be_said(messy_folder):
     "The text names the counts and the first reasons; in a notebook class names are escaped"
     items = scan_folder(messy_folder.root)
     text = describe(items)
-    assert f'{len(messy_folder.good)} pictures of 6 classes' in text and 'skipped 10 files' in text and 'an HTML page' in text
+    assert f'{len(messy_folder.good)} images of 6 classes' in text and 'skipped 10 files' in text and 'an HTML page' in text
     assert '<b>x' not in items._repr_html_()
 
 def test_a_symlink_to_itself_is_skipped(tmp_path):
@@ -58,11 +58,11 @@ def test_a_symlink_to_itself_is_skipped(tmp_path):
 def test_names_that_are_no_unicode(tmp_path):
     "A name in an old code page, as zip files bring them, is found, and can be printed and written as JSON"
     write_folder(tmp_path, cat=2, dog=2)
-    for name, data in ((b'caf\xe9.jpg', as_bytes(picture(1))), (b'no\xe9l.jpg', b'')):
+    for name, data in ((b'caf\xe9.jpg', as_bytes(image(1))), (b'no\xe9l.jpg', b'')):
         with open(os.path.join(os.fsencode(tmp_path), b'cat', name), 'wb') as f: f.write(data)
     items = scan_folder(tmp_path)
     assert len(items) == 5
-    load_picture(next(p for p in items.table.path if 'caf' in p), 16)
+    load_image(next(p for p in items.table.path if 'caf' in p), 16)
     assert 'empty file' in describe(items).encode().decode()
 
 def test_a_linked_class_folder_is_followed(tmp_path):
@@ -73,62 +73,62 @@ def test_a_linked_class_folder_is_followed(tmp_path):
     assert scan_folder(tmp_path/'set').table.label.value_counts().to_dict() == dict(cat=2, dog=2)
 
 def test_twins_are_named(tmp_path):
-    "Byte-identical pictures are counted, and those under two labels called wrong"
+    "Byte-identical images are counted, and those under two labels called wrong"
     write_folder(tmp_path, cat=3, dog=3)
     (tmp_path/'cat'/'copy.png').write_bytes((tmp_path/'cat'/'000.png').read_bytes())
     (tmp_path/'dog'/'copy.png').write_bytes((tmp_path/'cat'/'001.png').read_bytes())
     notes = scan_folder(tmp_path).notes
-    assert notes[0].startswith('2 pictures are byte-identical') and notes[1].startswith('1 picture stands under two labels')
+    assert notes[0].startswith('2 images are byte-identical') and notes[1].startswith('1 image stands under two labels')
 
-# one picture
+# one image
 
 @pytest.mark.parametrize('name, top, bottom', [
     ('alpha.png', red, white), ('grey-alpha.png', black, white), ('palette.png', red, white), ('grey.png', white, black),
     ('ink.jpg', red, blue), ('moving.gif', red, red), ('web.webp', red, blue), ('dot.png', red, red)])
 def test_every_mode_becomes_rgb(name, top, bottom):
     "Transparency on white, ink to light, the first frame of an animation"
-    a, b = ends(load_picture(odd_pictures()[name], 40))
+    a, b = ends(load_image(odd_images()[name], 40))
     assert near(a, top, 30) and near(b, bottom, 30), (a, b)
 
 def test_sixteen_bits_keep_their_steps():
     "A 16-bit ramp stays a ramp: not cut off at 255"
-    a = np.asarray(load_picture(odd_pictures()['deep.png'], 40))[:, 0, 0].astype(int)
+    a = np.asarray(load_image(odd_images()['deep.png'], 40))[:, 0, 0].astype(int)
     assert (np.diff(a) > 0).all() and a[0] < 10 and a[-1] > 245
 
 @pytest.mark.parametrize('n, where', [(1, (0, None)), (3, (-1, None)), (6, (None, -1)), (8, (None, 0))])
 def test_orientation_is_applied(n, where):
     "A photo is turned as EXIF says; the red half of the file ends at the top, bottom, right or left"
-    a = np.asarray(load_picture(as_bytes(halves('red', 'blue'), exif=with_orientation(n), quality=95), 40)).astype(int)
+    a = np.asarray(load_image(as_bytes(halves('red', 'blue'), exif=with_orientation(n), quality=95), 40)).astype(int)
     row, col = where
     assert near(a[20 if row is None else row, 20 if col is None else col], red, 40)
 
 @pytest.mark.parametrize('resize, corner', [('squish', white), ('crop', white), ('pad', (128, 128, 128))])
-def test_very_wide_pictures(resize, corner):
+def test_very_wide_images(resize, corner):
     "1500 × 20 pixels become a square by each of the three methods"
-    im = load_picture(Image.new('RGB', (1500, 20), 'white'), 64, resize)
+    im = load_image(Image.new('RGB', (1500, 20), 'white'), 64, resize)
     assert im.size == (64, 64) and im.getpixel((0, 0)) == corner and im.getpixel((32, 32)) == white
 
 def test_a_line_is_not_lost_by_padding():
-    "However wide a picture is, padding leaves one row of it"
-    assert np.asarray(load_picture(Image.new('RGB', (3000, 20), 'white'), 64, 'pad')).max() == 255
+    "However wide an image is, padding leaves one row of it"
+    assert np.asarray(load_image(Image.new('RGB', (3000, 20), 'white'), 64, 'pad')).max() == 255
 
 def test_all_sources_give_the_same(tmp_path):
-    "A path, its text, bytes, an open file and an array are one picture"
-    im = picture(5)
+    "A path, its text, bytes, an open file and an array are one image"
+    im = image(5)
     (tmp_path/'a.png').write_bytes(as_bytes(im, 'PNG'))
     with open(tmp_path/'a.png', 'rb') as f:
-        got = [np.asarray(load_picture(s, 32)) for s in (tmp_path/'a.png', str(tmp_path/'a.png'), as_bytes(im, 'PNG'), f, np.asarray(im), im)]
+        got = [np.asarray(load_image(s, 32)) for s in (tmp_path/'a.png', str(tmp_path/'a.png'), as_bytes(im, 'PNG'), f, np.asarray(im), im)]
     assert all((g == got[0]).all() for g in got)
 
 @pytest.mark.parametrize('array', [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)])
-def test_what_is_no_picture_array(array):
+def test_what_is_no_image_array(array):
     "Floats and odd shapes are refused with what was expected"
-    with pytest.raises(QuickclsError, match='Expected uint8'): load_picture(array)
+    with pytest.raises(QuickclsError, match='Expected uint8'): load_image(array)
 
 def test_a_callers_image_is_left_alone():
     "A PIL image that is passed in is the caller's: not resized, not turned"
-    im = Image.open(io.BytesIO(odd_pictures()['turned.jpg']))
-    a, b = load_picture(im, 16), load_picture(im, 16)
+    im = Image.open(io.BytesIO(odd_images()['turned.jpg']))
+    a, b = load_image(im, 16), load_image(im, 16)
     assert im.size == (40, 40) and (np.asarray(a) == np.asarray(b)).all()
 
 # folders that teach nothing
@@ -137,11 +137,11 @@ def test_a_callers_image_is_left_alone():
     (lambda d: d/'nowhere', 'There is no folder'),
     (lambda d: (d/'f.txt').write_text('x') and d/'f.txt', 'is a file'),
     (lambda d: d, 'No files'),
-    (lambda d: write_folder(d, cat=3), "Only one class.*'cat' with 3 pictures"),
+    (lambda d: write_folder(d, cat=3), "Only one class.*'cat' with 3 images"),
     (lambda d: write_folder(d/'only', cat=3).parent, "Only one class.*'cat'"),
     (lambda d: write_folder(d, cat=0, dog=0), 'No files'),
-    (lambda d: [(d/c).mkdir() or (d/c/'a.jpg').write_bytes(b'') for c in ('cat', 'dog')] and d, 'No labelled pictures.*2 files, none usable.*a.jpg, empty file'),
-    (lambda d: [(d/n).write_bytes(as_bytes(picture(1))) for n in ('a.jpg', 'b.jpg')] and d, 'No labelled pictures'),
+    (lambda d: [(d/c).mkdir() or (d/c/'a.jpg').write_bytes(b'') for c in ('cat', 'dog')] and d, 'No labelled images.*2 files, none usable.*a.jpg, empty file'),
+    (lambda d: [(d/n).write_bytes(as_bytes(image(1))) for n in ('a.jpg', 'b.jpg')] and d, 'No labelled images'),
     (lambda d: write_folder(d/'train', cat=2) and write_folder(d/'test', cat=2).parent, "Only one class")])
 def test_folders_that_teach_nothing(tmp_path, make, said):
     "One line: what was found, what was expected"
@@ -184,7 +184,7 @@ def test_held_out_class_that_was_never_taught(tmp_path):
     "A class only in test cannot be right: skipped by name"
     write_folder(tmp_path/'train', cat=2, dog=2); write_folder(tmp_path/'test', start=10, cat=1, dog=1, emu=1)
     items = split_items(scan_folder(tmp_path))
-    assert items.vocab == ['cat', 'dog'] and "'emu' has no training picture" in items.skipped[0].reason
+    assert items.vocab == ['cat', 'dog'] and "'emu' has no training image" in items.skipped[0].reason
 
 def test_the_present_folder_has_a_name(tmp_path, monkeypatch):
     "`.` is named by the folder that it is"
@@ -195,17 +195,17 @@ def test_the_present_folder_has_a_name(tmp_path, monkeypatch):
 
 _peak = """
 import resource, sys
-from quickcls.data.images import load_picture
-from tests.helpers import as_bytes, picture
-load_picture(as_bytes(picture(0)), 224)
+from quickcls.data.images import load_image
+from tests.helpers import as_bytes, image
+load_image(as_bytes(image(0)), 224)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for p in sys.argv[1:]: load_picture(p, 224)
+for p in sys.argv[1:]: load_image(p, 224)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)/1024)
 """
 
 def test_large_photos_need_little_memory(tmp_path, python):
     "A photo of 37 megapixels (111 MB of pixels) is decoded small"
-    picture(3).resize((7400, 5000)).save(tmp_path/'large.jpg', quality=85)
+    image(3).resize((7400, 5000)).save(tmp_path/'large.jpg', quality=85)
     assert float(python(_peak, tmp_path/'large.jpg')) < 40 # MB
 
 def test_large_camera_photos_need_little_memory(photos, python):
@@ -216,23 +216,23 @@ def test_large_camera_photos_need_little_memory(photos, python):
 
 @pytest.mark.parametrize('name, n, classes, skipped', [('bears_web', 59, 3, 6), ('bears_large', 3, 3, 0), ('sushi_tiny', 36, 13, 0), ('lego_bricks', 240, 8, 0), ('magnetic_tile/images', 90, 6, 0)])
 def test_real_folders(photos, name, n, classes, skipped):
-    "As many pictures, classes and skipped files as the folders have"
+    "As many images, classes and skipped files as the folders have"
     items = scan_folder(photos(name))
     assert (len(items), len(items.vocab), len(items.skipped)) == (n, classes, skipped)
 
 def test_bears_from_the_web(photos):
-    "Web searches save HTML and text as .jpg, and good pictures under bad names"
+    "Web searches save HTML and text as .jpg, and good images under bad names"
     items = scan_folder(photos('bears_web'))
-    assert sorted(s.reason for s in items.skipped) == ['an HTML page, not a picture']*5 + ['text, not a picture']
-    for p in items.table.path: load_picture(p, 16)
+    assert sorted(s.reason for s in items.skipped) == ['an HTML page, not an image']*5 + ['text, not an image']
+    for p in items.table.path: load_image(p, 16)
 
 def test_the_leak_of_castings(photos):
-    "64 test pictures are in train too, byte by byte"
+    "64 test images are in train too, byte by byte"
     items = scan_folder(photos('casting'))
-    assert len(items) == 7348 and any(n.startswith('64 held-out pictures stand in train too') for n in items.notes)
+    assert len(items) == 7348 and any(n.startswith('64 held-out images stand in train too') for n in items.notes)
 
-def test_one_picture_of_a_sushi(photos):
-    "Classes of one picture stay in training and are named"
+def test_one_image_of_a_sushi(photos):
+    "Classes of one image stay in training and are named"
     items = split_items(scan_folder(photos('sushi_tiny')))
     one = items.table.groupby('label').filter(lambda g: len(g) == 1)
-    assert set(one.split) == {'train'} and len(one) == 4 and 'single picture' in ' '.join(items.notes)
+    assert set(one.split) == {'train'} and len(one) == 4 and 'single image' in ' '.join(items.notes)

@@ -4,26 +4,26 @@ import numpy as np, pytest, yaml
 from PIL import Image
 from quickcls.model.classifier import Classifier
 from quickcls.core import QuickclsError
-from quickcls.report.thumbnails import Packed, pack_pictures
+from quickcls.report.thumbnails import Packed, pack_images
 from quickcls.app.space import Public, most_examples, publish_help, requirements, space_header, write_examples, write_space
-from tests.helpers import as_bytes, picture, with_orientation, write_folder
+from tests.helpers import as_bytes, image, with_orientation, write_folder
 
 hostile = ['<img src=x onerror=alert(1)>', '- "a": \'b\' #c {{ 7*7 }}']
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
-    "(the folder of a classifier whose classes have odd names and whose pictures lay far up, its Space)"
+    "(the folder of a classifier whose classes have odd names and whose images lay far up, its Space)"
     from quickcls.train.pipeline import train
     root = tmp_path_factory.mktemp('secret-place')
     write_folder(root/'clients'/'pets: "1"', **{c: 12 for c in hostile})
     examples = root/'at home'
     examples.mkdir()
-    for i in range(9): (examples/f'ann-{i}.jpg').write_bytes(as_bytes(picture(i, 900, 600), exif=with_orientation(6)))
-    (examples/'note.txt').write_text('no picture')
+    for i in range(9): (examples/f'ann-{i}.jpg').write_bytes(as_bytes(image(i, 900, 600), exif=with_orientation(6)))
+    (examples/'note.txt').write_text('no image')
     clf = train(str(root/'clients'/'pets: "1"'), out=str(root/'models'/'pets: "1"'), arch='efficientnet_lite0', quiet=True)
     (clf.path/'corrections').mkdir()
     (clf.path/'corrections'/'private.jpg').write_bytes(b'1')
-    pack_pictures(clf.path, say=lambda s: None)
+    pack_images(clf.path, say=lambda s: None)
     return clf.path, write_space(clf.path, root/'space', title='Pets: "mine" <b>', examples=examples)
 
 def header(space): return yaml.safe_load((space/'README.md').read_text(encoding='utf8').split('---\n')[1])
@@ -48,7 +48,7 @@ def test_the_header_is_what_the_hub_reads(made):
 @pytest.mark.parametrize('name', ['a: b', "it's", '"', '#1', '- x', '{{ y }}', '<b>', '図', 'yes', '1.10', 'two\nlines: 3', '---', '@x', '!tag', '*'])
 def test_any_name_stands_in_the_header(name):
     h = yaml.safe_load(space_header(name, [name, 'x'*80]))
-    assert h['title'] == ' '.join(name.split()) and h['short_description'] == 'Tells 2 kinds of pictures apart'
+    assert h['title'] == ' '.join(name.split()) and h['short_description'] == 'Tells 2 kinds of images apart'
     assert yaml.safe_load(space_header('x', [name, 'z']))['short_description'] == f'Tells {" ".join(name.split())} and z apart'
 
 def test_nothing_tells_where_it_was_made(made):
@@ -61,8 +61,8 @@ def test_nothing_tells_where_it_was_made(made):
 
 def test_the_answers_stay(made):
     model, space = made
-    pictures = [np.asarray(picture(i)) for i in range(4)]
-    assert [p.to_dict() for p in Classifier.load(space/'classifier').predict(pictures)] == [p.to_dict() for p in Classifier.load(model).predict(pictures)]
+    images = [np.asarray(image(i)) for i in range(4)]
+    assert [p.to_dict() for p in Classifier.load(space/'classifier').predict(images)] == [p.to_dict() for p in Classifier.load(model).predict(images)]
     assert json.loads((space/'classifier'/'classifier.json').read_text())['name'] == 'Pets: "mine" <b>' # which is what its page is called
 
 def test_examples_are_written_anew(made, tmp_path):
@@ -71,8 +71,8 @@ def test_examples_are_written_anew(made, tmp_path):
     im = Image.open(files[0])
     assert max(im.size) <= 640 and im.height > im.width and not im.getexif() # upright, and silent about it
     (tmp_path/'bad').mkdir()
-    (tmp_path/'bad'/'x.jpg').write_text('no picture')
-    with pytest.raises(QuickclsError, match='No picture for the examples'): write_examples([tmp_path/'bad'], tmp_path/'out')
+    (tmp_path/'bad'/'x.jpg').write_text('no image')
+    with pytest.raises(QuickclsError, match='No image for the examples'): write_examples([tmp_path/'bad'], tmp_path/'out')
 
 def test_only_what_asking_needs(repo_settings):
     "No torch; and every version is the one of settings.ini, where quickcls is installed from it"
@@ -105,7 +105,7 @@ def test_nothing_of_somebody_else_is_replaced(made, tmp_path):
     assert not (again/'old').exists() and not (again/'examples').exists()
     with pytest.raises(QuickclsError, match='one inside the other'): write_space(model, model/'space')
     with pytest.raises(QuickclsError, match='is no classifier'): write_space(tmp_path/'diary', tmp_path/'new')
-    with pytest.raises(QuickclsError, match='No picture for the examples'): write_space(model, tmp_path/'new', examples=tmp_path/'diary')
+    with pytest.raises(QuickclsError, match='No image for the examples'): write_space(model, tmp_path/'new', examples=tmp_path/'diary')
     assert not (tmp_path/'new').exists() and sorted(p.name for p in tmp_path.iterdir()) == ['again', 'diary']
 
 def test_a_card_of_ones_own_goes_along(made, tmp_path):

@@ -1,9 +1,9 @@
-"The split stays: which side a picture stands on depends on its content and the seed, and on nothing else"
+"The split stays: which side an image stands on depends on its content and the seed, and on nothing else"
 import hashlib, shutil
 from pathlib import Path
 import pandas as pd
 import pytest
-from tests.helpers import as_bytes, picture, write_folder
+from tests.helpers import as_bytes, image, write_folder
 from quickcls.core import QuickclsError
 from quickcls.data.items import Items, columns, draw_number, scan_folder, split_items
 
@@ -27,15 +27,15 @@ def test_the_same_twice(folder):
     "Scanning again gives the same sides"
     assert sides(scan_folder(folder)) == sides(scan_folder(folder, workers=1))
 
-def test_adding_pictures_moves_no_other(folder):
-    "Twenty more pictures, a new class too: all the others stay"
+def test_adding_images_moves_no_other(folder):
+    "Twenty more images, a new class too: all the others stay"
     before = sides(scan_folder(folder))
     write_folder(folder, start=30, cat=10, dog=5); write_folder(folder, start=100, emu=5)
     after = sides(scan_folder(folder))
     assert len(after) == 80 and kept(before, after)
 
-def test_removing_pictures_moves_no_other(folder):
-    "A third of the pictures goes: the rest stays"
+def test_removing_images_moves_no_other(folder):
+    "A third of the images goes: the rest stays"
     before = sides(scan_folder(folder))
     for p in sorted(folder.glob('*/*'))[::3]: p.unlink()
     after = sides(scan_folder(folder))
@@ -49,13 +49,13 @@ def test_renaming_moves_nothing(folder):
     assert sides(scan_folder(folder.rename(folder.with_name('moved')))) == before
 
 def test_a_corrected_label_keeps_its_side(folder):
-    "A picture that is moved to another class stays on its side"
+    "An image that is moved to another class stays on its side"
     before = sides(scan_folder(folder))
     for p in sorted((folder/'cat').glob('*'))[:10]: p.rename(folder/'dog'/f'was cat {p.name}')
     assert sides(scan_folder(folder)) == before
 
 def test_twins_stay_together(folder):
-    "Byte-identical pictures are on one side, under one label or two"
+    "Byte-identical images are on one side, under one label or two"
     for i, p in enumerate(sorted(folder.glob('*/*'))): shutil.copy(p, folder/('cat', 'dog')[i%2]/f'copy {i}.png')
     t = split_items(scan_folder(folder)).table
     assert len(t) == 120 and (t.groupby('sha256').split.nunique() == 1).all()
@@ -77,7 +77,7 @@ def test_numbers_are_for_ever():
 @pytest.mark.parametrize('pct', [.1, .3, .5])
 @pytest.mark.parametrize('seed', [1, 42])
 def test_the_share_is_near(pct, seed):
-    "Of 2000 pictures, the share that was asked for within four standard errors"
+    "Of 2000 images, the share that was asked for within four standard errors"
     t = split_items(items_of([('ab'[i%2], i, None) for i in range(2000)]), valid_pct=pct, seed=seed).table
     assert abs((t.split == 'valid').mean() - pct) < 4*(pct*(1-pct)/2000)**.5
 
@@ -88,22 +88,22 @@ def test_a_share_is_between_0_and_1(pct):
 
 @pytest.mark.parametrize('seed', range(10))
 def test_classes_are_on_both_sides(seed):
-    "Each class with two pictures or more is on both sides, however few they are; one with a single picture is in training, and named"
+    "Each class with two images or more is on both sides, however few they are; one with a single image is in training, and named"
     rows = [(f'c{n}', f'{n}-{i}', None) for n in range(1, 9) for i in range(n)]
     items = split_items(items_of(rows), seed=seed, valid_pct=.2)
     by = items.table.groupby('label').split.agg(set).to_dict()
     assert by.pop('c1') == {'train'} and all(s == {'train', 'valid'} for s in by.values())
-    assert 'c1 has a single picture' in items.notes[0]
+    assert 'c1 has a single image' in items.notes[0]
 
-def test_a_single_picture_with_a_twin_elsewhere():
-    "The only picture of a class is in training, even where its twin stands in a class of two"
+def test_a_single_image_with_a_twin_elsewhere():
+    "The only image of a class is in training, even where its twin stands in a class of two"
     rows = [('one', 'x', None), ('two', 'x', None), ('two', 'y', None)] + [('many', i, None) for i in range(9)]
     for seed in range(30):
         by = split_items(items_of(rows), seed=seed).table.groupby('label').split.agg(set)
         assert by['one'] == {'train'} and by['two'] == {'train', 'valid'}, seed
 
-def test_only_single_pictures():
-    "Where every class has one picture, nothing can be held out, and that is said"
+def test_only_single_images():
+    "Where every class has one image, nothing can be held out, and that is said"
     with pytest.raises(QuickclsError, match='can be held out'): split_items(items_of([('a', 1, None), ('b', 2, None)]))
 
 def crops(n, start=0, of='ab'): return [(label, f'{label}{i}-{j}', f'{label}/photo{i}') for label in of for i in range(start, start+n) for j in range(2)]
@@ -127,7 +127,7 @@ def test_a_pattern_reads_names(tmp_path):
     for i in range(12):
         for c in ('cat', 'dog'):
             (tmp_path/c).mkdir(exist_ok=True)
-            (tmp_path/c/(f'photo{i//2}-{i%2}.png' if i < 10 else f'other{i}.png')).write_bytes(as_bytes(picture((c == 'cat', i)), 'PNG'))
+            (tmp_path/c/(f'photo{i//2}-{i%2}.png' if i < 10 else f'other{i}.png')).write_bytes(as_bytes(image((c == 'cat', i)), 'PNG'))
     for pattern in (r'(photo\d+)-', r'photo\d+(?=-)'):
         t = scan_folder(tmp_path, group_pattern=pattern).table
         assert t.group.nunique() == 14 and 'cat/photo0' in set(t.group)

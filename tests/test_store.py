@@ -1,14 +1,14 @@
-"Each picture passes the backbone once: what is kept, under which key, and what survives a crash"
+"Each image passes the backbone once: what is kept, under which key, and what survives a crash"
 import os, signal, sqlite3, threading, time
 from types import SimpleNamespace
 import numpy as np
 import pytest
-from tests.helpers import MeanColour, as_bytes, broken_pictures, picture, tiny_graph, write_folder
+from tests.helpers import MeanColour, as_bytes, broken_images, image, tiny_graph, write_folder
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
-from quickcls.features.embed import commit_every, embed_items, embed_pictures, read_items
+from quickcls.features.embed import commit_every, embed_items, embed_images, read_items
 from quickcls.features.store import Store, recipe_of, store_key
-from quickcls.data.images import load_picture
+from quickcls.data.images import load_image
 
 @pytest.fixture
 def store(tmp_path):
@@ -21,17 +21,17 @@ def embed(folder, store, graph=None, engine=None): # (items, Pass)
     return items, embed_items(items, graph or tiny_graph(), engine=engine or MeanColour(), store=store)
 
 def right(items, store, graph=None):
-    "Are the stored rows those of the pictures, in the order of the table?"
+    "Are the stored rows those of the images, in the order of the table?"
     graph = graph or tiny_graph()
     got = read_items(items.table, graph, engine=MeanColour(), store=store)
-    want = [np.asarray(load_picture(p, graph.view.size, graph.view.resize)).mean((0, 1))/255 for p in items.table.path]
+    want = [np.asarray(load_image(p, graph.view.size, graph.view.resize)).mean((0, 1))/255 for p in items.table.path]
     return got.dtype == np.float32 and np.allclose(got, want, atol=1e-3)
 
 def count(path): return sqlite3.connect(path).execute('select count(*) from embeddings').fetchone()[0]
 
 # once
 
-def test_each_picture_once(tmp_path, store):
+def test_each_image_once(tmp_path, store):
     "The second pass computes nothing, and rows come in the order that is asked for"
     folder = write_folder(tmp_path/'f', cat=13, dog=12)
     items, done = embed(folder, store)
@@ -41,8 +41,8 @@ def test_each_picture_once(tmp_path, store):
     items.table = items.table.sample(frac=1, random_state=0)
     assert right(items, store)
 
-def test_ten_new_pictures_are_ten(tmp_path, store):
-    "Add ten pictures, and ten are embedded"
+def test_ten_new_images_are_ten(tmp_path, store):
+    "Add ten images, and ten are embedded"
     embed(write_folder(tmp_path/'f', cat=10, dog=10), store)
     items, done = embed(write_folder(tmp_path/'f', start=10, cat=5, dog=5), store)
     assert (done.embedded, done.from_store) == (10, 20) and right(items, store)
@@ -54,13 +54,13 @@ def test_twins_are_computed_once(tmp_path, store):
     items, done = embed(folder, store)
     assert (len(items), done.embedded) == (20, 10) and right(items, store)
 
-def test_a_replaced_picture_is_new(tmp_path, store):
+def test_a_replaced_image_is_new(tmp_path, store):
     "The same path with other content has another embedding, whatever the file's date says"
     folder = write_folder(tmp_path/'f', cat=3, dog=3)
     embed(folder, store)
     p = folder/'cat'/'001.png'
     was = p.stat()
-    p.write_bytes(as_bytes(picture(77, 24, 24), 'PNG')); os.utime(p, ns=(was.st_atime_ns, was.st_mtime_ns))
+    p.write_bytes(as_bytes(image(77, 24, 24), 'PNG')); os.utime(p, ns=(was.st_atime_ns, was.st_mtime_ns))
     items, done = embed(folder, store)
     assert done.embedded == 1 and right(items, store)
 
@@ -81,7 +81,7 @@ def test_another_size_is_computed_anew(tmp_path, store):
     for g in (tiny_graph(16), tiny_graph(32), tiny_graph(16, 'pad')):
         items, done = embed(folder, store, g)
         assert done.embedded == 8 and right(items, store, g)
-    assert len(store.table()) == 3 and store.table().pictures.sum() == 24
+    assert len(store.table()) == 3 and store.table().images.sum() == 24
 
 def test_numbers_that_16_bits_cannot_hold(store):
     "Large numbers are kept at the edge of 16-bit floats, never as infinity"
@@ -117,15 +117,15 @@ def test_a_store_with_damaged_pages(tmp_path):
     for use in (lambda: s.missing(keys), lambda: s.get(keys, 64), lambda: s.put([(b'new', np.ones(64))]*1, 'r'), lambda: s.table(), lambda: s.prune(0)):
         with pytest.raises(QuickclsError, match='remove that file'): use()
 
-def test_damaged_pictures_are_passed(tmp_path, store):
-    "Damaged pictures move to `skipped` with a reason, copies of them too, wherever they stand, and the pass goes on"
-    folder, (jpg, png) = write_folder(tmp_path/'f', cat=20, dog=20), broken_pictures().values()
+def test_damaged_images_are_passed(tmp_path, store):
+    "Damaged images move to `skipped` with a reason, copies of them too, wherever they stand, and the pass goes on"
+    folder, (jpg, png) = write_folder(tmp_path/'f', cat=20, dog=20), broken_images().values()
     for name, data in (('cat/000.jpg', jpg), ('cat/010.jpg', png), ('dog/zz.jpg', jpg)): (folder/name).write_bytes(data)
     items, done = embed(folder, store)
     assert (done.embedded, len(items)) == (40, 40) and right(items, store)
     assert [s.path.split('/')[-1] for s in items.skipped] == ['000.jpg', '010.jpg', 'zz.jpg'] and all('damaged' in s.reason for s in items.skipped)
 
-def test_a_picture_that_is_gone(tmp_path, store):
+def test_an_image_that_is_gone(tmp_path, store):
     "Removed between the scan and the pass: skipped, with the reason"
     folder = write_folder(tmp_path/'f', cat=4, dog=4)
     items = scan_folder(folder)
@@ -134,8 +134,8 @@ def test_a_picture_that_is_gone(tmp_path, store):
     assert done.embedded == 7 and 'No such file' in items.skipped[0].reason
 
 def test_nothing_to_do(store):
-    "No pictures, no work"
-    assert embed_pictures([], None, engine=MeanColour(), store=store, recipe='r').embedded == 0
+    "No images, no work"
+    assert embed_images([], None, engine=MeanColour(), store=store, recipe='r').embedded == 0
 
 # processes
 
@@ -193,14 +193,14 @@ def test_a_killed_pass_keeps_what_was_committed(tmp_path, python):
 _memory = """
 import resource, sys, numpy as np
 from tests.helpers import MeanColour
-from quickcls.features.embed import embed_pictures
+from quickcls.features.embed import embed_images
 from quickcls.features.store import Store
 store, load = Store(sys.argv[1]), lambda p: np.full((512, 512, 3), p % 256, np.uint8)
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
-def run(a, b): embed_pictures([(i.to_bytes(16, 'big'), i) for i in range(a, b)], load, engine=MeanColour(.002), store=store, recipe='r')
+def run(a, b): embed_images([(i.to_bytes(16, 'big'), i) for i in range(a, b)], load, engine=MeanColour(.002), store=store, recipe='r')
 run(0, 100); before = peak(); run(100, 600); print(peak() - before)
 """
 
 def test_memory_does_not_grow(tmp_path, python):
-    "500 pictures of 0.8 MB wait for a slow engine, not in memory: decoding runs only a little ahead"
+    "500 images of 0.8 MB wait for a slow engine, not in memory: decoding runs only a little ahead"
     assert float(python(_memory, tmp_path/'s.sqlite')) < 40 # MB; all at once would be 400

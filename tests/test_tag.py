@@ -1,4 +1,4 @@
-"Several kinds in one picture: found where they are, nothing where nothing is, in the pixels of the upright picture"
+"Several kinds in one image: found where they are, nothing where nothing is, in the pixels of the upright image"
 import json
 import numpy as np, pytest
 from PIL import Image
@@ -26,7 +26,7 @@ def check(found, truth):
 
 def test_two_kinds_side_by_side_are_found_where_they_are(things, both): check(things.tag(both[0]).found, both[1])
 
-def test_boxes_are_in_pixels_of_the_upright_picture(things, both):
+def test_boxes_are_in_pixels_of_the_upright_image(things, both):
     "A camera held sideways, and a photo that is worked on at a fraction of its size"
     im, truth = both
     w, h = im.size
@@ -49,7 +49,7 @@ def test_windows_are_few_and_inside():
         b = windows(w, h)
         assert len(b) <= 300 and (b[:, :2] >= 0).all() and (b[:, 2:] <= (w, h)).all() and (b[:, 2:] > b[:, :2]).all()
 
-def test_json_annotated_picture_and_exit_code(things, both, tmp_path, capsys):
+def test_json_annotated_image_and_exit_code(things, both, tmp_path, capsys):
     photo, bad = tmp_path/'photo.jpg', tmp_path/'bad.jpg'
     both[0].save(photo, quality=95); bad.write_bytes(bad_files()['page.jpg'][0])
     assert tag(str(things.path), str(photo), out=str(tmp_path/'seen.png'), json=True) == 0
@@ -61,7 +61,7 @@ def test_json_annotated_picture_and_exit_code(things, both, tmp_path, capsys):
     out = capsys.readouterr().out
     assert 'an HTML page' in out and [p.name for p in (tmp_path/'many').iterdir()] == ['photo.png']
 
-def test_a_picture_is_never_replaced_by_its_boxes(things, both, tmp_path):
+def test_an_image_is_never_replaced_by_its_boxes(things, both, tmp_path):
     both[0].save(tmp_path/'photo.png')
     with pytest.raises(Exception, match='not replaced'): tag(str(things.path), str(tmp_path/'photo.png'), out=str(tmp_path/'photo.png'))
     with pytest.raises(Exception, match='Expected .png'): tag(str(things.path), str(tmp_path/'photo.png'), out=str(tmp_path/'photo.jpg'))
@@ -71,13 +71,13 @@ def test_names_of_any_script_and_boxes_at_the_border_are_drawn():
     for w, h in ((50, 40), (1, 1), (3000, 2)): assert Tags('p', found, width=w, height=h, photo=Image.new('RGB', (w, h)))._repr_png_()
 
 @pytest.mark.parametrize('name', list(bad_files()))
-def test_a_bad_picture_is_an_answer_with_an_error(things, name):
+def test_a_bad_image_is_an_answer_with_an_error(things, name):
     data, reason = bad_files()[name]
     tags = things.tag(data)
     assert tags.error == reason and tags.to_dict()['found'] == []
 
 def test_classifiers_of_other_kinds_tag_too(things, both, tmp_path, capsys):
-    "Without statistics of familiar pictures (told once), with padding, with two views"
+    "Without statistics of familiar images (told once), with padding, with two views"
     for options in (dict(folds='0', resize='pad'), dict(arch='efficientnet_lite0,efficientnet_lite0@160', folds='2')):
         clf = train(repo/'datasets'/'parts', out=tmp_path/'other', force=True, **dict(arch='efficientnet_lite0', quiet=True) | options)
         both[0].save(tmp_path/'photo.png')
@@ -92,7 +92,7 @@ def test_tagging_imports_no_torch(things, both, tmp_path, python):
     assert out.strip().endswith('[]')
 
 def test_flowers_that_were_held_out_are_found_in_collages(photos, tmp_path):
-    "A weaker bound than the benchmark's, on fewer pictures"
+    "A weaker bound than the benchmark's, on fewer images"
     from quickcls.data.items import scan_folder, split_items
     from tests.benchmarks.collages import collages
     clf = train(photos('flowers'), out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)

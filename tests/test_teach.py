@@ -7,10 +7,10 @@ from PIL import Image
 from quickcls.model.classifier import Classifier
 from quickcls.core import QuickclsError
 from quickcls.data.corrections import Corrections, kind_name, manifest, take_corrections
-from quickcls.data.images import NotAPicture
+from quickcls.data.images import NotAnImage
 from quickcls.model.update import Teacher
 from quickcls.train.pipeline import train
-from tests.helpers import as_bytes, bad_files, picture, repo
+from tests.helpers import as_bytes, bad_files, image, repo
 
 lite0 = dict(arch='efficientnet_lite0', quiet=True)
 
@@ -19,7 +19,7 @@ def parts(tmp_path_factory): return train(repo/'datasets'/'parts', out=tmp_path_
 
 @pytest.fixture
 def wrong(parts):
-    "(bytes, right label) of a held-out picture that is taken for the other class"
+    "(bytes, right label) of a held-out image that is taken for the other class"
     t = parts.evaluate().table
     row = t[t.label != t.predicted].iloc[0]
     return Path(row.path).read_bytes(), row.label
@@ -51,7 +51,7 @@ def test_the_rest_stays_as_it_was(parts, wrong, tmp_path):
 
 def test_a_new_kind_is_known_with_what_is_like_it(parts, tmp_path):
     teacher = Teacher.of(parts, tmp_path/'c')
-    foreign = as_bytes(picture(3))
+    foreign = as_bytes(image(3))
     assert parts.predict(plate(9)).unknown and parts.predict(foreign).unknown
     for i in range(3): teacher.teach(plate(i), 'blue <b>plate')
     p = teacher.clf.predict(plate(9))
@@ -66,7 +66,7 @@ def test_a_restart_answers_the_same(parts, wrong, tmp_path):
     again = Teacher.of(Classifier.load(parts.path), tmp_path/'c')
     assert again.clf.predict(wrong[0]).top == teacher.clf.predict(wrong[0]).top and again.clf.vocab == teacher.clf.vocab
 
-def test_a_training_picture_that_was_mislabelled(parts, tmp_path):
+def test_a_training_image_that_was_mislabelled(parts, tmp_path):
     "It no longer speaks for its old class, in the head and among the nearest"
     t = pd.read_csv(parts.path/'predictions.csv')
     row = t[(t.split == 'train') & (t.label == 'ok')].iloc[0]
@@ -84,7 +84,7 @@ def test_heads_and_views_of_every_kind(tmp_path, head, levels, arch):
     assert teacher.teach(plate(1), 'plate').predict(plate(1)).label == 'plate'
 
 def test_without_its_embeddings(parts, wrong, tmp_path, own_cache):
-    "A pruned store: the pictures are embedded once more, and where they are gone the error says so"
+    "A pruned store: the images are embedded once more, and where they are gone the error says so"
     said = []
     teacher = Teacher.of(parts, tmp_path/'c', say=said.append)
     assert 'not on this machine' in said[0] and teacher.teach(*wrong).predict(wrong[0]).label == wrong[1]
@@ -131,7 +131,7 @@ def test_flowers(photos, tmp_path):
 
 def test_the_folder_is_what_was_said(tmp_path):
     c = Corrections(tmp_path/'c')
-    a, b = as_bytes(picture(1)), as_bytes(picture(2), 'PNG')
+    a, b = as_bytes(image(1)), as_bytes(image(2), 'PNG')
     c.add(a, 'x'); c.add(b, 'y'); c.add(a, 'z')
     assert [(r['label'], Path(r['file']).suffix) for r in c.rows()] == [('y', '.png'), ('z', '.jpg')]
     assert {p.name for p in c.folder.iterdir()} == {'y', 'z', manifest} and c.path(c.rows()[1]).read_bytes() == a
@@ -141,32 +141,32 @@ def test_the_folder_is_what_was_said(tmp_path):
 @pytest.mark.parametrize('label', ['', ' ', '.', '..', '../up', 'a/b', 'a\\b', 'C:x', '.hidden', 'nul\0', 'bell\a', 'turn\u202e', 'x'*61, '\ud800', manifest, '__MACOSX', None, 7])
 def test_hostile_labels(tmp_path, label):
     c = Corrections(tmp_path/'in'/'c')
-    with pytest.raises(QuickclsError): c.add(as_bytes(picture(1)), label)
+    with pytest.raises(QuickclsError): c.add(as_bytes(image(1)), label)
     assert files(tmp_path) == []
 
 @pytest.mark.parametrize('label', ['дуб', '寿司', '🐻', '42', 'two words', '<b>x "y"', "it's", '%s {x}', 'CON'])
 def test_labels_of_any_script(tmp_path, label):
     c = Corrections(tmp_path/'c')
-    c.add(as_bytes(picture(1)), f'  {label}\n')
+    c.add(as_bytes(image(1)), f'  {label}\n')
     assert [r['label'] for r in Corrections(tmp_path/'c').rows()] == [label] and kind_name(label) == label
 
-def test_bad_pictures(tmp_path):
+def test_bad_images(tmp_path):
     c = Corrections(tmp_path/'c')
     for data, reason in bad_files().values():
-        with pytest.raises(NotAPicture): c.add(data, 'x')
+        with pytest.raises(NotAnImage): c.add(data, 'x')
     assert not c.folder.exists()
 
 def test_a_hostile_manifest(tmp_path):
     "Nothing outside is read, written or removed, whatever stands in the manifest"
-    (tmp_path/'secret.jpg').write_bytes(secret := as_bytes(picture(5)))
+    (tmp_path/'secret.jpg').write_bytes(secret := as_bytes(image(5)))
     c = Corrections(tmp_path/'c')
-    good = c.add(as_bytes(picture(1)), 'x')
+    good = c.add(as_bytes(image(1)), 'x')
     h = 'a'*64
     lines = [dict(label='..', sha256=h, file=f'../{h[:24]}.jpg'), dict(label='x', sha256=h, file='../secret.jpg'), dict(label='x', sha256=h, file='/etc/passwd'), dict(label='x', sha256='../..', file='x/../...jpg'),
              dict(label='x', sha256=h, file=f'x/{h[:24]}.jpg', said=[1], model={'a': 1}), dict(label='\ud800', sha256=h, file='x'), [], 7, None, dict(label=['x'], sha256=h, file=3)]
     with open(c.folder/manifest, 'ab') as f: f.write(b'\n'.join([*(json.dumps(l).encode() for l in lines), b'\xff\xfe', b'[' * 100_000, b'{"half']))
     assert c.rows() == [good] and len(c.skipped) >= 10
-    new = c.add(as_bytes(picture(2)), 'y') # half a line is not continued
+    new = c.add(as_bytes(image(2)), 'y') # half a line is not continued
     assert c.rows() == [good, new]
     while c.undo(): pass
     assert (tmp_path/'secret.jpg').read_bytes() == secret and len((c.folder/manifest).read_bytes().splitlines()) >= 10
@@ -175,14 +175,14 @@ def test_links_lead_nowhere(tmp_path):
     (tmp_path/'away').mkdir(); (tmp_path/'c').mkdir()
     (tmp_path/'c'/'x').symlink_to(tmp_path/'away', target_is_directory=True)
     c = Corrections(tmp_path/'c')
-    with pytest.raises(QuickclsError, match='leads out'): c.add(as_bytes(picture(1)), 'x')
+    with pytest.raises(QuickclsError, match='leads out'): c.add(as_bytes(image(1)), 'x')
     (tmp_path/'c'/manifest).symlink_to(tmp_path/'away'/'file')
-    with pytest.raises(QuickclsError, match='is a link'): c.add(as_bytes(picture(1)), 'y')
+    with pytest.raises(QuickclsError, match='is a link'): c.add(as_bytes(image(1)), 'y')
     assert list((tmp_path/'away').iterdir()) == []
 
 def test_two_threads_write_whole_lines(tmp_path):
-    c, pictures = Corrections(tmp_path/'c'), [as_bytes(picture(i, 8, 8), 'PNG') for i in range(40)]
-    with ThreadPoolExecutor(8) as pool: list(pool.map(lambda i: c.add(pictures[i % 40], f'class {i % 3}'), range(120)))
+    c, images = Corrections(tmp_path/'c'), [as_bytes(image(i, 8, 8), 'PNG') for i in range(40)]
+    with ThreadPoolExecutor(8) as pool: list(pool.map(lambda i: c.add(images[i % 40], f'class {i % 3}'), range(120)))
     assert len(c.rows()) == 40 and c.skipped == []
     assert {r['file'] for r in c.rows()} | {manifest} == set(files(c.folder))
 
@@ -190,7 +190,7 @@ def test_two_threads_write_whole_lines(tmp_path):
 
 @pytest.fixture
 def said(tmp_path):
-    "(corrections, a training picture and a held-out one that were named otherwise)"
+    "(corrections, a training image and a held-out one that were named otherwise)"
     from quickcls.data.items import scan_folder, split_items
     t = split_items(scan_folder(repo/'datasets'/'parts')).table
     rows = [t[t.split == s].iloc[0] for s in ('train', 'valid')]
@@ -214,7 +214,7 @@ def test_train_with_corrections(quickcls, said, tmp_path):
     assert clf.predict(plate(8)).label == 'plate' and clf.predict(plate(8)).nearest[0]['picture'].startswith('corrections/plate/')
     assert Teacher.of(clf, c.folder).clf.info['taught'] == 1 # the held-out one; the others were learned
 
-def test_corrections_move_no_other_picture(parts, said, tmp_path):
+def test_corrections_move_no_other_image(parts, said, tmp_path):
     clf = train(repo/'datasets'/'parts', corrections=str(said[0].folder), out=tmp_path/'m', folds='0', **lite0)
     a, b = (pd.read_csv(c.path/'predictions.csv').set_index('sha256').split for c in (parts, clf))
     assert (b[a.index] == a).all()

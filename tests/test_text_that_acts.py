@@ -4,7 +4,7 @@ import pandas as pd, pytest
 from quickcls.core import plain_text
 from quickcls.data.csv_text import csv_table, csv_text, original_text
 from quickcls.evaluate.predictions import read_table
-from tests.helpers import as_bytes, picture, repo
+from tests.helpers import as_bytes, image, repo
 
 formula, escape, line, bidi, c1 = '=1+1.jpg', 'x\x1b[2J\x07.jpg', 'two\nlines.jpg', 'a\u202egpj.jpg', 'y\x9b31m.jpg'
 names = [formula, escape, line, bidi, c1, '-x.jpg', '@sum.jpg', '\u5bff\u53f8 \U0001f469\u200d\U0001f467.jpg']
@@ -16,7 +16,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('acting')
     for k, kind in enumerate(kinds):
         (root/'set'/kind).mkdir(parents=True)
-        for i, name in enumerate(names): (root/'set'/kind/name).write_bytes(as_bytes(picture((k, i))))
+        for i, name in enumerate(names): (root/'set'/kind/name).write_bytes(as_bytes(image((k, i))))
         (root/'set'/kind/f'{k}\x1bbad\n.jpg').write_bytes(b'<html>')
     (root/'bad\x1b]0;title\x07.jpg').write_bytes(b'<html>')
     return root
@@ -37,7 +37,7 @@ def test_nothing_that_is_printed_acts_on_the_terminal(root, model, quickcls, tmp
     p = quickcls('predict', model, root/'set')
     assert not acting.search(p.stdout + p.stderr)
     lines = p.stdout.splitlines()
-    assert len(lines) == 2*len(names) + 2 and sum('two?lines.jpg' in l for l in lines) == 2 # a line a picture, whatever it is called
+    assert len(lines) == 2*len(names) + 2 and sum('two?lines.jpg' in l for l in lines) == 2 # a line an image, whatever it is called
     assert any('\u5bff\u53f8 \U0001f469\u200d\U0001f467.jpg' in l for l in lines)
 
 def test_json_is_exact_and_harmless(root, model, quickcls):
@@ -70,10 +70,10 @@ def test_the_csv_of_answers_holds_no_formula(root, model, quickcls, tmp_path):
 def test_the_csv_of_the_page_holds_no_formula():
     from quickcls.report.answer_html import Answer, answers_table
     from quickcls.model.classifier import Prediction
-    page = answers_table([Answer(Prediction('=1+1.jpg', [], error='+no picture'))])
+    page = answers_table([Answer(Prediction('=1+1.jpg', [], error='+no image'))])
     data = base64.b64decode(re.search(r'base64,([^"]+)', page)[1]).decode()
     row = list(csv.reader(io.StringIO(data)))[1]
-    assert row[0] == "'=1+1.jpg" and row[-1] == "'+no picture"
+    assert row[0] == "'=1+1.jpg" and row[-1] == "'+no image"
 
 def test_what_a_classifier_keeps_comes_back_as_it_was(root, model):
     raw = list(csv.DictReader(open(model/'predictions.csv', newline='', encoding='utf-8')))

@@ -5,7 +5,7 @@ from quickcls.all import Classifier, QuickclsError, describe_threshold, train
 from quickcls.evaluate.predictions import Evaluation
 from quickcls.report.record import read_facts
 from quickcls.report.paired_page import compare_runs
-from tests.helpers import picture, repo, write_folder
+from tests.helpers import image, repo, write_folder
 
 lite0 = dict(arch='efficientnet_lite0', quiet=True)
 
@@ -21,25 +21,25 @@ def test_cross_validation_stands_beside_the_split(parts):
     t = pd.read_csv(parts.path/'cross_validation.csv')
     assert t.path.is_unique and len(t) == 240 and (t.label == t.predicted).mean() == pytest.approx(cv['per_repeat'][0], abs=.02)
 
-def test_few_pictures_are_called_few(parts):
-    assert any('held-out pictures tell the accuracy to ±' in w for w in parts.trust.warnings) and 'points only' in str(parts.trust)
+def test_few_images_are_called_few(parts):
+    assert any('held-out images tell the accuracy to ±' in w for w in parts.trust.warnings) and 'points only' in str(parts.trust)
 
-def test_pictures_that_tell_nothing_score_like_a_coin(tmp_path):
+def test_images_that_tell_nothing_score_like_a_coin(tmp_path):
     "Noise under two labels: nothing leaks from training into the figure"
     for i in range(80):
         f = tmp_path/'noise'/'ab'[i % 2]/f'{i}.png'; f.parent.mkdir(parents=True, exist_ok=True)
-        picture(i, 32, 32).save(f)
+        image(i, 32, 32).save(f)
     low, high = train(tmp_path/'noise', out=tmp_path/'m', **lite0).trust.cross_validation['interval']
     assert low < .5 < high
 
 def test_copies_never_stand_on_both_sides_of_a_fold(tmp_path):
-    "The same noise, each picture three times: with copies in training, every one would be known"
+    "The same noise, each image three times: with copies in training, every one would be known"
     for i in range(40):
         for copy in range(3):
             f = tmp_path/'noise'/'ab'[i % 2]/f'{i}-{copy}.png'; f.parent.mkdir(parents=True, exist_ok=True)
-            picture(i, 32, 32).save(f)
+            image(i, 32, 32).save(f)
     cv = train(tmp_path/'noise', out=tmp_path/'m', **lite0).trust.cross_validation
-    assert cv['accuracy'] < .8 and cv['interval'][1] - cv['interval'][0] > .25 # 120 files, but 40 pictures
+    assert cv['accuracy'] < .8 and cv['interval'][1] - cv['interval'][0] > .25 # 120 files, but 40 images
 
 def test_casting_is_given_with_and_without_its_twins(photos, tmp_path):
     clf = train(photos('casting'), out=tmp_path/'casting', **lite0)
@@ -48,7 +48,7 @@ def test_casting_is_given_with_and_without_its_twins(photos, tmp_path):
     assert m['accuracy'] >= .995 and m['without_twins']['accuracy'] >= .995 and clf.trust.cross_validation['n'] == 6633
     assert clf.trust.calibration['ece_after'] <= .03
     page = (clf.path/'report.html').read_text()
-    assert 'Accuracy without twins' in page and '64 held-out pictures that also stand in training' in page and len(page) < 5e6
+    assert 'Accuracy without twins' in page and '64 held-out images that also stand in training' in page and len(page) < 5e6
 
 def test_flowers_are_calibrated(photos, tmp_path):
     "The mean of five splits: one alone is measured on 400 images, of which chance makes up to .05"
@@ -86,7 +86,7 @@ def test_rare_classes_are_offered_weights_by_name(tmp_path):
     used = train(tmp_path/'set', out=tmp_path/'n', class_weights=True, **lite0).trust.class_weights
     assert used['used'] and used['weighted']['balanced_accuracy'] == pytest.approx(w['weighted']['balanced_accuracy'], abs=.1)
 
-def test_classes_of_one_picture_are_counted_not_tested(tmp_path):
+def test_classes_of_one_image_are_counted_not_tested(tmp_path):
     root = write_folder(tmp_path/'set', a=12, b=12, alone=1)
     clf = train(root, out=tmp_path/'m', **lite0)
     assert clf.trust.cross_validation['untested'] == 1 and any('could not be tested' in w for w in clf.trust.warnings)
@@ -99,9 +99,9 @@ def test_other_heads_are_checked_with_themselves(head, tmp_path):
     clf = train(repo/'datasets'/'parts', out=tmp_path/'m', head=head, epochs=3, **lite0)
     assert clf.trust.cross_validation['folds'] == 3 and clf.trust.learning_curve['head'] == 'linear' and clf.trust.calibration['ece_after'] < .2
 
-def test_random_views_stay_with_their_picture(tmp_path):
+def test_random_views_stay_with_their_image(tmp_path):
     clf = train(write_folder(tmp_path/'set', a=10, b=10), out=tmp_path/'m', augment=2, **lite0)
-    assert clf.trust.cross_validation['n'] == 20 # the pictures; their views are not tested
+    assert clf.trust.cross_validation['n'] == 20 # the images; their views are not tested
 
 def test_a_line_for_a_miss_in_two_hundred(parts):
     ev = Evaluation(pd.read_csv(parts.path/'cross_validation.csv'), parts.vocab)
@@ -130,20 +130,20 @@ def test_two_classifiers_are_compared_on_what_neither_learned(two):
     assert (c['both'] + c['only_a'])/n == pytest.approx(told(Classifier.load(two[0]))['accuracy'], abs=1e-6)
     assert v.test()['low'] <= v.test()['difference'] <= v.test()['high'] and ('McNemar p' in v.verdict() or 'the very same' in v.verdict())
     mixed = compare_runs(read_facts(two[0]), read_facts(two[2]))
-    assert 0 < len(mixed.table) < n and mixed.trained > 0 # another seed holds out other pictures
+    assert 0 < len(mixed.table) < n and mixed.trained > 0 # another seed holds out other images
 
 def run(*words, cwd=None):
     return subprocess.run([sys.executable, '-c', 'import sys; from quickcls.cli import main; sys.exit(main())', *map(str, words)], capture_output=True, text=True, cwd=cwd, env=os.environ | {'PYTHONPATH': str(repo)})
 
 def test_report_on_the_command_line(two, tmp_path):
     a, b, other = two
-    p = run('report', a, '--out', tmp_path/'page.html', '--max-miss', '1/50', '--no-pictures')
+    p = run('report', a, '--out', tmp_path/'page.html', '--max-miss', '1/50', '--no-images')
     assert p.returncode == 0 and 'tells defect and ok apart' in p.stdout and '1 in 50' in (tmp_path/'page.html').read_text() and 'image/jpeg' not in (tmp_path/'page.html').read_text()
     p = run('report', a, b, cwd=tmp_path)
     page = tmp_path/p.stdout.splitlines()[-1]
     assert p.returncode == 0 and 'difference' in p.stdout and 'McNemar' in page.read_text() and 'http://' not in page.read_text()
     p = run('report', a, '--data', repo/'datasets'/'parts')
-    assert p.returncode == 0 and (a/'report-parts.html').is_file() and 'of 57 held-out pictures' in p.stdout # those trained on are left out
+    assert p.returncode == 0 and (a/'report-parts.html').is_file() and 'of 57 held-out images' in p.stdout # those trained on are left out
     assert '183 more in it were trained on and are left out' in (a/'report-parts.html').read_text()
     assert 'costs as much as 50 false alarms' in run('report', a, '--cost', '50').stdout + (a/'report.html').read_text()
     for words, text in ((('report', a, '--max-miss', '7'), 'is no share'), (('report', tmp_path), 'has no classifier.json'), (('report', a, '--out', tmp_path/'no'/'such'/'page.html'), 'cannot be written')):
@@ -169,7 +169,7 @@ def test_one_wrong_label_does_not_set_the_temperature():
     assert abs(fit_temperature(spoiled, np.append(y, 1)) - fit_temperature(true, y)) < .15
 
 def test_copies_under_another_label_cost_no_fold():
-    "A class that only exists as a copy of another class's picture: its group trains, the other pictures of the fold are tested"
+    "A class that only exists as a copy of another class's image: its group trains, the other images of the fold are tested"
     from quickcls.heads.head import stratified_folds
     y, groups = np.array([0]*10 + [1]*10 + [2]), np.array([f'g{i}' for i in range(20)] + ['g3'])
     for k in (2, 5):

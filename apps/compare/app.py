@@ -1,4 +1,4 @@
-"Ask two classifiers about the same picture: python apps/compare/app.py models/pets models/pets2"
+"Ask two classifiers about the same image: python apps/compare/app.py models/pets models/pets2"
 import sys
 from quickcls.demo import compare_page, launch
 

@@ -1,6 +1,6 @@
 """Draw a labelled set of top views of cast pump impellers: `ok` and `defect`. Run `python draw.py` to redraw it.
 
-Every picture is a height map in the piece's own polar coordinates, lit by one lamp. A defect changes the height map,
+Every image is a height map in the piece's own polar coordinates, lit by one lamp. A defect changes the height map,
 so light, texture and dirt treat it as they treat sound metal, and nothing but the defect tells the classes apart."""
 import argparse
 from pathlib import Path
@@ -9,9 +9,9 @@ from types import SimpleNamespace as Box
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-SIDE, OVER = 300, 2   # pixels a side of a picture, and how many times finer it is drawn
+SIDE, OVER = 300, 2   # pixels a side of an image, and how many times finer it is drawn
 FINE = SIDE * OVER
-HELD = 10**6          # first index of the held-out pictures, far past any index of the set itself
+HELD = 10**6          # first index of the held-out images, far past any index of the set itself
 
 # -- helpers
 def ramp(x, width):
@@ -24,7 +24,7 @@ def band(x, lo, hi, width):
     return ramp(x - lo, width) * ramp(hi - x, width)
 
 def noise(rng, cells):
-    "Smooth noise over the fine picture, `cells` bumps a side, about -2 to 2"
+    "Smooth noise over the fine image, `cells` bumps a side, about -2 to 2"
     small = rng.normal(size=(cells, cells)).astype(np.float32)
     return np.asarray(Image.fromarray(small).resize((FINE, FINE), Image.Resampling.BICUBIC))
 
@@ -217,7 +217,7 @@ def photo(rng, fine):
     return Image.fromarray(np.clip(x, 0, 255).astype(np.uint8))
 
 def draw(seed, k, kind=None):
-    "Picture `k` of the set `seed`; the same numbers give the same picture. `kind` is one of `DEFECTS`, or None if sound"
+    "Image `k` of the set `seed`; the same numbers give the same image. `kind` is one of `DEFECTS`, or None if sound"
     rng = np.random.default_rng([seed, k])
     s, p = place(rng), shape(rng)
     s.dark = np.zeros((FINE, FINE))
@@ -228,12 +228,12 @@ def draw(seed, k, kind=None):
 
 # -- the set
 def save(im, path):
-    "Write a JPEG; quality 76 keeps 240 pictures under 3.5 MB"
+    "Write a JPEG; quality 76 keeps 240 images under 3.5 MB"
     path.parent.mkdir(parents=True, exist_ok=True)
     im.save(path, quality=76)
 
 def draw_set(out, held_out, n, seed):
-    "Write `n` pictures a class, two held-out ones, and the list of defect kinds; odd indices are defects"
+    "Write `n` images a class, two held-out ones, and the list of defect kinds; odd indices are defects"
     kinds = [DEFECTS[i % len(DEFECTS)] for i in range(n)]
     for i, kind in enumerate(kinds):
         save(draw(seed, 2 * i), out/'ok'/f'{i:03}.jpg')
@@ -246,8 +246,8 @@ def draw_set(out, held_out, n, seed):
 def main():
     p = argparse.ArgumentParser(description='Draw top views of cast pump impellers, sound and defective')
     p.add_argument('--out', type=Path, default=Path(__file__).parent, help='folder to write to (default: beside this script)')
-    p.add_argument('--held-out', type=Path, default=Path(__file__).parents[2]/'docs'/'parts', help='folder for the two held-out pictures (default: docs/parts)')
-    p.add_argument('--n', type=int, default=120, help='pictures a class (default: 120)')
+    p.add_argument('--held-out', type=Path, default=Path(__file__).parents[2]/'docs'/'parts', help='folder for the two held-out images (default: docs/parts)')
+    p.add_argument('--n', type=int, default=120, help='images a class (default: 120)')
     p.add_argument('--seed', type=int, default=7, help='another seed draws another set (default: 7)')
     args = p.parse_args()
     draw_set(args.out, args.held_out, args.n, args.seed)

@@ -1,7 +1,7 @@
 """Measure what to expect of each data set, write its notebook as `quickcls new` does, execute it, and fill in its card: `make notebooks`.
 
     python nbs/datasets/make.py                        # all of them
-    python nbs/datasets/make.py flowers --data ~/data  # one, with its pictures in ~/data/flowers
+    python nbs/datasets/make.py flowers --data ~/data  # one, with its images in ~/data/flowers
     python nbs/datasets/make.py --keep                 # the lesson has changed: execute it, and keep what was measured
 """
 import argparse, base64, io, json, os, platform, re, subprocess, sys, tempfile, time
@@ -14,7 +14,7 @@ from quickcls.report.notebook import lesson_notebook, path_from
 
 here = Path(__file__).resolve().parent
 repo = here.parent.parent
-names, free = ('parts', 'casting', 'hymenoptera', 'flowers'), ('parts',) # of whose pictures some may be shown
+names, free = ('parts', 'casting', 'hymenoptera', 'flowers'), ('parts',) # of whose images some may be shown
 arch = 'efficientnet_lite0' # comes with quickcls, so that the figures are the same with and without a network
 seeds = (1, 2, 3, 4, 5)
 
@@ -24,7 +24,7 @@ def train_once(folder, seed, cache):
     "(metrics.json of one training, seconds of the whole process)"
     with tempfile.TemporaryDirectory() as d:
         code = 'import sys; from quickcls.cli import main; sys.exit(main())'
-        words = ['train', str(folder), '--arch', arch, '--seed', str(seed), '--out', f'{d}/model', '--no-pictures', '--quiet']
+        words = ['train', str(folder), '--arch', arch, '--seed', str(seed), '--out', f'{d}/model', '--no-images', '--quiet']
         t = time.perf_counter()
         subprocess.run([sys.executable, '-c', code, *words], check=True, env=os.environ | {'QUICKCLS_CACHE': str(cache)})
         return json.loads(Path(d, 'model', 'metrics.json').read_text(encoding='utf-8')), time.perf_counter() - t
@@ -78,15 +78,15 @@ def class_words(items):
 def machine_words(m):
     "Cores, system and time, as measured"
     system = f'{os.cpu_count()} cores ({platform.machine()}), no GPU, {platform.system()}, Python {platform.python_version()}'
-    return f'{system}. {m["first"]/60:.1f} minutes from an empty cache ({m["first"]:.0f} s, of which {m["default"]["seconds"]["embed"]:.0f} s for the pictures to pass the network, its export included), then {m["again"]:.0f} s'
+    return f'{system}. {m["first"]/60:.1f} minutes from an empty cache ({m["first"]:.0f} s, of which {m["default"]["seconds"]["embed"]:.0f} s for the images to pass the network, its export included), then {m["again"]:.0f} s'
 
 def opening(name, scanned, m):
     "The first cell: what it is, what to expect, and the one command"
     title, about, card = read_card(name)
     own, items = scanned.table.split.notna().any(), split_items(scanned)
-    seed = 'the sides are those of the folder; a seed deals the pictures to other folds' if own else 'another seed holds out other pictures and deals them to other folds'
-    get = '' if name in free else f' The pictures are not part of this repository: [get them](../../datasets/{name}/README.md#get-it) and set `folder`. None is shown here (`show_pictures = False`).'
-    rows = dict(Source=card['Source'], Licence=card['Licence'], Classes=class_words(items), Pictures=f'{len(items):,}' + (f', {len(items.skipped)} files skipped' if items.skipped else ''))
+    seed = 'the sides are those of the folder; a seed deals the images to other folds' if own else 'another seed holds out other images and deals them to other folds'
+    get = '' if name in free else f' The images are not part of this repository: [get them](../../datasets/{name}/README.md#get-it) and set `folder`. None is shown here (`show_images = False`).'
+    rows = dict(Source=card['Source'], Licence=card['Licence'], Classes=class_words(items), Images=f'{len(items):,}' + (f', {len(items.skipped)} files skipped' if items.skipped else ''))
     rows |= {'Expected accuracy': f'held-out side: {held_out_words(m)}<br>cross-validated: {cross_validated_words(m)}', 'How chosen': f'nothing was tuned to this data set: the defaults of `quickcls train`, settled on several data sets together, and the backbone that comes with it; {seed}', 'Machine': machine_words(m),
              'Command': f'`quickcls train {"datasets/" if name in free else ""}{name} --arch {arch}`'}
     return f'# {title}\n\n{about} The [card](../../datasets/{name}/README.md) tells its faults.{get}\n\n| | |\n|---|---|\n' + '\n'.join(f'| {k} | {v} |' for k, v in rows.items())
@@ -95,7 +95,7 @@ def execute(nb):
     "Run all cells here, keep what a reader can see, and no trace of this machine"
     NotebookClient(nb, timeout=600, kernel_name='python3', store_widget_state=False, record_timing=False, coalesce_streams=True, resources=dict(metadata=dict(path=str(here)))).execute()
     for c in nb.cells:
-        if c.cell_type == 'code': c.outputs = [as_jpeg(o) if c.id in ('look-at-pictures', 'worst-pictures', 'predict') else o for o in c.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
+        if c.cell_type == 'code': c.outputs = [as_jpeg(o) if c.id in ('look-at-images', 'worst-images', 'predict') else o for o in c.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
     clean_nb(nb)
 
 def as_jpeg(output):
@@ -118,7 +118,7 @@ def make(name, folder):
 def write(name, folder, opening):
     "The notebook, executed"
     path = here/f'{name}.ipynb'
-    nb = lesson_notebook(path_from(path, folder), name, opening=opening, arch=arch, pictures=name in free)
+    nb = lesson_notebook(path_from(path, folder), name, opening=opening, arch=arch, images=name in free)
     execute(nb)
     path.write_text(nbformat.writes(nb) + '\n', encoding='utf-8')
     print(f'{path.relative_to(repo)}: {path.stat().st_size/1000:.0f} kB')

@@ -18,7 +18,7 @@ from ..backbones.engines import open_engine
 from ..features.embed import joined
 from ..backbones.onnx_graph import get_graph
 from ..heads.head import fit_linear
-from ..data.images import load_picture
+from ..data.images import load_image
 from ..train.pipeline import import_ahead, train
 
 # %% ../../nbs/app/01_builder.ipynb #shared-engines
@@ -34,29 +34,29 @@ def shared_engines(
             named, note = choose_arch(arch)
             if note: say(note)
             graphs = [get_graph(v, say=say) for v in parse_views(named)]
-            _opened[arch] = graphs, [open_engine(g, streams=1) for g in graphs], named # one picture at a time: all cores for it
+            _opened[arch] = graphs, [open_engine(g, streams=1) for g in graphs], named # one image at a time: all cores for it
         return _opened[arch]
 
 # %% ../../nbs/app/01_builder.ipynb #live-class
-strength = .03 # inverse L2 strength of a head on few pictures
-plenty = 10 # pictures of a kind from which nothing is said of more
+strength = .03 # inverse L2 strength of a head on few images
+plenty = 10 # images of a kind from which nothing is said of more
 
 @dataclass
 class Shot:
-    "A picture of a kind"
+    "An image of a kind"
     file:Path # Where its bytes lie
     sha256:str
     x:object # Its embedding, float32 `[d]`
 
 class Live:
-    "Kinds, their pictures so far, and the classifier that follows from them"
+    "Kinds, their images so far, and the classifier that follows from them"
     def __init__(self,
         kinds=('one', 'another'), # Names to begin with
         arch:str='auto', # As in `train`
-        folder:Path=None, # Where pictures are kept; a temporary one, removed by `close`, where this is None
+        folder:Path=None, # Where images are kept; a temporary one, removed by `close`, where this is None
         say=print # Called with a line of text before slow work
     ):
-        import_ahead('sklearn.linear_model') # while the first pictures are taken
+        import_ahead('sklearn.linear_model') # while the first images are taken
         self._graphs, self._engines, self.arch = shared_engines(arch, say)
         self._own = tempfile.TemporaryDirectory(prefix='quickcls-live-') if folder is None else None
         self.folder = Path(self._own.name if self._own else folder).expanduser()
@@ -72,7 +72,7 @@ class Live:
             return name
 
     def rename_kind(self, old:str, new:str)->str: # As it is called from now on
-        "Another name for a kind; its pictures and its place stay"
+        "Another name for a kind; its images and its place stay"
         with self._lock:
             self._of(old)
             new = self._new(new, besides=old)
@@ -80,7 +80,7 @@ class Live:
             return new
 
     def drop_kind(self, name:str):
-        "Forget a kind and its pictures"
+        "Forget a kind and its images"
         with self._lock:
             for shot in self._of(name): shot.file.unlink(missing_ok=True)
             del self._shots[name]
@@ -88,13 +88,13 @@ class Live:
 
     def add(self,
         kind:str, # Its name
-        data:bytes # Of a picture's file
-    )->int: # How many pictures the kind has now
-        "One picture more; raises `NotAPicture` or `QuickclsError`. A picture that was of another kind changes over"
+        data:bytes # Of an image's file
+    )->int: # How many images the kind has now
+        "One image more; raises `NotAnImage` or `QuickclsError`. An image that was of another kind changes over"
         import numpy as np
         self._of(kind)
         suffix, h = suffix_of(data := bytes(data)), hashlib.sha256(data).hexdigest()
-        x = joined([e(np.asarray(load_picture(data, g.view.size, g.view.resize))[None])['embedding'] for g, e in zip(self._graphs, self._engines)], self._graphs, 'all')[0]
+        x = joined([e(np.asarray(load_image(data, g.view.size, g.view.resize))[None])['embedding'] for g, e in zip(self._graphs, self._engines)], self._graphs, 'all')[0]
         with self._lock:
             shots = self._of(kind) # it may have been dropped meanwhile
             if any(s.sha256 == h for s in shots): return len(shots)
@@ -104,24 +104,24 @@ class Live:
             self._stale = True
             return len(shots)
 
-    def take_back(self, kind:str)->int: # How many pictures are left
-        "Forget the last picture of a kind"
+    def take_back(self, kind:str)->int: # How many images are left
+        "Forget the last image of a kind"
         with self._lock:
             shots = self._of(kind)
-            if not shots: raise QuickclsError(f'{kind} has no picture to take back.')
+            if not shots: raise QuickclsError(f'{kind} has no image to take back.')
             self._forget(kind, lambda s: s is shots[-1])
             return len(self._shots[kind])
 
-    def counts(self)->dict: # kind → how many pictures
+    def counts(self)->dict: # kind → how many images
         "What is there so far"
         with self._lock: return {k: len(v) for k, v in self._shots.items()}
 
     def files(self, kind:str)->list: # of paths, in the order in which they came
-        "Where the pictures of a kind lie"
+        "Where the images of a kind lie"
         with self._lock: return [s.file for s in self._of(kind)]
 
     @property
-    def clf(self)->Classifier|None: # None until two kinds have a picture
+    def clf(self)->Classifier|None: # None until two kinds have an image
         "The classifier that follows from what is there"
         import numpy as np
         with self._lock:
@@ -139,22 +139,22 @@ class Live:
         "What would help most now"
         n = self.counts()
         if len(n) < 2: return f'{" and ".join(n) or "nothing"}: name another kind to tell it from'
-        few = [f'{k}: {v} picture{"s"*(v != 1)}' for k, v in n.items() if v < plenty]
+        few = [f'{k}: {v} image{"s"*(v != 1)}' for k, v in n.items() if v < plenty]
         return f'{", ".join(few[:5])}{f" and {len(few) - 5} kinds more" if len(few) > 5 else ""}; ten or more are better' if few else None
 
     def save(self,
         name:str, # Of the classifier
         out:Path=None, # Its folder (models/<name> where this is not given)
-        data:Path=None, # Folder for the pictures, a folder a kind in it (<name> where this is not given)
+        data:Path=None, # Folder for the images, a folder a kind in it (<name> where this is not given)
         force:bool=False # Replace a classifier that is there?
     )->Classifier: # Trained by `quickcls.train.pipeline.train`, with its report
-        "Write the pictures as an ordinary folder and train an ordinary classifier on it; both stay"
+        "Write the images as an ordinary folder and train an ordinary classifier on it; both stay"
         name = kind_name(name)
         out, data = Path(out or Path('models')/name).expanduser(), Path(data or name).expanduser()
         check_free(out, force)
-        check_apart(out, data, f'The classifier {out} and the pictures in {data} lie one inside the other. Name folders apart from each other with out= and data=.')
+        check_apart(out, data, f'The classifier {out} and the images in {data} lie one inside the other. Name folders apart from each other with out= and data=.')
         with self._lock: self._check_savable(); shots = {k: list(v) for k, v in self._shots.items()}
-        if data.exists() and (not data.is_dir() or any(data.iterdir())): raise QuickclsError(f'{data} is there already, and the pictures would mix with what is in it. Choose another name, or name a folder with data=.')
+        if data.exists() and (not data.is_dir() or any(data.iterdir())): raise QuickclsError(f'{data} is there already, and the images would mix with what is in it. Choose another name, or name a folder with data=.')
         with write_whole(data) as w:
             for k, v in shots.items():
                 (w/k).mkdir()
@@ -163,7 +163,7 @@ class Live:
         except BaseException: shutil.rmtree(data, ignore_errors=True); raise # so that the same name can be tried again
 
     def close(self):
-        "Forget all pictures; those in a folder that was given stay there"
+        "Forget all images; those in a folder that was given stay there"
         with self._lock:
             self._shots, self._clf, self._stale = {}, None, False
             if self._own: self._own.cleanup()
@@ -177,20 +177,20 @@ class Live:
         return name
 
     def _of(self, kind):
-        "The pictures of a kind"
+        "The images of a kind"
         if kind not in self._shots: raise QuickclsError(f'There is no kind {str(kind)[:60]!r}. Expected one of {", ".join(self._shots) or "none: name one first"}.')
         return self._shots[kind]
 
     def _keep(self, data, suffix):
-        "The file of a picture; its name tells nothing that came from outside"
+        "The file of an image; its name tells nothing that came from outside"
         self._n += 1
         file = self.folder/f'{self._n:06}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}'
         try: self.folder.mkdir(parents=True, exist_ok=True); file.write_bytes(data)
-        except OSError as e: raise QuickclsError(f'The picture cannot be kept: {explain_os_error(e)}') from None
+        except OSError as e: raise QuickclsError(f'The image cannot be kept: {explain_os_error(e)}') from None
         return file
 
     def _forget(self, kind, which):
-        "Remove pictures of a kind, and their files"
+        "Remove images of a kind, and their files"
         for s in [s for s in self._shots[kind] if which(s)]: s.file.unlink(missing_ok=True); self._shots[kind].remove(s); self._stale = True
 
     def _check_savable(self):
@@ -198,7 +198,7 @@ class Live:
         n = self.counts()
         few = [f'{k} has {v}' for k, v in n.items() if v < 2]
         if len(n) < 2: raise QuickclsError(f'Only {len(n)} kind is there. Expected two or more to tell apart.')
-        if few: raise QuickclsError(f'{", ".join(few[:5])}. Expected two pictures of every kind or more, one to learn from and one to test on: give more, or drop the kind.')
+        if few: raise QuickclsError(f'{", ".join(few[:5])}. Expected two images of every kind or more, one to learn from and one to test on: give more, or drop the kind.')
         if sides_of(list(n)): raise QuickclsError(f'The kinds {", ".join(n)} would be taken for the sides of a data set. Give one of them another name.')
 
     def __repr__(self): return f'Live({", ".join(f"{k} {v}" for k, v in self.counts().items())}; {self.arch})'

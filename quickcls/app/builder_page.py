@@ -11,10 +11,10 @@ from functools import lru_cache
 from itertools import count
 from ..core import QuickclsError
 from ..report.answer_html import answer_html, ask, refusal_html, name_html
-from ..report.record import picture_count
+from ..report.record import image_count
 from .builder import Live
-from .predict_page import picture_box
-from ..data.images import data_uri, small_picture
+from .predict_page import image_box
+from ..data.images import data_uri, small_image
 from .server import first_of, import_gradio, new_page, taken, uploads_only
 from .uploads import Room
 
@@ -23,24 +23,24 @@ most_kinds, most_at_once, shown_last = 8, 500, 12
 most_shown = 5_000_000_000 # bytes of uploads on the disk: half of it is for one visitor, 500 photos of 5 MB
 
 class Desk:
-    "What a page of making shows: a `Live` and the picture that is tried"
-    def __init__(self, live:Live): self.live, self.tried, self._small = live, None, lru_cache(most_kinds*shown_last)(lambda file: data_uri(small_picture(file, 96)))
+    "What a page of making shows: a `Live` and the image that is tried"
+    def __init__(self, live:Live): self.live, self.tried, self._small = live, None, lru_cache(most_kinds*shown_last)(lambda file: data_uri(small_image(file, 96)))
 
     @property
     def kinds(self)->list: return list(self.live.counts()) # their names, in order
 
-    def add(self, kind:str, uploads:list): # Generator of lists of sentences about what was wrong, one after every few pictures
-        "Pictures of a kind"
+    def add(self, kind:str, uploads:list): # Generator of lists of sentences about what was wrong, one after every few images
+        "Images of a kind"
         uploads, more = first_of(uploads, most_at_once)
         wrong = [more] if more else []
         for n, upload in enumerate(uploads, 1):
             try: self.live.add(kind, taken(upload)[0])
-            except QuickclsError as e: wrong.append(f'{upload.get("orig_name") or "picture"}: {e}')
+            except QuickclsError as e: wrong.append(f'{upload.get("orig_name") or "image"}: {e}')
             if n % 20 == 0: yield wrong
         yield wrong
 
     def remove(self, kind:str):
-        "A kind goes, with its pictures; raises `QuickclsError` where it is one of the last two"
+        "A kind goes, with its images; raises `QuickclsError` where it is one of the last two"
         if len(self.kinds) <= 2: raise QuickclsError('Two kinds have to stay: give this one another name in place of removing it.')
         self.live.drop_kind(kind)
 
@@ -49,21 +49,21 @@ class Desk:
         return kind if str(name or '').strip() in ('', kind) else self.live.rename_kind(kind, name)
 
     def strip(self, kind:str)->str: # HTML
-        "How many pictures a kind has, and the last of them"
+        "How many images a kind has, and the last of them"
         if kind not in self.kinds: return ''
         files = self.live.files(kind)
-        return f'<p class="qc-soft">{picture_count(len(files))}</p><div class="qc-strip">' + ''.join(f'<img src="{self._small(f)}" alt="">' for f in files[:-shown_last - 1:-1]) + '</div>'
+        return f'<p class="qc-soft">{image_count(len(files))}</p><div class="qc-strip">' + ''.join(f'<img src="{self._small(f)}" alt="">' for f in files[:-shown_last - 1:-1]) + '</div>'
 
     def status(self, wrong=())->str: # HTML
         "What is missing, or that it is alive; and what was wrong"
         hint = self.live.known_enough()
-        said = hint or 'It tells them apart. More pictures make it surer; save it when it is good enough.'
+        said = hint or 'It tells them apart. More images make it surer; save it when it is good enough.'
         return f'<p class="qc-soft" role="status">{html.escape(said)}</p>' + ''.join(map(refusal_html, wrong[:5]))
 
     def answer(self)->str: # HTML
-        "What is said of the picture that is tried"
-        if self.tried is None: return '<p class="qc-wait">Show it a picture to try.</p>'
-        if self.live.clf is None: return '<p class="qc-wait">It answers as soon as two kinds have a picture.</p>'
+        "What is said of the image that is tried"
+        if self.tried is None: return '<p class="qc-wait">Show it an image to try.</p>'
+        if self.live.clf is None: return '<p class="qc-wait">It answers as soon as two kinds have an image.</p>'
         return answer_html(ask(self.live.clf, self.tried))
 
 # %% ../../nbs/app/08_builder_page.ipynb #live-page
@@ -72,17 +72,17 @@ def live_page(
     *, title:str=None, # Of the page
     arch:str='auto' # As in `train`, for a new `Live`
 ): # `gradio.Blocks`
-    "Make a classifier from a few pictures of each kind"
+    "Make a classifier from a few images of each kind"
     gr = import_gradio()
     desk = Desk(live or Live(('this', 'that'), arch))
     with new_page(title or 'Make a classifier', Room(most_shown)) as page:
-        gr.HTML(f'<header class="qc-head"><h1>{name_html(page.title)}</h1><p>Name two kinds or more and show a few pictures of each. It learns while you do, on this machine alone.</p></header>', apply_default_css=False)
+        gr.HTML(f'<header class="qc-head"><h1>{name_html(page.title)}</h1><p>Name two kinds or more and show a few images of each. It learns while you do, on this machine alone.</p></header>', apply_default_css=False)
         with gr.Row(elem_classes='qc-columns'):
             with gr.Column(scale=3, min_width=300):
                 cards = [_kind_card(gr, i) for i in range(most_kinds)]
                 more = gr.Button('One more kind', elem_id='more')
             with gr.Column(scale=2, min_width=300):
-                photo = picture_box(gr, 230, 'try', 'A picture to try')
+                photo = image_box(gr, 230, 'try', 'An image to try')
                 answer = gr.HTML('', apply_default_css=False, elem_id='answer')
                 status = gr.HTML('', apply_default_css=False, elem_id='status')
                 with gr.Column(elem_classes='qc-card'):
@@ -94,16 +94,16 @@ def live_page(
     return page
 
 def _kind_card(gr, i):
-    "(group, kind that it shows, name, box for a picture, button for many, their strip, buttons to take the last one back and to remove the kind)"
+    "(group, kind that it shows, name, box for an image, button for many, their strip, buttons to take the last one back and to remove the kind)"
     kind = gr.State(None) # by its name, not by its place: kinds before it may go while the page is open
     with gr.Column(visible=i < 2, elem_classes='qc-card', elem_id=f'kind-{i}') as group:
         with gr.Row():
-            with gr.Column(scale=2, min_width=180): photo = picture_box(gr, 190, f'add-{i}')
+            with gr.Column(scale=2, min_width=180): photo = image_box(gr, 190, f'add-{i}')
             with gr.Column(scale=3, min_width=180):
                 name = gr.Textbox(label=f'Kind {i + 1}', max_length=60, elem_id=f'name-{i}')
                 strip = gr.HTML('', apply_default_css=False, elem_id=f'strip-{i}', padding=True)
                 with gr.Row():
-                    many = uploads_only(gr.UploadButton('Many pictures', file_count='multiple', file_types=['image'], size='sm', min_width=100, elem_id=f'many-{i}'))
+                    many = uploads_only(gr.UploadButton('Many images', file_count='multiple', file_types=['image'], size='sm', min_width=100, elem_id=f'many-{i}'))
                     back, drop = gr.Button('Take back', size='sm', min_width=90), gr.Button('Remove', size='sm', min_width=90)
     return group, kind, name, photo, many, strip, back, drop
 
@@ -149,5 +149,5 @@ def _save(live, name):
     try: clf = live.save(name)
     except QuickclsError as e: return refusal_html(str(e))
     m = clf.info.get('metrics') or {}
-    right = f' It named {m["accuracy"]:.1%} of {m["n"]} held-out pictures right.' if m.get('accuracy') is not None else ''
+    right = f' It named {m["accuracy"]:.1%} of {m["n"]} held-out images right.' if m.get('accuracy') is not None else ''
     return f'<p role="status">Saved in <code>{html.escape(str(clf.path))}</code>.{right} <code>quickcls demo {html.escape(str(clf.path))}</code> opens it, and <code>report.html</code> there says how good it is.</p>'

@@ -32,7 +32,7 @@ def import_gradio(): # the module `gradio`
     return gradio
 
 # %% ../../nbs/app/05_server.ipynb #taken
-most_bytes, most_files = 30_000_000, 50 # of one upload; pictures at once
+most_bytes, most_files = 30_000_000, 50 # of one upload; images at once
 kept_for = 20 # seconds that an upload stays after its answer
 _answered, _lock = {}, threading.Lock() # path → when it was answered
 
@@ -51,7 +51,7 @@ def given_up(
     root = Path(_upload_folder()).resolve()
     try: path = Path(str(upload.get('path') or '')).resolve()
     except (ValueError, OSError): path = root # a name that no file can have
-    if root not in path.parents or not path.is_file(): raise QuickclsError('That is no uploaded picture, or it was answered before. Upload it first.')
+    if root not in path.parents or not path.is_file(): raise QuickclsError('That is no uploaded image, or it was answered before. Upload it first.')
     for room in list(rooms): room.answer(path)
     with _lock:
         _answered[path] = time.monotonic()
@@ -66,14 +66,14 @@ def first_of(
     for u in uploads[most:]:
         try: given_up(u)
         except QuickclsError: continue
-    return uploads[:most], f'{len(uploads)} pictures came; the first {most} were taken.' if len(uploads) > most else ''
+    return uploads[:most], f'{len(uploads)} images came; the first {most} were taken.' if len(uploads) > most else ''
 
 class Shelf:
-    "The last pictures that were asked about, by a ticket each, as many as there is room for"
+    "The last images that were asked about, by a ticket each, as many as there is room for"
     def __init__(self, room:int=100_000_000): self.room, self.kept, self.lock = room, {}, threading.Lock() # bytes of all together
 
     def put(self, data:bytes)->str: # The ticket
-        "Keep a picture; the oldest ones go where room is short"
+        "Keep an image; the oldest ones go where room is short"
         ticket = secrets.token_urlsafe(16)
         with self.lock:
             self.kept[ticket] = data
@@ -81,7 +81,7 @@ class Shelf:
         return ticket
 
     def get(self, ticket:str)->bytes|None: # None where it had to go
-        "The picture of a ticket"
+        "The image of a ticket"
         with self.lock: return self.kept.get(ticket)
 
 def _sweep_in(seconds):
@@ -90,7 +90,7 @@ def _sweep_in(seconds):
     timer.start()
 
 def sweep(
-    age:float=kept_for # Seconds since the answer, and since somebody else uploaded the same picture
+    age:float=kept_for # Seconds since the answer, and since somebody else uploaded the same image
 ):
     "Delete uploads that were answered, again every few seconds while there are some"
     with _lock:
@@ -113,7 +113,7 @@ def uploads_only(
 ): # the same
     "A component that takes uploads and no addresses"
     async def stays(path):
-        if str(path).lower().startswith(('http://', 'https://')): raise import_gradio().Error('Addresses are not fetched. Upload the picture itself.')
+        if str(path).lower().startswith(('http://', 'https://')): raise import_gradio().Error('Addresses are not fetched. Upload the image itself.')
         return path
     component.async_move_resource_to_block_cache = stays
     return component

@@ -20,7 +20,7 @@ from ..report.record import public_command, read_facts
 from ..backbones.onnx_graph import without_traces
 from ..report.thumbnails import Packed, zip_name
 from ..data.formats import kind_of_file
-from ..data.images import NotAPicture, file_bytes, small_picture
+from ..data.images import NotAnImage, file_bytes, small_image
 from ..saved.tables import read_table
 
 # %% ../../nbs/app/06_space.ipynb #needed
@@ -46,7 +46,7 @@ class Public:
     def __init__(self,
         folder:str, # Of the data, as it was named in training
         vocab=(), # Class names: never changed
-        paths=() # Of its pictures
+        paths=() # Of its images
     ):
         from os.path import commonpath, dirname, isabs
         far = [p for p in map(str, paths) if isabs(p)]
@@ -136,7 +136,7 @@ def space_header(
     line = lambda s: ' '.join(''.join(c if c.isprintable() else ' ' for c in s).split())
     short = line(f'Tells {", ".join(vocab[:-1])} and {vocab[-1]} apart')
     return SpaceCardData(title=line(title), emoji='🔎', colorFrom='blue', colorTo='indigo', sdk='gradio', sdk_version=version('gradio'), python_version='.'.join(platform.python_version_tuple()[:2]), app_file='app.py', pinned=False,
-        short_description=short if len(short) <= 60 else f'Tells {len(vocab)} kinds of pictures apart', tags=['quickcls', 'image-classification'], license=license).to_yaml().strip()
+        short_description=short if len(short) <= 60 else f'Tells {len(vocab)} kinds of images apart', tags=['quickcls', 'image-classification'], license=license).to_yaml().strip()
 
 def space_card(
     folder:Path, # Of a classifier
@@ -153,14 +153,14 @@ def space_card(
         except Exception as e: raise QuickclsError(f'{path} begins with a header that cannot be read: {short_text(e, 80)}. Expected the header of a model card, in YAML; mend it, or remove the file.') from None # YAML raises all kinds
         text, license = card.text.strip(), card.data.get('license')
         if not isinstance(license, str) or len(license) > 100: license = None
-    else: text, license = ModelCard(render_card(read_facts(folder, name), report=False)).text.replace(own_card, '').strip() if (folder/predictions_file).is_file() else f'{len(vocab)} kinds of pictures, told apart by a classifier that quickcls trained.', None
+    else: text, license = ModelCard(render_card(read_facts(folder, name), report=False)).text.replace(own_card, '').strip() if (folder/predictions_file).is_file() else f'{len(vocab)} kinds of images, told apart by a classifier that quickcls trained.', None
     return f'---\n{space_header(title, vocab, license)}\n---\n\n{text}\n\nThe folder `quickcls` holds the program, under the Apache-2.0 licence.\n'
 
 # %% ../../nbs/app/06_space.ipynb #write-examples
 most_examples = 8
 
 def write_examples(
-    names:list, # Pictures, folders of them, or patterns
+    names:list, # Images, folders of them, or patterns
     to:Path # A new folder
 )->int: # How many were written
     "At most eight small JPEGs, evenly chosen, without metadata"
@@ -170,16 +170,16 @@ def write_examples(
     for p in [*paths[::apart], *(q for i, q in enumerate(paths) if i % apart)]:
         if n == most_examples: break
         check_plain(Path(p))
-        try: (to/f'{n + 1}.jpg').write_bytes(file_bytes(small_picture(p, 640), 'JPEG', quality=85))
-        except NotAPicture as e: bad = f'{p}: {e}'
+        try: (to/f'{n + 1}.jpg').write_bytes(file_bytes(small_image(p, 640), 'JPEG', quality=85))
+        except NotAnImage as e: bad = f'{p}: {e}'
         else: n += 1
-    if not n: raise QuickclsError(f'No picture for the examples in {", ".join(map(str, names))}{f" ({bad})" if paths else ""}. Expected pictures, or folders of them.')
+    if not n: raise QuickclsError(f'No image for the examples in {", ".join(map(str, names))}{f" ({bad})" if paths else ""}. Expected images, or folders of them.')
     return n
 
 # %% ../../nbs/app/06_space.ipynb #write-space
 own_app = '# Written by quickcls. Delete this line to keep your own program: a folder without it is never replaced.'
 
-app = f'''"A page that says what is in a picture"
+app = f'''"A page that says what is in an image"
 {own_app}
 from pathlib import Path
 from quickcls.demo import ask_page, launch
@@ -203,7 +203,7 @@ def write_space(
     folder:Path, # Written whole or not at all
     *, name:str=None, # What the classifier is called (its folder's name where this is not given)
     title:str=None, # Of the page (the name where this is not given)
-    examples=None, # Pictures to try it with, or a folder of them; at most 8 are taken
+    examples=None, # Images to try it with, or a folder of them; at most 8 are taken
     force:bool=False # Replace a Space that is there?
 )->Path:
     "Write a folder that runs as a Hugging Face Space as it is, and with `python app.py`"

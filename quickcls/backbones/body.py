@@ -32,7 +32,7 @@ def _timm_body(net, size):
     body = TimmBody(net, stages).eval()
     try:
         with torch.inference_mode(): *_, before, last = body(torch.zeros(1, 3, size, size))
-    except (AssertionError, RuntimeError) as e: raise QuickclsError(f'{type(net).__name__} cannot take pictures of {size} pixels: {str(e).splitlines()[0][:120]}. Choose another size.') from None
+    except (AssertionError, RuntimeError) as e: raise QuickclsError(f'{type(net).__name__} cannot take images of {size} pixels: {str(e).splitlines()[0][:120]}. Choose another size.') from None
     return TimmBody(net, stages[:-1]) if before.shape == last.shape and len(stages) > 3 else body
 
 def _resolutions(net):
@@ -116,7 +116,7 @@ def create_network(
 def create_body(
     view:View, # Which network, at which size
     weights:Weights=None # Random where this is None
-): # torch module in `eval()`: pictures `[n, 3, h, w]` → list of maps `[n, c, h', w']`, the final one last
+): # torch module in `eval()`: images `[n, 3, h, w]` → list of maps `[n, c, h', w']`, the final one last
     "A network that yields its stages, with trained weights"
     if weights and weights.source == 'classifier': return _earlier_body(view, weights.path)
     net = create_network(view.backbone, torchvision=bool(weights) and weights.source == 'torchvision')

@@ -22,7 +22,7 @@ from .registry import View
 class OpenVINOEngine:
     "Runs an ONNX file on the CPU"
     def __init__(self,
-        path:Path, # An ONNX file whose first input takes uint8 pictures `[n, h, w, 3]`
+        path:Path, # An ONNX file whose first input takes uint8 images `[n, h, w, 3]`
         *, precision:str=None, # `f32` or `bf16`; where this is None what the variable `QUICKCLS_PRECISION` says, or what the hardware does best
         streams:int=1 # Batches that are computed side by side
     ):
@@ -96,7 +96,7 @@ class TorchEngine:
 
 # %% ../../nbs/backbones/04_engines.ipynb #key-points
 descriptor_length = dict(akaze=486, sift=128)
-most_points = 1000 # key points of a picture, the strongest
+most_points = 1000 # key points of an image, the strongest
 
 def open_detector(
     kind:str # `akaze` or `sift`
@@ -112,14 +112,14 @@ def open_detector(
 
 def key_points(
     detector, # From `open_detector`
-    picture # uint8 `[h, w, 3]`
+    image # uint8 `[h, w, 3]`
 )->tuple: # (places float32 `[n, 2]`: x, y from 0 to below 1; descriptions float32 `[n, d]`), the strongest first; n may be 0
-    "The key points of a picture, described"
+    "The key points of an image, described"
     import cv2, numpy as np
-    points, told = detector.detectAndCompute(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), None)
+    points, told = detector.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
     if not len(points): return np.zeros((0, 2), np.float32), np.zeros((0, 0), np.float32)
     best = np.argsort([-p.response for p in points], kind='stable')[:most_points]
-    at, told = np.array([points[i].pt for i in best], np.float32)/picture.shape[1::-1], told[best]
+    at, told = np.array([points[i].pt for i in best], np.float32)/image.shape[1::-1], told[best]
     told = np.unpackbits(told, axis=1)[:, :descriptor_length['akaze']].astype(np.float32) if told.dtype == np.uint8 else np.sqrt(told/np.maximum(told.sum(1, keepdims=True), 1e-9))
     return np.clip(at, 0, np.float32(.999999)), told
 
@@ -158,11 +158,11 @@ def read_words(
 
 # %% ../../nbs/backbones/04_engines.ipynb #words-engine
 class WordsEngine:
-    "Counts visual words on the CPU, a thread a picture"
+    "Counts visual words on the CPU, a thread an image"
     name, precision = 'opencv', 'f32'
     def __init__(self,
         words:Words,
-        *, streams:int=None # Pictures side by side; one a core where this is None
+        *, streams:int=None # Images side by side; one a core where this is None
     ):
         self.words, self.streams = words, streams or os.cpu_count() or 2
         open_detector(words.view.backbone.keypoints) # a reason against it is better told now
@@ -185,10 +185,10 @@ class WordsEngine:
         "Return when every batch that was started is done"
         while self.running: self.running.popleft().result()
 
-    def _counts(self, picture):
+    def _counts(self, image):
         "How often each word occurs in each cell, float32 `[k, 7, 7]`"
         import numpy as np
-        at, told = key_points(open_detector(self.words.view.backbone.keypoints), picture)
+        at, told = key_points(open_detector(self.words.view.backbone.keypoints), image)
         k = self.words.dim
         if not len(told): return np.zeros((k, grid, grid), np.float32)
         word, (x, y) = (told @ self.words.arrays['centres'].T - self.half).argmax(1), (at*grid).astype(int).T
@@ -200,7 +200,7 @@ def weighed(
     counts, # How often each word occurs `[n, k]`
     rarity # As in `Words`
 ): # float32 `[n, k]`, rows of length 1; zeros where nothing was found
-    "Counts as an embedding: rare words count more, and a picture with many key points no more than one with few"
+    "Counts as an embedding: rare words count more, and an image with many key points no more than one with few"
     import numpy as np
     x = counts*rarity
     return (x/np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)).astype(np.float32)

@@ -26,7 +26,7 @@ class Graph:
     dim:int # Length of the embedding
     nf:int # Channels of the feature map; the first 2·nf columns of the embedding are the last level
     weights:str # Where they came from: `package`, `timm`, `torchvision`, `file`, `trained`
-    cosine:float # Lowest agreement with torch on the pictures of the check
+    cosine:float # Lowest agreement with torch on the images of the check
     file:Path|None=None # of weights, that the user named
     body:object=None # the torch module, where it was trained further
     @cached_property
@@ -39,7 +39,7 @@ least_cosine = 0.999
 def get_graph(
     view:View, # Which network, at which size
     *, weights:Path=None, # A file of weights that the user names
-    pictures:list=(), # Paths for the check; two photographs of scikit-learn's where this is empty
+    images:list=(), # Paths for the check; two photographs of scikit-learn's where this is empty
     offline:bool=False, # Never look over the network for weights?
     say=lambda text: None # Called with a sentence before slow work
 )->Graph:
@@ -50,7 +50,7 @@ def get_graph(
     if (kept := read_graph(digest, view)): return replace(kept, file=own)
     say(f'exporting {view} once for this machine (a few seconds)')
     from quickcls.backbones.body import create_body
-    return replace(export_graph(create_body(view, w), view, digest=digest, weights=w.source, pictures=pictures), file=own)
+    return replace(export_graph(create_body(view, w), view, digest=digest, weights=w.source, images=images), file=own)
 
 def read_graph(
     digest:str, # As in `Graph`
@@ -76,7 +76,7 @@ def export_graph(
     view:View,
     *, digest:str, # The name in the cache
     weights:str='trained', # Where they came from
-    pictures:list=() # Paths for the check
+    images:list=() # Paths for the check
 )->Graph:
     "Write the graph of a body into the cache and check it; raises `QuickclsError` where it disagrees with torch"
     from quickcls.backbones.body import Embedder
@@ -84,7 +84,7 @@ def export_graph(
     embedder = Embedder(body, view.backbone.stats).eval()
     with cache_file(path) as f:
         nf = _export(embedder, view, f)
-        cosine, dim = check_graph(f, embedder, view, pictures)
+        cosine, dim = check_graph(f, embedder, view, images)
         note = dict(dim=dim, nf=nf, weights=weights, cosine=cosine)
         sha256 = _sum_of(f, json.dumps(note, sort_keys=True), f.stat().st_size, f.stat().st_mtime_ns)
     with cache_file(path.with_suffix('.json')) as f: f.write_text(json.dumps(note | dict(sha256=sha256)), encoding='utf-8')
@@ -116,11 +116,11 @@ def check_graph(
     path:Path, # An ONNX file
     embedder, # The torch module that it came from
     view:View,
-    pictures:list=() # Paths; unreadable ones are passed over
+    images:list=() # Paths; unreadable ones are passed over
 )->tuple: # (lowest cosine, length of the embedding)
-    "Compare a graph with torch on real pictures, in 32-bit floats; raises `QuickclsError` below a cosine of 0.999"
+    "Compare a graph with torch on real images, in 32-bit floats; raises `QuickclsError` below a cosine of 0.999"
     import numpy as np, torch
-    x = _check_pictures(view, pictures)
+    x = _check_images(view, images)
     run = import_openvino().Core().compile_model(str(path), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     got = run(x)[0]
     with torch.inference_mode(): want = embedder(torch.from_numpy(x))[0].numpy()
@@ -128,18 +128,18 @@ def check_graph(
     if not cosine >= least_cosine: raise QuickclsError(f'The graph of {view} disagrees with torch (cosine {cosine:.4f}, expected {least_cosine} or more), so it is not used. Choose another backbone, or another version of torch.')
     return round(cosine, 6), got.shape[1]
 
-def _check_pictures(view, paths, most=4):
-    "A batch of real pictures, uint8 `[n, size, size, 3]`"
+def _check_images(view, paths, most=4):
+    "A batch of real images, uint8 `[n, size, size, 3]`"
     import numpy as np
-    from quickcls.data.images import NotAPicture, load_picture
+    from quickcls.data.images import NotAnImage, load_image
     batch = []
     for p in paths:
-        try: batch.append(load_picture(p, view.size, view.resize))
-        except NotAPicture: continue
+        try: batch.append(load_image(p, view.size, view.resize))
+        except NotAnImage: continue
         if len(batch) == most: break
     if not batch:
         from sklearn.datasets import load_sample_images
-        batch = [load_picture(a, view.size, view.resize) for a in load_sample_images().images]
+        batch = [load_image(a, view.size, view.resize) for a in load_sample_images().images]
     return np.stack([np.asarray(im) for im in batch])
 
 # %% ../../nbs/backbones/03_onnx_graph.ipynb #without-traces

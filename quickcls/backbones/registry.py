@@ -22,18 +22,18 @@ class Backbone:
     "A pretrained network: its name, its size, and where its weights are found"
     name:str # As a user types it
     timm:str|None # timm's name with the weights' tag
-    size:int # Side of the pictures it was made for, pixels
+    size:int # Side of the images it was made for, pixels
     params:float|None = None # Millions
     top1:float|None = None # ImageNet, per cent
-    stats:tuple = imagenet # Mean and standard deviation that its pictures are normalised with, of values in [0, 1]
+    stats:tuple = imagenet # Mean and standard deviation that its images are normalised with, of values in [0, 1]
     torchvision:str|None = None # torchvision's name
     file:str|None = None # torchvision's file of weights
     package:str|None = None # Installed package that holds the weights, state dict in timm's order
     depth:int|None = None # Layers with weights on the longest way through
-    top1_size:int|None = None # Side of the pictures that `top1` was measured with, where that is not `size`
+    top1_size:int|None = None # Side of the images that `top1` was measured with, where that is not `size`
     source:str = 'timm' # Whose published figures `top1` and `params` are: `timm`, `torchvision`, or ours
     scratch:bool = False # Are there no pretrained weights, so that it has to be trained from scratch?
-    keypoints:str|None = None # `akaze`, `sift`: no network, but visual words learned from the training pictures (`quickcls.features.bow`)
+    keypoints:str|None = None # `akaze`, `sift`: no network, but visual words learned from the training images (`quickcls.features.bow`)
 
     @property
     def mb(self)->float|None: return self.params and self.params*4 # size of the weights, MB
@@ -109,7 +109,7 @@ def _torchvision_row(name):
 # %% ../../nbs/backbones/01_registry.ipynb #view-class
 @dataclass(frozen=True)
 class View:
-    "A backbone at a size, and how a picture is brought to that size"
+    "A backbone at a size, and how an image is brought to that size"
     backbone:Backbone
     size:int # Side of the square, pixels
     resize:str = 'squish' # One of `quickcls.data.images.resize_methods`
@@ -249,7 +249,7 @@ def get_weights(
     *, offline:bool=False # Never look over the network?
 )->Weights:
     "Weights of a backbone: those named, this machine's, or the hub's; raises `QuickclsError` where they cannot be had"
-    if backbone.keypoints: raise QuickclsError(f'{backbone.name} has no weights: its visual words are learned from the training pictures, which `quickcls train --arch {backbone.name}` does. Expected the name of a network here.')
+    if backbone.keypoints: raise QuickclsError(f'{backbone.name} has no weights: its visual words are learned from the training images, which `quickcls train --arch {backbone.name}` does. Expected the name of a network here.')
     if file and Path(file).is_dir():
         if (found := _earlier_weights(Path(file), backbone)): return found
     elif file:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, whole_file
 from .items import Items, Skipped, columns, drop_unseen, look_at, passed_over
-from .images import NotAPicture, looked_at, small_picture
+from .images import NotAnImage, looked_at, small_image
 
 # %% ../../nbs/data/06_corrections.ipynb #kind-name
 manifest = 'corrections.jsonl' # the file of what was said, in the folder of corrections
@@ -33,12 +33,12 @@ def kind_name(
     return name
 
 # %% ../../nbs/data/06_corrections.ipynb #words
-def _file_of(label, sha256, suffix): return f'{label}/{sha256[:24]}{suffix}' # the one place of a picture, below the folder
+def _file_of(label, sha256, suffix): return f'{label}/{sha256[:24]}{suffix}' # the one place of an image, below the folder
 
 def suffix_of(
-    data:bytes # Of a picture's file
+    data:bytes # Of an image's file
 )->str: # `.jpg`, `.png`, …
-    "The end of a file's name, by content; raises `NotAPicture`"
+    "The end of a file's name, by content; raises `NotAnImage`"
     kind = looked_at(data).format
     return {'JPEG': '.jpg', 'MPO': '.jpg', 'TIFF': '.tif'}.get(kind) or '.' + re.sub('[^a-z0-9]', '', kind.lower())[:8]
 
@@ -49,7 +49,7 @@ def _word(line):
     label, sha256, file = (d.get(k) for k in ('label', 'sha256', 'file'))
     if kind_name(label) != label: raise ValueError('its label is no class name')
     if not re.fullmatch('[0-9a-f]{64}', str(sha256)): raise ValueError('its sha256 is none')
-    if not isinstance(file, str) or not re.fullmatch(r'\.[a-z0-9]{1,8}', suffix := Path(file).suffix) or file != _file_of(label, sha256, suffix): raise ValueError('its file is not the one that such a picture has')
+    if not isinstance(file, str) or not re.fullmatch(r'\.[a-z0-9]{1,8}', suffix := Path(file).suffix) or file != _file_of(label, sha256, suffix): raise ValueError('its file is not the one that such an image has')
     return dict(time=_text(d.get('time'), 40), file=file, sha256=sha256, label=label, said=_said(d['said']) if isinstance(d.get('said'), dict) else None, model=_text(d.get('model')))
 
 def _reason(e): return 'it is no JSON' if isinstance(e, (json.JSONDecodeError, UnicodeDecodeError, RecursionError)) else str(e)[:150]
@@ -65,7 +65,7 @@ def _text(s, most=200): return str(s or '')[:most].encode(errors='replace').deco
 
 # %% ../../nbs/data/06_corrections.ipynb #corrections-class
 class Corrections:
-    "What people said is in pictures, in a folder: `<class>/<picture>` and a line each in `corrections.jsonl`"
+    "What people said is in images, in a folder: `<class>/<image>` and a line each in `corrections.jsonl`"
     def __init__(self,
         folder:Path # Made when the first word is said
     ):
@@ -73,14 +73,14 @@ class Corrections:
         if self.folder.exists() and not self.folder.is_dir(): raise QuickclsError(f'{folder} is a file. Expected a folder of corrections, or a name for a new one.')
 
     def add(self,
-        data:bytes, # Of a picture's file; kept as they are
+        data:bytes, # Of an image's file; kept as they are
         label:str, # What it is
         said=None, # What the classifier had said: a `Prediction`, or a dict with label, probability, unknown
         model:str='' # Which classifier that was
     )->dict: # The line of the manifest: time, file, sha256, label, said, model
-        "Keep a word about a picture; raises `NotAPicture` or `QuickclsError`"
+        "Keep a word about an image; raises `NotAnImage` or `QuickclsError`"
         from datetime import datetime, timezone
-        small_picture(data := bytes(data), 64) # decodes it, or says why it cannot be
+        small_image(data := bytes(data), 64) # decodes it, or says why it cannot be
         label, sha256 = kind_name(label), hashlib.sha256(data).hexdigest()
         word = dict(time=datetime.now(timezone.utc).isoformat(timespec='milliseconds'), file=_file_of(label, sha256, suffix_of(data)), sha256=sha256, label=label, said=_said(said), model=_text(model))
         with self._lock, self._told():
@@ -106,13 +106,13 @@ class Corrections:
         return last
 
     def rows(self)->list: # of dicts as from `add`, in the order in which they were said
-        "What holds now: the last word about each picture that is there"
+        "What holds now: the last word about each image that is there"
         with self._lock, self._told(): return list(self._held(self._read()[0]).values())
 
     def path(self,
         row:dict # From `rows`
     )->Path:
-        "Where a row's picture lies"
+        "Where a row's image lies"
         return self._inside(row['file'])
 
     def _read(self):
@@ -127,7 +127,7 @@ class Corrections:
         return words, lines
 
     def _held(self, words):
-        "sha256 → the last word about it, where its picture is there"
+        "sha256 → the last word about it, where its image is there"
         last = {}
         for _, w in words: last.pop(w['sha256'], None); last[w['sha256']] = w
         for w in list(last.values()):
@@ -169,13 +169,13 @@ class Corrections:
         except OSError as e: raise QuickclsError(f'The corrections in {self.folder} cannot be used: {explain_os_error(e)}') from None
 
     def __len__(self): return len(self.rows())
-    def __repr__(self): return f'Corrections({self.folder}, {len(self)} pictures)'
+    def __repr__(self): return f'Corrections({self.folder}, {len(self)} images)'
 
 # %% ../../nbs/data/06_corrections.ipynb #with-corrections
 def take_corrections(
     folder:Path # Of corrections
 )->tuple: # (`Items`, all of them for training; list of `Skipped`)
-    "The pictures that people named, as they are now; raises `QuickclsError` where there is no such folder"
+    "The images that people named, as they are now; raises `QuickclsError` where there is no such folder"
     import pandas as pd
     c = Corrections(folder)
     if not (c.folder/manifest).is_file(): raise QuickclsError(f'There are no corrections in {folder}: {manifest} is not there. Expected the folder that was written while teaching.')
@@ -184,18 +184,18 @@ def take_corrections(
     return Items(str(folder), pd.DataFrame(rows, columns=columns), [Skipped(str(c.folder), s) for s in c.skipped] + [s for _, s in found if isinstance(s, Skipped)])
 
 def _look(path, sha256):
-    "As `look_at`, of a picture that has to be the one that was named, and whole"
+    "As `look_at`, of an image that has to be the one that was named, and whole"
     s = look_at(path)
-    if isinstance(s, dict) and s['sha256'] != sha256: return Skipped(str(path), 'is no longer the picture that was named')
-    try: small_picture(path, 64, sha256=sha256)
-    except NotAPicture as e: return Skipped(str(path), str(e))
+    if isinstance(s, dict) and s['sha256'] != sha256: return Skipped(str(path), 'is no longer the image that was named')
+    try: small_image(path, 64, sha256=sha256)
+    except NotAnImage as e: return Skipped(str(path), str(e))
     return s
 
 def with_corrections(
     items:Items, # With their split
     taken:Items # From `take_corrections`
 )->Items: # The same with what was said, and a note that tells it
-    "Items under the labels that people gave them: pictures of the folder keep their side, others are trained on"
+    "Items under the labels that people gave them: images of the folder keep their side, others are trained on"
     import pandas as pd
     t, label = items.table.copy(), dict(zip(taken.table.sha256, taken.table.label))
     other = t.sha256.isin(label) & (t.label != t.sha256.map(label))
@@ -205,4 +205,4 @@ def with_corrections(
     note = f'{_count(len(taken))} in {Path(taken.folder).name} as a person named {"it" if len(taken) == 1 else "them"}: {len(new)} new, for training; {t.sha256[other].nunique()} of the folder under another label' + (f' ({held_out} of them held out, and still so)' if held_out else '')
     return drop_unseen(replace(items, table=pd.concat([t, new], ignore_index=True), notes=[*items.notes, note], skipped=[*items.skipped, *taken.skipped]))
 
-def _count(n): return f'{n} picture' + 's'*(n != 1)
+def _count(n): return f'{n} image' + 's'*(n != 1)

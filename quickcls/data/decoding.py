@@ -9,14 +9,14 @@ __all__ = ['large_file', 'all_memory', 'large', 'resize_methods', 'memory_needed
 # %% ../../nbs/data/02_decoding.ipynb #imports
 import hashlib, io, os
 from dataclasses import dataclass
-from .formats import NotAPicture, baseline, check_size, frame_of, many_copies, open_picture, open_regular, progressive, short_reason
+from .formats import NotAnImage, baseline, check_size, frame_of, many_copies, open_image, open_regular, progressive, short_reason
 
 # %% ../../nbs/data/02_decoding.ipynb #memory-needed
 large_file = 2**25 # bytes; files above it are read and decoded one at a time
 all_memory = 2**62 # what is asked for then: more than there is
 
 def memory_needed(
-    im, # From `open_picture`, before it is decoded, perhaps after `draft`
+    im, # From `open_image`, before it is decoded, perhaps after `draft`
     pixels:int, # Of the whole image
     frame:int=None # Of a JPEG that is decoded at a part of its size, from `frame_of`
 )->int: # bytes
@@ -155,13 +155,13 @@ def decode(
     wanted:Wanted,
     granted=lambda n: None # Called once with the bytes of memory it takes; returns when they may be used
 )->Decoded:
-    "Read a file once, and answer; raises `NotAPicture` with the reason"
+    "Read a file once, and answer; raises `NotAnImage` with the reason"
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file: return _decoded(file, wanted, granted)
-    except MemoryError: raise NotAPicture('too large for the memory of this machine') from None
-    except NotAPicture: raise
-    except OSError as e: raise NotAPicture(f'cannot be read: {e.strerror}' if e.strerror else f'a damaged file: {short_reason(e)}') from None
-    except Exception as e: raise NotAPicture(f'a damaged file: {short_reason(e)}') from None # decoders raise all kinds
+    except MemoryError: raise NotAnImage('too large for the memory of this machine') from None
+    except NotAnImage: raise
+    except OSError as e: raise NotAnImage(f'cannot be read: {e.strerror}' if e.strerror else f'a damaged file: {short_reason(e)}') from None
+    except Exception as e: raise NotAnImage(f'a damaged file: {short_reason(e)}') from None # decoders raise all kinds
 
 def _decoded(file, wanted, granted):
     "As `decode`, of an open file"
@@ -171,8 +171,8 @@ def _decoded(file, wanted, granted):
     file.seek(0)
     data = file.read(length)
     sha256 = hashlib.sha256(data).hexdigest()
-    if wanted.sha256 not in (None, sha256): raise NotAPicture('changed since it was looked at first, so it is not used')
-    im = open_picture(data)
+    if wanted.sha256 not in (None, sha256): raise NotAnImage('changed since it was looked at first, so it is not used')
+    im = open_image(data)
     (w, h), turn, image = im.size, turn_of(im), None
     if wanted.size:
         frame = _draft(im, data, wanted.size)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, plain_text
-from .images import NotAPicture, looked_at
+from .images import NotAnImage, looked_at
 
 # %% ../../nbs/data/05_items.ipynb #walk-files
 passed_over = {'.ipynb_checkpoints', '__MACOSX', 'Thumbs.db', 'desktop.ini', '$RECYCLE.BIN'}
@@ -47,14 +47,14 @@ def expand(
         elif p.exists() or not glob.has_magic(n): yield p # a file that is not there gets an answer with its error
         else:
             found = sorted(q for q in map(Path, glob.glob(str(p), recursive=True)) if q.is_file())
-            if not found: raise QuickclsError(f'No file matches {n}. Expected pictures, folders of them, or patterns.')
+            if not found: raise QuickclsError(f'No file matches {n}. Expected images, folders of them, or patterns.')
             yield from found
 
 # %% ../../nbs/data/05_items.ipynb #side-names
 side_names = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid', 'test': 'test', 'testing': 'test'}
 
 def sides_of(
-    folders:list[str] # Names of the folders that hold pictures
+    folders:list[str] # Names of the folders that hold images
 )->dict: # Folder name → `train`, `valid` or `test`; empty where the folders are classes
     "The sides that a data set already has"
     sides = {f: side_names[f.lower()] for f in folders if f.lower() in side_names}
@@ -73,7 +73,7 @@ def look_at(
 ): # A dict with path, sha256, width, height (pixels, as stored), or `Skipped`
     "What a file is, from its bytes and its header"
     try: found = looked_at(path)
-    except NotAPicture as e: return Skipped(str(path), str(e).removeprefix('cannot be read: '))
+    except NotAnImage as e: return Skipped(str(path), str(e).removeprefix('cannot be read: '))
     return dict(path=str(path), sha256=found.sha256, width=found.width, height=found.height)
 
 # %% ../../nbs/data/05_items.ipynb #items-class
@@ -81,7 +81,7 @@ columns = ['path', 'label', 'split', 'sha256', 'width', 'height', 'group']
 
 @dataclass
 class Items:
-    "The pictures of a data set, a row each, and the files that were skipped"
+    "The images of a data set, a row each, and the files that were skipped"
     folder:str # Where they lie
     table:object # DataFrame with `columns`; `split` is None until `split_items`
     skipped:list = field(default_factory=list) # of `Skipped`
@@ -98,7 +98,7 @@ def describe(
 )->str: # Several lines
     "What was found: classes, counts, what is odd, what was skipped and why"
     c = _class_counts(items)
-    head = f'{len(items):,} pictures of {len(c)} classes in {items.folder}'
+    head = f'{len(items):,} images of {len(c)} classes in {items.folder}'
     return '\n'.join([head, *('  ' + s for s in _wrapped(f'{n} {row.sum()}' for n, row in c.iterrows())), *('  ' + s for s in _asides(items))])
 
 def _wrapped(words, width=110):
@@ -109,7 +109,7 @@ def _wrapped(words, width=110):
 def _class_counts(items):
     "DataFrame: a row a class, a column a split"
     t = items.table
-    return t.groupby(['label', t.split.fillna('pictures')]).size().unstack(fill_value=0)
+    return t.groupby(['label', t.split.fillna('images')]).size().unstack(fill_value=0)
 
 def _asides(items, most=8):
     "Notes and skipped files, a line each"
@@ -123,23 +123,23 @@ def _asides(items, most=8):
 # %% ../../nbs/data/05_items.ipynb #scan-folder
 def scan_folder(
     folder:Path, # Holds one folder per class, or `train` and `test` folders that do
-    *, group_pattern:str=None, # Regular expression; pictures of one class whose names match it with the same text belong together
+    *, group_pattern:str=None, # Regular expression; images of one class whose names match it with the same text belong together
     workers:int=4, # Threads that read files
     least:int=2 # Classes that have to be there: one is enough to ask about, not to learn from
 )->Items: # With `split` filled only where the folders are already divided
-    "The labelled pictures of a folder; raises `QuickclsError` where there is nothing to learn from"
+    "The labelled images of a folder; raises `QuickclsError` where there is nothing to learn from"
     import pandas as pd
     folder = Path(folder).expanduser()
     try: re.compile(group_pattern or '')
     except re.error as e: raise QuickclsError(f'group_pattern {group_pattern!r} is no regular expression: {e}. Expected for instance (photo\\d+)-.') from None
     if folder.name in ('', '..'): folder = folder.resolve() # `.` has no name, and a classifier wants one
-    if not folder.exists(): raise QuickclsError(f'There is no folder {folder}. Expected a folder that holds one folder of pictures per class.')
-    if not folder.is_dir(): raise QuickclsError(f'{folder} is a file. Expected a folder that holds one folder of pictures per class.')
+    if not folder.exists(): raise QuickclsError(f'There is no folder {folder}. Expected a folder that holds one folder of images per class.')
+    if not folder.is_dir(): raise QuickclsError(f'{folder} is a file. Expected a folder that holds one folder of images per class.')
     root, files = _past_wrappers(folder, list(walk_files(folder)))
     with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, files))
     found, skipped = [s for s in seen if isinstance(s, dict)], [s for s in seen if isinstance(s, Skipped)]
     sides = sides_of(sorted({Path(s['path']).relative_to(root).parts[0] for s in found if Path(s['path']).parent != root}))
-    skipped = [s for s in skipped if Path(s.path).parent != root] # a README or a CSV beside the class folders is company, not a bad picture
+    skipped = [s for s in skipped if Path(s.path).parent != root] # a README or a CSV beside the class folders is company, not a bad image
     rows = []
     for s in found:
         *above, name = Path(s['path']).relative_to(root).parts
@@ -169,7 +169,7 @@ def _past_wrappers(root, files):
         root, files = below, inner
 
 def _group(row, label, name, pattern):
-    "What must stay on one side with this picture: what its name shares by the pattern, else its own bytes"
+    "What must stay on one side with this image: what its name shares by the pattern, else its own bytes"
     m = re.search(pattern, name) if pattern else None
     shared = m and (m.group(1) if m.re.groups else m.group(0))
     return f'{label}/{shared}' if shared else row['sha256']
@@ -180,11 +180,11 @@ def _check_enough(items, files, least):
     if not files: raise QuickclsError(f'No files in {where}. {expected}')
     if not len(items):
         first = f'; the first: {Path(items.skipped[0].path).name}, {items.skipped[0].reason}' if items.skipped else ''
-        raise QuickclsError(f'No labelled pictures in {where}: {len(files)} files, none usable{first}. {expected}')
-    if len(items.vocab) < least: raise QuickclsError(f'Only one class in {where}: {items.vocab[0]!r} with {len(items)} pictures. {expected}')
+        raise QuickclsError(f'No labelled images in {where}: {len(files)} files, none usable{first}. {expected}')
+    if len(items.vocab) < least: raise QuickclsError(f'Only one class in {where}: {items.vocab[0]!r} with {len(items)} images. {expected}')
 
 def _odd(items):
-    "Sentences about twins: byte-identical pictures under one label, under two, or on two sides"
+    "Sentences about twins: byte-identical images under one label, under two, or on two sides"
     t, twins = items.table, items.table[items.table.sha256.duplicated(keep=False)]
     notes = []
     if not len(twins): return notes
@@ -192,9 +192,9 @@ def _odd(items):
     extra, two = len(twins) - by.ngroups, int((by.label.nunique() > 1).sum())
     crossing = int(t[(t.split == 'test') | (t.split == 'valid')].sha256.isin(set(t[t.split == 'train'].sha256)).sum())
     stay = '' if crossing else '; twins stay on one side of the split'
-    notes.append(f'{extra} {"picture is" if extra == 1 else "pictures are"} byte-identical to another one{stay}')
-    if two: notes.append(f'{two} {"picture stands" if two == 1 else "pictures stand"} under two labels at once: one of the labels is wrong')
-    if crossing: notes.append(f'{crossing} held-out pictures stand in train too, byte by byte: accuracy is given with and without them')
+    notes.append(f'{extra} {"image is" if extra == 1 else "images are"} byte-identical to another one{stay}')
+    if two: notes.append(f'{two} {"image stands" if two == 1 else "images stand"} under two labels at once: one of the labels is wrong')
+    if crossing: notes.append(f'{crossing} held-out images stand in train too, byte by byte: accuracy is given with and without them')
     return notes
 
 # %% ../../nbs/data/05_items.ipynb #draw-number
@@ -208,10 +208,10 @@ def draw_number(
 # %% ../../nbs/data/05_items.ipynb #split-items
 def split_items(
     items:Items, # From `scan_folder`; a split that it brings is kept
-    *, valid_pct:float=0.3, # Share of the pictures that are held out, between 0 and 1
+    *, valid_pct:float=0.3, # Share of the images that are held out, between 0 and 1
     seed:int=42 # Another seed, another split
 )->Items: # The same, with `split` filled
-    "Each picture's side: its folder's, or the one that its own content gives it"
+    "Each image's side: its folder's, or the one that its own content gives it"
     if not 0 < valid_pct < 1: raise QuickclsError(f'valid_pct is {valid_pct}; expected a share between 0 and 1, for instance 0.3.')
     if len(items.vocab) < 2: raise QuickclsError(f'Of {items.folder} only the class {items.vocab} is left. Expected two classes or more.')
     items = replace(items, table=items.table.copy(), notes=[*items.notes])
@@ -227,12 +227,12 @@ def split_items(
         elif all(g in held_out for g in groups): held_out.discard(groups[-1])
         elif not any(g in held_out for g in groups): held_out.add(next((g for g in groups if g not in fixed), groups[0]))
     t['split'] = ['valid' if g in held_out else 'train' for g in t.group]
-    if single: items.notes.append(f'{_and(single)} {"has" if len(single) == 1 else "have"} a single picture (or copies of one): kept in training, so nothing is known about how well {"it is" if len(single) == 1 else "they are"} recognised')
-    if not held_out: raise QuickclsError(f'No picture of {items.folder} can be held out: every class has a single one. Expected a class with two or more.')
+    if single: items.notes.append(f'{_and(single)} {"has" if len(single) == 1 else "have"} a single image (or copies of one): kept in training, so nothing is known about how well {"it is" if len(single) == 1 else "they are"} recognised')
+    if not held_out: raise QuickclsError(f'No image of {items.folder} can be held out: every class has a single one. Expected a class with two or more.')
     return items
 
 def _joined_groups(t):
-    "Group names in which pictures tied by bytes or by group are one; a set's name is the smallest of its own"
+    "Group names in which images tied by bytes or by group are one; a set's name is the smallest of its own"
     parent = {}
     def top(x):
         while parent.setdefault(x, x) != x: x = parent[x]
@@ -250,20 +250,20 @@ def class_numbers(
     return labels.map({c: i for i, c in enumerate(vocab)}).to_numpy()
 
 def within(
-    path:str, # Of a picture
+    path:str, # Of an image
     folder:str # Of the data
 )->str: # With `/` on every system
-    "A picture's path without that of the data; of one from elsewhere (a correction) the last three parts"
+    "An image's path without that of the data; of one from elsewhere (a correction) the last three parts"
     inside = os.path.relpath(path, folder).replace(os.sep, '/')
     return '/'.join(os.path.abspath(path).replace(os.sep, '/').split('/')[-3:]) if inside.startswith('../') else inside
 
 def drop_unseen(
     items:Items # With their split
 )->Items:
-    "Held-out pictures of classes without a training picture cannot be right; they are skipped by name"
+    "Held-out images of classes without a training image cannot be right; they are skipped by name"
     t = items.table
     unseen = ~t.label.isin(t[t.split == 'train'].label.unique())
-    strange = [Skipped(p, f'held out, but class {c!r} has no training picture') for p, c in zip(t.path[unseen], t.label[unseen])]
+    strange = [Skipped(p, f'held out, but class {c!r} has no training image') for p, c in zip(t.path[unseen], t.label[unseen])]
     items = replace(items, table=t[~unseen].reset_index(drop=True), skipped=[*items.skipped, *strange])
     if len(items.vocab) < 2: raise QuickclsError(f'Only one class in the training folder of {items.folder}: {items.vocab}. Expected two or more.')
     return items
@@ -275,18 +275,18 @@ def _and(words, most=5):
 
 # %% ../../nbs/data/05_items.ipynb #scan-loose
 def scan_loose(
-    folder:Path, # Pictures, in folders or not
+    folder:Path, # Images, in folders or not
     *, without=frozenset(), # Contents (SHA-256) to leave out
     label:str='background', # What all of them are called
     seed:int=42, workers:int=4
 )->Items: # Half of them `train`, half `valid`, by content
-    "All pictures below a folder, whatever they show; raises `QuickclsError` where there are fewer than two"
+    "All images below a folder, whatever they show; raises `QuickclsError` where there are fewer than two"
     import pandas as pd
     folder = Path(folder).expanduser()
-    if not folder.is_dir(): raise QuickclsError(f'There is no folder {folder}. Expected a folder with pictures of anything but the classes.')
+    if not folder.is_dir(): raise QuickclsError(f'There is no folder {folder}. Expected a folder with images of anything but the classes.')
     with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, walk_files(folder)))
     rows = {s['sha256']: s for s in seen if isinstance(s, dict)}
     new = sorted((r for h, r in rows.items() if h not in without), key=lambda r: draw_number(r['sha256'], seed))
-    if len(new) < 2: raise QuickclsError(f'{len(new)} pictures in {folder} can serve as foreign examples ({len(rows) - len(new)} more are among the known ones). Expected two or more of anything but the classes; some hundred are better.')
+    if len(new) < 2: raise QuickclsError(f'{len(new)} images in {folder} can serve as foreign examples ({len(rows) - len(new)} more are among the known ones). Expected two or more of anything but the classes; some hundred are better.')
     rows = [dict(r, label=label, split='train' if i % 2 else 'valid', group=r['sha256']) for i, r in enumerate(new)]
-    return Items(str(folder), pd.DataFrame(rows, columns=columns), [s for s in seen if isinstance(s, Skipped)], [f'{len(seen) - len(new)} files are no new pictures'] if len(seen) > len(new) else [])
+    return Items(str(folder), pd.DataFrame(rows, columns=columns), [s for s in seen if isinstance(s, Skipped)], [f'{len(seen) - len(new)} files are no new images'] if len(seen) > len(new) else [])

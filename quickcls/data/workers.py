@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from ..core import QuickclsError
 from .decoding import Decoded, Wanted, decode
-from .formats import NotAPicture
+from .formats import NotAnImage
 
 # %% ../../nbs/data/03_workers.ipynb #serve
 address_space = 2**31 # bytes that a worker may have
@@ -38,7 +38,7 @@ def _answer(question, questions, answers):
     n = question['bytes']
     source = questions.read(n) if n is not None else os.fsdecode(bytes.fromhex(question['path']))
     try: found = decode(source, Wanted(**question['wanted']), granted)
-    except NotAPicture as e: return write(dict(refused=str(e)))
+    except NotAnImage as e: return write(dict(refused=str(e)))
     facts = {k: getattr(found, k) for k in ('sha256', 'format', 'width', 'height', 'turned')}
     if found.image is None: return write(dict(facts=facts))
     write(dict(facts=facts, size=found.image.size), found.image.tobytes())
@@ -140,8 +140,8 @@ class Workers:
             else:
                 self._give_back(worker, dead=worker.heavy) # its memory goes back to the system with it
                 return answer
-            if worker.late: raise NotAPicture(f'takes longer than {patience} seconds to decode')
-        raise NotAPicture('the decoder crashed over it: a damaged or a hostile file')
+            if worker.late: raise NotAnImage(f'takes longer than {patience} seconds to decode')
+        raise NotAnImage('the decoder crashed over it: a damaged or a hostile file')
 
     def start(self):
         "Have a worker started before it is needed"
@@ -217,14 +217,14 @@ def ask_workers(
     source, # A path, or the bytes of a file
     wanted:Wanted
 )->Decoded:
-    "As `decode`, in a worker; raises `NotAPicture` with the reason"
+    "As `decode`, in a worker; raises `NotAnImage` with the reason"
     in_bytes = isinstance(source, (bytes, bytearray, memoryview))
     data = bytes(source) if in_bytes else b''
     try: path = None if in_bytes else os.fsencode(os.path.abspath(source)).hex()
-    except (OSError, ValueError): raise NotAPicture('cannot be read: no file can have that name') from None
+    except (OSError, ValueError): raise NotAnImage('cannot be read: no file can have that name') from None
     head = dict(bytes=len(data) if in_bytes else None, path=path, wanted=asdict(wanted))
     answer = workers().ask(json.dumps(head).encode() + b'\n', data)
-    if 'refused' in answer: raise NotAPicture(str(answer['refused']))
+    if 'refused' in answer: raise NotAnImage(str(answer['refused']))
     if 'pixels' not in answer: return Decoded(**answer['facts'])
     from PIL import Image
     return Decoded(**answer['facts'], image=Image.frombytes('RGB', tuple(answer['size']), answer['pixels']))

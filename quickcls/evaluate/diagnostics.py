@@ -38,10 +38,10 @@ class Trust:
 
     def __str__(self):
         lines, cv, cal = [], self.cross_validation, self.calibration
-        if cv: lines.append(f'cross-validated: {cv["accuracy"]:.1%} (95 % interval {cv["interval"][0]:.1%} to {cv["interval"][1]:.1%}), {cv["folds"]} folds × {cv["repeats"]} over {cv["n"]:,} pictures')
+        if cv: lines.append(f'cross-validated: {cv["accuracy"]:.1%} (95 % interval {cv["interval"][0]:.1%} to {cv["interval"][1]:.1%}), {cv["folds"]} folds × {cv["repeats"]} over {cv["n"]:,} images')
         if cal and cal['temperature'] == 1: lines.append(f'confidence: no temperature makes it better; calibration error {cal["ece_after"]:.3f} (chance alone: up to {cal["ece_chance"]:.3f})')
         elif cal: lines.append(f'confidence: calibration error {cal["ece_before"]:.3f} before, {cal["ece_after"]:.3f} after temperature {cal["temperature"]:.2f} (chance alone: up to {cal["ece_chance"]:.3f})')
-        if self.learning_curve: lines.append(f'more pictures: {self.learning_curve["advice"]}')
+        if self.learning_curve: lines.append(f'more images: {self.learning_curve["advice"]}')
         if self.class_weights: lines.append(describe_weights(self.class_weights))
         if self.open_set: lines.append(f'none of these: {describe_open_set(self.open_set)}')
         lines += [f'note: {w}' for w in self.warnings]
@@ -50,11 +50,11 @@ class Trust:
     def _repr_markdown_(self): return '\n'.join(f'- {l}' for l in str(self).replace('<', '&lt;').splitlines())
 
     def plot_learning_curve(self): # matplotlib Figure
-        "Accuracy by the number of training pictures, and where it leads"
+        "Accuracy by the number of training images, and where it leads"
         import pandas as pd
         from quickcls.evaluate.plots import plot_learning_curve
         c = self._have('learning_curve')
-        return plot_learning_curve(pd.DataFrame(c['points']), c['fit'], c['forecast'], title=f'accuracy by training pictures ({c["head"]} head)')
+        return plot_learning_curve(pd.DataFrame(c['points']), c['fit'], c['forecast'], title=f'accuracy by training images ({c["head"]} head)')
 
     def plot_reliability(self): # matplotlib Figure
         "Confidence against what is right"
@@ -64,28 +64,28 @@ class Trust:
         return plot_reliability(pd.DataFrame(c['bins']), pd.DataFrame(c['bins_before']) if c['temperature'] != 1 else None, ece=c['ece_after'])
 
     def plot_per_class(self): # matplotlib Figure
-        "Where more pictures would help"
+        "Where more images would help"
         from quickcls.evaluate.plots import plot_curve_per_class
         return plot_curve_per_class(self.what_next())
 
     def plot_open_set(self): # matplotlib Figure
-        "What is refused as none of these, for each share of known pictures that may be"
+        "What is refused as none of these, for each share of known images that may be"
         import pandas as pd
         from quickcls.evaluate.plots import plot_refused
         o = self._have('open_set')
         return plot_refused(pd.DataFrame(o['curve']), 1 - o['keep'])
 
-    def what_next(self): # DataFrame: class, n, error, forecast, more; what gains most per picture first
-        "What more pictures would bring each class"
+    def what_next(self): # DataFrame: class, n, error, forecast, more; what gains most per image first
+        "What more images would bring each class"
         import pandas as pd
         return pd.DataFrame(self._have('learning_curve')['per_class'])
 
     def _have(self, name):
-        if not getattr(self, name): raise QuickclsError(f'There is no {name.replace("_", " ")} here. Expected a classifier trained with folds (the default), of which each class had two pictures or more.')
+        if not getattr(self, name): raise QuickclsError(f'There is no {name.replace("_", " ")} here. Expected a classifier trained with folds (the default), of which each class had two images or more.')
         return getattr(self, name)
 
 # %% ../../nbs/evaluate/05_diagnostics.ipynb #weigh-classes
-imbalance = 3 # times as many pictures in the largest class as in the smallest; above it, class weights are tried
+imbalance = 3 # times as many images in the largest class as in the smallest; above it, class weights are tried
 
 def weigh_classes(
     x, y, groups, # As in `cross_validate`
@@ -109,10 +109,10 @@ def describe_weights(
 )->str: # One sentence
     "What class weights change, in words"
     change = ', '.join(f'{name} {w["plain"][k]:.1%} → {w["weighted"][k]:.1%}' for k, name in (('accuracy', 'accuracy'), ('balanced_accuracy', 'balanced accuracy'), ('macro_f1', 'macro F1')))
-    return f'classes: {w["largest"][0]} has {w["largest"][1]:,} pictures, {w["smallest"][0]} {w["smallest"][1]:,}; --class-weights {"(used)" if w["used"] else "(not used)"} changes, cross-validated: {change}'
+    return f'classes: {w["largest"][0]} has {w["largest"][1]:,} images, {w["smallest"][0]} {w["smallest"][1]:,}; --class-weights {"(used)" if w["used"] else "(not used)"} changes, cross-validated: {change}'
 
 # %% ../../nbs/evaluate/05_diagnostics.ipynb #left-out
-most_left_out = 2000 # pictures
+most_left_out = 2000 # images
 
 @calm()
 def left_out(
@@ -123,10 +123,10 @@ def left_out(
     background=None, # As in `fit_open_set`
     most_classes:int=10, most_rows:int=most_left_out, # Classes that are left out, rows that are used: each costs time
     seed:int=42
-)->dict: # class number → (area under the ROC curve, known scores of its pictures `[n]`); {} where there are two classes
+)->dict: # class number → (area under the ROC curve, known scores of its images `[n]`); {} where there are two classes
     "How well a class is noticed by a classifier that was trained without it"
     import numpy as np
-    from quickcls.heads.ood import combined, of_pictures
+    from quickcls.heads.ood import combined, of_images
     rng, found = np.random.default_rng(seed), {}
     if len(np.unique(y)) < 3: return found
     rows = np.sort(rng.permutation(len(x))[:most_rows])
@@ -139,14 +139,14 @@ def left_out(
         if not splits: continue
         a, b = (others[s] for s in splits[0])
         head = fit_logistic(z[a], yo[splits[0][0]], c, tol=1e-3)
-        without = of_pictures(openset, x[a], background)
+        without = of_images(openset, x[a], background)
         s_known, s_new = (combined(without.witness(x[at], head.predict_log_proba(z[at])/temperature), openset.arrays['witnesses']) for at in (b, np.flatnonzero(y == k)))
         found[k] = _area(s_known, s_new), openset.rank(s_new)
     return found
 
 # %% ../../nbs/evaluate/05_diagnostics.ipynb #familiar
-fewest_known = 20 # cross-validated training pictures, to say what is familiar
-refusal_shares = .005, .01, .02, .03, .05, .07, .1, .15, .2, .3 # of known pictures, at which refusals are counted
+fewest_known = 20 # cross-validated training images, to say what is familiar
+refusal_shares = .005, .01, .02, .03, .05, .07, .1, .15, .2, .3 # of known images, at which refusals are counted
 
 def familiar(
     rows, x, vocab:list, # As in `check`
@@ -154,12 +154,12 @@ def familiar(
     head, # The trained `Head`
     temperature:float,
     *, late:list, # As in `quickcls.heads.ood.OpenSet`
-    folder:str='', # Of the data; paths of pictures are kept without it
-    keep:float=.95, # Share of known pictures to keep
+    folder:str='', # Of the data; paths of images are kept without it
+    keep:float=.95, # Share of known images to keep
     background=None, # Embeddings of foreign examples: (to learn from, to test on), float32 `[n, d]` each
     c:float=None, # Inverse L2 strength of the linear head; a middling one where this is None
     seed:int=42
-)->tuple: # (`OpenSet`, dict ready for JSON), or (None, None) with fewer than `fewest_known` pictures; `with_held_out` adds what the held-out pictures say
+)->tuple: # (`OpenSet`, dict ready for JSON), or (None, None) with fewer than `fewest_known` images; `with_held_out` adds what the held-out images say
     "What is familiar to a classifier, and how well it notices what is not"
     import numpy as np
     from quickcls.heads.ood import fit_open_set, known_witness
@@ -175,16 +175,16 @@ def familiar(
     curve = [dict(share=t, left_out=mean(t), background=None if foreign is None else _below(foreign, t)) for t in refusal_shares]
     return openset, dict(keep=keep, threshold=openset.threshold, n=n,
         left_out=dict(of=len(vocab), rows=min(int(told.sum()), most_left_out), area=round(float(np.mean([a for a, _ in without.values()])), 4), refused=round(mean(openset.threshold), 4), classes=[{'class': vocab[k], 'area': round(a, 4), 'refused': round(_below(s, openset.threshold), 4), 'n': len(s)} for k, (a, s) in sorted(without.items())]) if without else None,
-        background=None if foreign is None else dict(n_train=len(learn), n=len(foreign), area=round(1 - float(foreign.mean()), 4), refused=round(_below(foreign, openset.threshold), 4)), curve=curve) # a known score is the share of known pictures below: its mean over foreign ones is the area on the other side
+        background=None if foreign is None else dict(n_train=len(learn), n=len(foreign), area=round(1 - float(foreign.mean()), 4), refused=round(_below(foreign, openset.threshold), 4)), curve=curve) # a known score is the share of known images below: its mean over foreign ones is the area on the other side
 
 def with_held_out(
     o:dict, # From `familiar`
-    known # Known scores of pictures of the classes that were held out, or of other ones `[n]`
+    known # Known scores of images of the classes that were held out, or of other ones `[n]`
 )->dict:
-    "The same, with what these pictures say"
+    "The same, with what these images say"
     return o | dict(held_out=dict(n=len(known), refused=int((known < o['threshold']).sum())), curve=[r | dict(held_out=_below(known, r['share'])) for r in o['curve']])
 
-def _below(scores, share): return float((scores < share).mean()) # known scores are shares of known pictures, so a share is a threshold
+def _below(scores, share): return float((scores < share).mean()) # known scores are shares of known images, so a share is a threshold
 
 def _area(known, foreign):
     "Area under the ROC curve"
@@ -197,8 +197,8 @@ def describe_open_set(
 )->str: # One sentence
     "What is refused, in words"
     held, left, other = o['held_out'], o['left_out'], o['background']
-    text = f'refuses pictures less familiar than {o["keep"]:.0%} of known ones: {held["refused"]} of {held["n"]:,} held-out pictures'
-    if other: text += f', {other["refused"]:.0%} of {other["n"]:,} background pictures it did not learn from (area {other["area"]:.2f})'
+    text = f'refuses images less familiar than {o["keep"]:.0%} of known ones: {held["refused"]} of {held["n"]:,} held-out images'
+    if other: text += f', {other["refused"]:.0%} of {other["n"]:,} background images it did not learn from (area {other["area"]:.2f})'
     if left: text += f'; of a class that was left out of training it would notice {left["refused"]:.0%} (area {left["area"]:.2f}, mean of {len(left["classes"])})'
     return text
 
@@ -206,7 +206,7 @@ def describe_open_set(
 def doubts(
     metrics:dict, # From `Evaluation.metrics`, of the held-out side
     cv:dict=None, # From `CrossValidation.summary`
-    what:str='the split', # Where the pictures of `metrics` are from
+    what:str='the split', # Where the images of `metrics` are from
     open_set:dict=None # From `familiar`
 )->list: # of sentences
     "What to know before the accuracy is quoted"
@@ -214,30 +214,30 @@ def doubts(
     half, out = (best['interval'][1] - best['interval'][0])/2, []
     if half > .02:
         more = f'; cross-validation rests on {cv["n"]:,} and says {cv["accuracy"]:.1%} ({cv["interval"][0]:.1%} to {cv["interval"][1]:.1%})' if cv and cv['n'] > 1.2*best['n'] else ''
-        out.append(f'{best["n"]} held-out pictures tell the accuracy to ± {100*half:.1f} points only{more}')
+        out.append(f'{best["n"]} held-out images tell the accuracy to ± {100*half:.1f} points only{more}')
     if cv: out += _disagree(best, cv, what)
-    if cv and cv.get('untested'): out.append(f'{cv["untested"]} {"picture" if cv["untested"] == 1 else "pictures"} could not be tested in cross-validation: the only one of a class has to stay in training, with its copies')
+    if cv and cv.get('untested'): out.append(f'{cv["untested"]} {"image" if cv["untested"] == 1 else "images"} could not be tested in cross-validation: the only one of a class has to stay in training, with its copies')
     if open_set: out += _strange(open_set)
     return out
 
 def _strange(o):
-    "Are more held-out pictures refused than chance allows?"
+    "Are more held-out images refused than chance allows?"
     from scipy.stats import binomtest
     held = o['held_out']
     if binomtest(held['refused'], held['n'], 1 - o['keep'], alternative='greater').pvalue > .01: return []
-    return [f'{held["refused"]} of {held["n"]:,} held-out pictures are refused as none of these, where {1 - o["keep"]:.0%} were to be: perhaps they were taken otherwise than the training pictures (another camera, light or day)']
+    return [f'{held["refused"]} of {held["n"]:,} held-out images are refused as none of these, where {1 - o["keep"]:.0%} were to be: perhaps they were taken otherwise than the training images (another camera, light or day)']
 
 def _disagree(best, cv, what):
     "Is the split's accuracy another than the cross-validated one?"
     gap, high = best['accuracy'] - cv['accuracy'], best if best['accuracy'] > cv['accuracy'] else cv
     low = cv if high is best else best
     if abs(gap) <= math.hypot(high['accuracy'] - high['interval'][0], low['interval'][1] - low['accuracy']): return []
-    why = 'its held-out pictures are easier than the others, or resemble training pictures' if gap > 0 else 'its held-out pictures differ from the training ones (another camera, light or day), or the training side has near-copies of its own, which make cross-validation look too good'
+    why = 'its held-out images are easier than the others, or resemble training images' if gap > 0 else 'its held-out images differ from the training ones (another camera, light or day), or the training side has near-copies of its own, which make cross-validation look too good'
     return [f'{what} says {best["accuracy"]:.1%}, cross-validation {cv["accuracy"]:.1%}: more apart than chance allows. Perhaps {why}']
 
 # %% ../../nbs/evaluate/05_diagnostics.ipynb #check
 def check(
-    rows, # Of an items table: training pictures first, then the held-out ones of `valid`
+    rows, # Of an items table: training images first, then the held-out ones of `valid`
     x, # Their embeddings, float32 `[n, d]`
     vocab:list, # Class names
     *, head:str='linear', # As in `fit_head`
@@ -254,7 +254,7 @@ def check(
     own = dict(c=c) if head in by_strength else dict(epochs=epochs)
     common = dict(folds=k, repeats=repeats, views=views, seed=seed)
     cv = cross_validate(x, y, groups, n_out=len(vocab), head=head, class_weights=class_weights, **common, **own)
-    if cv is None: return Trust(warnings=['fewer than two classes have two pictures that differ, so nothing could be cross-validated']), None, None
+    if cv is None: return Trust(warnings=['fewer than two classes have two images that differ, so nothing could be cross-validated']), None, None
     calibration, summary = calibrate(cv, (rows.split == 'train').to_numpy()), cv.summary()
     curve = _curve(x, y, groups, vocab, c if head == 'linear' else None, cv if head == 'linear' else None, class_weights, common)
     weights = weigh_classes(x, y, groups, vocab, summary, used=class_weights, head=head, **common, **own)

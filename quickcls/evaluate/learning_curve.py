@@ -11,16 +11,16 @@ from functools import cached_property
 from ..heads.crossval import CrossValidation, cross_validate
 
 # %% ../../nbs/evaluate/04_learning_curve.ipynb #shares
-shares = (.05, .1, .2, .4, .8, 1.) # of each fold's training pictures
-least_for_forecast = 50 # pictures, below which no forecast is made
+shares = (.05, .1, .2, .4, .8, 1.) # of each fold's training images
+least_for_forecast = 50 # images, below which no forecast is made
 
 # %% ../../nbs/evaluate/04_learning_curve.ipynb #fit-power-law
 def fit_power_law(
-    n, # Training pictures `[k]`
+    n, # Training images `[k]`
     error, # Share that is wrong `[k]`
-    tests:int # Pictures that each error was measured on
+    tests:int # Images that each error was measured on
 )->dict: # `a`, `b`, `c`; or None where nothing can be fitted
-    "How errors fall with the number of pictures: a·n^-b + c"
+    "How errors fall with the number of images: a·n^-b + c"
     import numpy as np, warnings
     from scipy.optimize import curve_fit
     n, error = np.asarray(n, float), np.asarray(error, float)
@@ -36,7 +36,7 @@ def fit_power_law(
 
 def law_error(
     fit:dict, # From `fit_power_law`
-    n:float # Training pictures
+    n:float # Training images
 )->float: # Share that is wrong, 0 to 1
     "What the law expects"
     return min(1., fit['a']*n**-fit['b'] + fit['c'])
@@ -44,14 +44,14 @@ def law_error(
 # %% ../../nbs/evaluate/04_learning_curve.ipynb #learning-curve-class
 @dataclass
 class LearningCurve:
-    "Accuracy by the number of training pictures"
+    "Accuracy by the number of training images"
     runs:list # of `CrossValidation`, the smallest share first
     shares:list # As long
-    counts:object # Pictures of each class there are now `[classes]`
+    counts:object # Images of each class there are now `[classes]`
     vocab:list
 
     @cached_property
-    def points(self): # DataFrame: a row a share: share, n (training pictures), accuracy (mean), low, high (over the heads)
+    def points(self): # DataFrame: a row a share: share, n (training images), accuracy (mean), low, high (over the heads)
         "The measured part"
         import numpy as np, pandas as pd
         each = [np.array([r[f == i].mean() for r, f in zip(cv.right, cv.fold) for i in range(f.max() + 1)]) for cv in self.runs]
@@ -64,22 +64,22 @@ class LearningCurve:
         return fit_power_law(p.n, 1 - p.accuracy, int(self.runs[0].tested.sum()))
 
     @cached_property
-    def forecast(self)->dict: # n, accuracy, low, high, and `now`: what the law says of the pictures there are; None without a law
-        "What twice the pictures would bring"
+    def forecast(self)->dict: # n, accuracy, low, high, and `now`: what the law says of the images there are; None without a law
+        "What twice the images would bring"
         import numpy as np
         fit, n = self.fit, int(self.counts.sum())
         if not fit: return None
         rng, sizes, tested = np.random.default_rng(0), [cv.n_train for cv in self.runs], self.runs[0].tested
         if tested.sum() < least_for_forecast: return None
-        wrong = np.array([1 - (cv.right.sum(0)/np.maximum((cv.fold >= 0).sum(0), 1))[tested] for cv in self.runs]) # `[shares, pictures]`, means over the repeats
+        wrong = np.array([1 - (cv.right.sum(0)/np.maximum((cv.fold >= 0).sum(0), 1))[tested] for cv in self.runs]) # `[shares, images]`, means over the repeats
         drawn = [fit_power_law(sizes, wrong[:, rng.integers(0, wrong.shape[1], wrong.shape[1])].mean(1), wrong.shape[1]) for _ in range(100)]
         ends = [1 - law_error(f, 2*n) for f in drawn if f]
         best = 1 - law_error(fit, 2*n)
         return dict(n=2*n, accuracy=best, low=min(best, float(np.quantile(ends, .025))), high=max(best, float(np.quantile(ends, .975))), now=1 - law_error(fit, n))
 
     @cached_property
-    def per_class(self): # DataFrame: class, n (pictures now), error (share missed), forecast (with twice the pictures of every class), more (as many again); what gains most per picture first
-        "What more pictures would bring each class"
+    def per_class(self): # DataFrame: class, n (images now), error (share missed), forecast (with twice the images of every class), more (as many again); what gains most per image first
+        "What more images would bring each class"
         import numpy as np, pandas as pd
         recalls, fit = np.array([cv.recalls() for cv in self.runs]), self.fit
         law = np.array([law_error(fit, cv.n_train) if fit else np.nan for cv in self.runs])
@@ -94,20 +94,20 @@ class LearningCurve:
     def advice(self)->str: # One or two sentences
         "What to collect, if anything"
         forecast = self.forecast
-        if self.runs[0].tested.sum() < least_for_forecast: return f'Under {least_for_forecast} pictures, a forecast would be a guess. {self._first()}'.strip()
-        if not forecast: return 'Hardly anything is wrong, so nothing can be said about more pictures.' if self.points.accuracy.iloc[-1] > .99 else 'No law fits these accuracies; more pictures of each kind would tell more.'
+        if self.runs[0].tested.sum() < least_for_forecast: return f'Under {least_for_forecast} images, a forecast would be a guess. {self._first()}'.strip()
+        if not forecast: return 'Hardly anything is wrong, so nothing can be said about more images.' if self.points.accuracy.iloc[-1] > .99 else 'No law fits these accuracies; more images of each kind would tell more.'
         gain = forecast['accuracy'] - forecast['now']
-        text = f'Twice the pictures ({forecast["n"]:,}) would bring about {forecast["accuracy"]:.1%} ({forecast["low"]:.1%} to {forecast["high"]:.1%}); with {self.runs[-1].n_train:,.0f} it was {self.runs[-1].accuracy:.1%}.'
+        text = f'Twice the images ({forecast["n"]:,}) would bring about {forecast["accuracy"]:.1%} ({forecast["low"]:.1%} to {forecast["high"]:.1%}); with {self.runs[-1].n_train:,.0f} it was {self.runs[-1].accuracy:.1%}.'
         return f'{text} More of the same kind would hardly help.' if gain < .005 else f'{text} {self._first()}'.strip()
 
     def _first(self):
         "What to collect first, in a sentence"
         rare = [c for c, n in zip(self.vocab, self.counts) if n <= 2]
-        if rare: return f'First: more of {", ".join(rare[:5])}{f" and {len(rare) - 5} others" if len(rare) > 5 else ""}, of which there are one or two pictures.'
-        known = self.per_class.query('error*n >= 1.5') # one picture more or less says nothing about its class
+        if rare: return f'First: more of {", ".join(rare[:5])}{f" and {len(rare) - 5} others" if len(rare) > 5 else ""}, of which there are one or two images.'
+        known = self.per_class.query('error*n >= 1.5') # one image more or less says nothing about its class
         if not len(known): return ''
         first = known.iloc[0]
-        return f'First: {first["more"]:,} more of {first["class"]}, of whose {first["n"]:,} pictures {first["error"]:.0%} are missed; were all classes doubled, about {first["forecast"]:.0%} would be.'
+        return f'First: {first["more"]:,} more of {first["class"]}, of whose {first["n"]:,} images {first["error"]:.0%} are missed; were all classes doubled, about {first["forecast"]:.0%} would be.'
 
     def summary(self)->dict: # Ready for JSON
         "The numbers"
@@ -124,16 +124,16 @@ def learning_curve(
     groups, # What must stay together `[n]`
     vocab:list, # Class names
     *, c:float, # Inverse L2 strength of the linear head
-    full:CrossValidation=None, # With the linear head and all pictures, where it was made already
+    full:CrossValidation=None, # With the linear head and all images, where it was made already
     folds:int=5, repeats:int=2,
     seed:int=42,
     **kwargs # To `cross_validate`: `class_weights`, `views`
 )->LearningCurve: # None where no folds can be made
-    "Accuracy at growing shares of the training pictures"
+    "Accuracy at growing shares of the training images"
     import numpy as np
     runs = {}
     for s in shares:
         cv = full if s == 1 and full is not None else cross_validate(x, y, groups, n_out=len(vocab), c=c, folds=folds, repeats=repeats, share=s, seed=seed, desc=f'learning curve {s:.0%}', **kwargs)
         if cv is None: return None
-        if not runs or cv.n_train > 1.2*list(runs.values())[-1].n_train or s == 1: runs[s] = cv # of very few pictures, 5 % and 10 % are the same ones
+        if not runs or cv.n_train > 1.2*list(runs.values())[-1].n_train or s == 1: runs[s] = cv # of very few images, 5 % and 10 % are the same ones
     return LearningCurve(list(runs.values()), list(runs), np.bincount(y, minlength=len(vocab)), vocab)

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['plot_confusion_matrix', 'plot_per_class', 'plot_most_confused', 'plot_top_k', 'plot_roc', 'plot_precision_recall',
-           'plot_reliability', 'plot_learning_curve', 'plot_curve_per_class', 'plot_refused', 'plot_pictures']
+           'plot_reliability', 'plot_learning_curve', 'plot_curve_per_class', 'plot_refused', 'plot_images']
 
 # %% ../../nbs/evaluate/02_plots.ipynb #imports
 import math
 from pathlib import Path
 from .style import blue, dim, faint, ink, new_figure, percent_axis, short_name
-from ..data.images import small_picture
+from ..data.images import small_image
 
 # %% ../../nbs/evaluate/02_plots.ipynb #axes-parts
 def _name_rows(ax, names, note=None, head=''):
@@ -31,7 +31,7 @@ def _legend(ax, columns=1):
     if ax.get_legend_handles_labels()[0]: ax.legend(loc='lower left', bbox_to_anchor=(0, 1.01), ncols=columns, columnspacing=1.6)
 
 def _say(ax, text):
-    "Words in place of a picture"
+    "Words in place of an image"
     ax.set_axis_off(); ax.text(.5, .5, text, transform=ax.transAxes, ha='center', va='center', color=dim)
 
 def _known(value): return value is not None and math.isfinite(value)
@@ -46,7 +46,7 @@ def plot_confusion_matrix(
     title:str='', # Above it
     normalize:bool=False # Percentages of each row in the cells in place of counts?
 ): # matplotlib Figure
-    "A confusion matrix as a picture: colour by row, figures are counts or percentages"
+    "A confusion matrix as an image: colour by row, figures are counts or percentages"
     import numpy as np
     c = np.nan_to_num(counts.to_numpy(float))
     rows, columns = c.shape
@@ -96,7 +96,7 @@ def plot_per_class(
     with new_figure(7, 1 + max(len(s), 1)*(.42 if len(s) <= 10 else .33), title, f'Recall, precision and F1 of {len(scores)} classes') as fig:
         ax = fig.subplots()
         if not len(s): _say(ax, 'no classes'); return fig
-        _name_rows(ax, s.index, [_number(v) for v in s.support], 'pictures')
+        _name_rows(ax, s.index, [_number(v) for v in s.support], 'images')
         for shift, name, colour, look in ((-.24, 'recall', blue, dict(marker='o')), (0, 'precision', blue, dict(marker='D', markerfacecolor='none', markersize=5)), (.24, 'f1', ink, dict(marker='|', markeredgewidth=2.2, markersize=7))):
             y = [i + shift for i in range(len(s))]
             if f'{name}_low' in s: _intervals(ax, y, s[f'{name}_low'], s[f'{name}_high'], vertical=False, colors=colour, linewidth=1.1, alpha=.4)
@@ -108,7 +108,7 @@ def plot_per_class(
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-most-confused
 def plot_most_confused(
-    pairs, # DataFrame: actual, predicted, count, share (of the pictures of the actual class, 0 to 1); most first
+    pairs, # DataFrame: actual, predicted, count, share (of the images of the actual class, 0 to 1); most first
     title:str='', # Above it
     most:int=12 # Rows
 ): # matplotlib Figure
@@ -121,7 +121,7 @@ def plot_most_confused(
         ax.set_yticks(range(len(p)), [f'{short_name(a)} → {short_name(b)}' for a, b in zip(p.actual, p.predicted)])
         ax.barh(range(len(p)), p['count'], height=.62, color=blue)
         for y, (n, share) in enumerate(zip(p['count'], p.share)): ax.annotate(_number(n) + (f' · {_percent(share)} of the class' if _known(share) else ''), (n, y), (5, 0), textcoords='offset points', va='center', color=dim)
-        ax.set_xlim(0, 1.35*p['count'].max()); ax.set_xticks([]); ax.set_xlabel('pictures: actual → predicted')
+        ax.set_xlim(0, 1.35*p['count'].max()); ax.set_xticks([]); ax.set_xlabel('images: actual → predicted')
     return fig
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-top-k
@@ -206,15 +206,15 @@ def plot_reliability(
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-learning-curve
 def plot_learning_curve(
-    points, # DataFrame: n (training pictures), accuracy (mean over repeats, 0 to 1), low, high (over repeats)
+    points, # DataFrame: n (training images), accuracy (mean over repeats, 0 to 1), low, high (over repeats)
     fit:dict=None, # a, b, c of error = a·n^-b + c
     forecast:dict=None, # n, accuracy, low, high
     title:str='' # Above it
 ): # matplotlib Figure
-    "Accuracy against training pictures, and where the line leads"
+    "Accuracy against training images, and where the line leads"
     import numpy as np
     p, f = points.dropna(subset=['n', 'accuracy']), forecast if forecast and _known(forecast['n']) and _known(forecast['accuracy']) else {}
-    with new_figure(6.4, 3.8, title, 'Accuracy against the number of training pictures') as fig:
+    with new_figure(6.4, 3.8, title, 'Accuracy against the number of training images') as fig:
         ax = fig.subplots()
         if not len(p): _say(ax, 'nothing to show'); return fig
         low, last = p.n.min(), p.n.max()
@@ -229,7 +229,7 @@ def plot_learning_curve(
         ax.set_xscale('log'); ax.set_xlim(low/1.12, high*1.12); ax.set_xticks([], minor=True)
         ticks = _plain_ticks(low, high) or sorted({*p.n}); ax.set_xticks(ticks, [_number(t) for t in ticks])
         percent_axis(ax, 'y', [p.accuracy, p.low, p.high, [f[k] for k in ('accuracy', 'low', 'high') if f]])
-        ax.set_xlabel('training pictures'); ax.set_ylabel('accuracy'); _legend(ax)
+        ax.set_xlabel('training images'); ax.set_ylabel('accuracy'); _legend(ax)
     return fig
 
 def _plain_ticks(low, high):
@@ -239,61 +239,61 @@ def _plain_ticks(low, high):
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-curve-per-class
 def plot_curve_per_class(
-    table, # DataFrame: class, n (training pictures), error, forecast (error with twice the pictures), shares from 0 to 1
+    table, # DataFrame: class, n (training images), error, forecast (error with twice the images), shares from 0 to 1
     title:str='', # Above it
     most:int=20 # Rows; of more classes those with the largest error
 ): # matplotlib Figure
-    "The error of each class now and with twice the pictures, the worst on top"
+    "The error of each class now and with twice the images, the worst on top"
     t = table.dropna(subset=['error']).sort_values('error', ascending=False, kind='stable').head(most)
     if len(table) > most: title = f'{title}\nthe {most} of {len(table)} classes with the largest error'.strip()
-    with new_figure(6.4, 1 + .3*max(len(t), 1), title, 'The error of each class now and with twice the pictures') as fig:
+    with new_figure(6.4, 1 + .3*max(len(t), 1), title, 'The error of each class now and with twice the images') as fig:
         ax = fig.subplots()
         if not len(t): _say(ax, 'no classes'); return fig
-        y = range(len(t)); _name_rows(ax, t['class'], [_number(n) for n in t.n], 'pictures now')
+        y = range(len(t)); _name_rows(ax, t['class'], [_number(n) for n in t.n], 'images now')
         _intervals(ax, y, t.forecast, t.error, vertical=False, linewidth=2.4, alpha=.3)
-        ax.plot(t.error, y, 'o', color=blue, label='error now'); ax.plot(t.forecast, y, 'D', color=ink, markerfacecolor='none', markersize=5, label='forecast with twice the pictures')
+        ax.plot(t.error, y, 'o', color=blue, label='error now'); ax.plot(t.forecast, y, 'D', color=ink, markerfacecolor='none', markersize=5, label='forecast with twice the images')
         percent_axis(ax, 'x', [[0], t.error, t.forecast]); _legend(ax, 2)
     return fig
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-refused
 def plot_refused(
-    curve, # DataFrame: share (of known pictures that may be refused), held_out, left_out, background (shares that are refused; None: not measured)
+    curve, # DataFrame: share (of known images that may be refused), held_out, left_out, background (shares that are refused; None: not measured)
     at:float=None, # The share that was chosen
     title:str='' # Above it
 ): # matplotlib Figure
-    "What is refused as none of these, against the share of known pictures that may be"
-    with new_figure(6.4, 3.6, title, 'Refused pictures against the share of known pictures that may be refused') as fig:
+    "What is refused as none of these, against the share of known images that may be"
+    with new_figure(6.4, 3.6, title, 'Refused images against the share of known images that may be refused') as fig:
         ax = fig.subplots(); ax.plot([0, curve.share.max()], [0, curve.share.max()], '--', color=dim, linewidth=1)
-        for name, label, style in (('background', 'background pictures', dict(color=ink, marker='s')), ('left_out', 'a class left out of training', dict(color='#d08a2e', marker='D')), ('held_out', 'known pictures, held out (dashed: as chosen)', dict(color=blue, marker='o'))):
+        for name, label, style in (('background', 'background images', dict(color=ink, marker='s')), ('left_out', 'a class left out of training', dict(color='#d08a2e', marker='D')), ('held_out', 'known images, held out (dashed: as chosen)', dict(color=blue, marker='o'))):
             if curve[name].notna().any(): ax.plot(curve.share, curve[name].astype(float), markersize=4, label=label, **style)
         if at: ax.axvline(at, color=dim, linewidth=1)
-        percent_axis(ax, 'x', [[0], curve.share]); percent_axis(ax, 'y', [[0, 1]]); ax.set_xlabel('known pictures that may be refused'); ax.set_ylabel('refused'); _legend(ax)
+        percent_axis(ax, 'x', [[0], curve.share]); percent_axis(ax, 'y', [[0, 1]]); ax.set_xlabel('known images that may be refused'); ax.set_ylabel('refused'); _legend(ax)
     return fig
 
-# %% ../../nbs/evaluate/02_plots.ipynb #plot-pictures
-def plot_pictures(
-    paths, # Of picture files
+# %% ../../nbs/evaluate/02_plots.ipynb #plot-images
+def plot_images(
+    paths, # Of image files
     titles=None, # A text each, lines parted by `\n`
     colours=None, # A matplotlib colour each, for frame and text; None in it: none
-    columns:int=5, # Pictures in a row
+    columns:int=5, # Images in a row
     title:str='', # Above it
-    picture=small_picture # (path, side in pixels) → PIL image; raises `NotAPicture`
+    image=small_image # (path, side in pixels) → PIL image; raises `NotAnImage`
 ): # matplotlib Figure
-    "Picture files in a grid, small and upright"
+    "Image files in a grid, small and upright"
     paths = list(paths)
     columns = max(1, min(columns, len(paths)))
     rows = max(1, math.ceil(len(paths)/columns))
     words = ['\n'.join(short_name(line, 24) for line in str(t or '').splitlines()) for t in titles] if titles is not None else [''] * len(paths)
-    with new_figure(1.8*columns, rows*(1.8 + .16*max([w.count('\n') + 1 for w in words if w], default=0)), title, f'{len(paths)} pictures') as fig:
+    with new_figure(1.8*columns, rows*(1.8 + .16*max([w.count('\n') + 1 for w in words if w], default=0)), title, f'{len(paths)} images') as fig:
         cells = fig.subplots(rows, columns, squeeze=False).ravel()
         for ax in cells[len(paths):]: ax.set_axis_off()
-        if not paths: _say(cells[0], 'no pictures')
-        for ax, path, text, colour in zip(cells, paths, words, list(colours) if colours is not None else [None]*len(paths)): _draw_picture(ax, path, text, colour, picture)
+        if not paths: _say(cells[0], 'no images')
+        for ax, path, text, colour in zip(cells, paths, words, list(colours) if colours is not None else [None]*len(paths)): _draw_image(ax, path, text, colour, image)
     return fig
 
-def _draw_picture(ax, path, text, colour, picture):
-    "One cell: the picture, or why there is none (decoders raise all kinds of errors), its text below, and a frame where it has a colour"
+def _draw_image(ax, path, text, colour, image):
+    "One cell: the image, or why there is none (decoders raise all kinds of errors), its text below, and a frame where it has a colour"
     ax.set_xticks([]); ax.set_yticks([]); ax.grid(False); ax.spines[:].set_visible(True); ax.spines[:].set(color=colour or faint, linewidth=2.5 if colour else .6)
     ax.set_xlabel(text, fontsize=8.5, color=colour or ink); ax.set_anchor('S')
-    try: ax.imshow(picture(path, 240), interpolation='none')
+    try: ax.imshow(image(path, 240), interpolation='none')
     except Exception: ax.set_box_aspect(1); ax.text(.5, .5, 'not readable' if Path(str(path)).exists() else 'not found', transform=ax.transAxes, ha='center', va='center', color=dim)

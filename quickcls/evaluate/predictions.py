@@ -18,7 +18,7 @@ from ..heads.crossval import accuracy_interval
 from ..data.items import class_numbers
 from ..saved.folder import predictions_file
 from ..saved.known_images import images_of
-from ..data.images import small_picture
+from ..data.images import small_image
 from ..saved.tables import read_table
 
 # %% ../../nbs/evaluate/03_predictions.ipynb #prediction-table
@@ -26,10 +26,10 @@ def prediction_table(
     table, # Rows of an items table
     probs, # `[n, classes]`
     vocab:list, # Class names, in the order of the columns of `probs`
-    trained_on=(), # Contents (SHA-256) of more training pictures than the table holds
-    known_score=None # How familiar each picture is `[n]`, NaN where that is not known; no column where this is None
+    trained_on=(), # Contents (SHA-256) of more training images than the table holds
+    known_score=None # How familiar each image is `[n]`, NaN where that is not known; no column where this is None
 ): # DataFrame: path, label, predicted, split, loss, twin, sha256, group, perhaps known_score, and `p_<class>` for each class
-    "What each picture is, what it was taken for, and how wrong that was"
+    "What each image is, what it was taken for, and how wrong that was"
     import numpy as np, pandas as pd
     probs = np.asarray(probs, np.float64)
     right = probs[np.arange(len(table)), class_numbers(table.label, vocab)]
@@ -41,13 +41,13 @@ def prediction_table(
 # %% ../../nbs/evaluate/03_predictions.ipynb #evaluation-class
 @dataclass
 class Evaluation:
-    "Predictions on labelled pictures that the classifier did not learn from"
+    "Predictions on labelled images that the classifier did not learn from"
     table:object # Rows of `prediction_table`
     vocab:list
     skipped:list=field(default_factory=list) # of `quickcls.data.items.Skipped`: files that could not be asked about
-    picture:object=small_picture # (path, side in pixels) → PIL image; raises `NotAPicture`
+    image:object=small_image # (path, side in pixels) → PIL image; raises `NotAnImage`
     @property
-    def n(self)->int: return len(self.table) # pictures
+    def n(self)->int: return len(self.table) # images
     @property
     def targs(self): return class_numbers(self.table.label, self.vocab) # class numbers `[n]`
     @property
@@ -57,7 +57,7 @@ class Evaluation:
         "The numbers, ready for JSON"
         t, right = self.table, self.table.label == self.table.predicted
         c, present = self.per_class(), sorted(t.label.unique())
-        group = t['group'] if 'group' in t else t.sha256 # copies and pictures of one group say the same: they count once in the interval
+        group = t['group'] if 'group' in t else t.sha256 # copies and images of one group say the same: they count once in the interval
         def of(right):
             n = group[right.index].nunique()
             return dict(accuracy=round(float(right.mean()), 6), interval=accuracy_interval(round(float(right.mean())*n), n), n=len(right))
@@ -74,7 +74,7 @@ class Evaluation:
         return t.join(_score_intervals(self.confusion_matrix()))
 
     def confusion_matrix(self,
-        normalize:bool=False # Shares of each row in place of counts; a class without pictures has a row of zeros
+        normalize:bool=False # Shares of each row in place of counts; a class without images has a row of zeros
     ): # DataFrame: a row an actual class, a column a predicted one
         "Which class was taken for which"
         import pandas as pd
@@ -84,7 +84,7 @@ class Evaluation:
 
     def most_confused(self,
         min_val:int=1 # Pairs that were mixed up fewer times are left out; as fastai has it
-    ): # DataFrame: actual, predicted, count, share (of the pictures of the actual class); most first
+    ): # DataFrame: actual, predicted, count, share (of the images of the actual class); most first
         "The pairs of classes that are mixed up"
         wrong = self.table[self.table.label != self.table.predicted]
         pairs = wrong.groupby(['label', 'predicted']).size().rename('count').reset_index().rename(columns=dict(label='actual'))
@@ -104,7 +104,7 @@ class Evaluation:
     def top_losses(self,
         k:int=9 # How many
     ): # DataFrame: path, label, predicted, loss, probability (of the predicted class)
-        "The pictures that the classifier was most wrong about"
+        "The images that the classifier was most wrong about"
         worst = self.table.nlargest(k, 'loss')
         return worst[['path', 'label', 'predicted', 'loss']].assign(probability=worst[[f'p_{c}' for c in self.vocab]].max(axis=1))
 
@@ -139,11 +139,11 @@ def describe_evaluation(
     return f'{_headline(ev)}\n\n{_indent(table)}{rest}\n\n{describe_confused(ev)}'
 
 def _headline(ev):
-    "Accuracy in one sentence, two where some of the pictures stand in training"
+    "Accuracy in one sentence, two where some of the images stand in training"
     m, kind = ev.metrics(), '' if (ev.table.split == 'folder').any() else 'held-out '
-    def of(m): return f'{m["accuracy"]:.1%} on {m["n"]} {kind}pictures (95 % interval {m["interval"][0]:.1%} to {m["interval"][1]:.1%})'
+    def of(m): return f'{m["accuracy"]:.1%} on {m["n"]} {kind}images (95 % interval {m["interval"][0]:.1%} to {m["interval"][1]:.1%})'
     twins = m.get('without_twins')
-    if ev.table.twin.all(): return f'accuracy {ev.accuracy:.1%}, balanced accuracy {m["balanced_accuracy"]:.1%}, macro F1 {m["macro_f1"]:.1%} on {ev.n} pictures that all stand in training: it tells nothing about new ones'
+    if ev.table.twin.all(): return f'accuracy {ev.accuracy:.1%}, balanced accuracy {m["balanced_accuracy"]:.1%}, macro F1 {m["macro_f1"]:.1%} on {ev.n} images that all stand in training: it tells nothing about new ones'
     balance = f'\nbalanced accuracy {m["balanced_accuracy"]:.1%}, macro F1 {m["macro_f1"]:.1%}'
     return f'accuracy {of(m)}' + balance + (f'\nwithout the {twins["twins"]} that also stand in training: {of(twins)}' if twins else '')
 
@@ -174,11 +174,11 @@ def text(self:Evaluation,
 
 @patch
 def plot_confusion_matrix(self:Evaluation,
-    title:str=None, # Above it; accuracy and number of pictures where this is None
+    title:str=None, # Above it; accuracy and number of images where this is None
     normalize:bool=False # Percentages of each row in place of counts?
 ): # matplotlib Figure
-    "The confusion matrix as a picture, readable at 2 and at 40 classes"
-    return plots.plot_confusion_matrix(self.confusion_matrix(), title or f'accuracy {self.accuracy:.1%} on {self.n} pictures', normalize)
+    "The confusion matrix as an image, readable at 2 and at 40 classes"
+    return plots.plot_confusion_matrix(self.confusion_matrix(), title or f'accuracy {self.accuracy:.1%} on {self.n} images', normalize)
 
 @patch
 def plot_per_class(self:Evaluation): # matplotlib Figure
@@ -205,20 +205,20 @@ def plot_reliability(self:Evaluation): # matplotlib Figure
 def plot_top_losses(self:Evaluation,
     k:int=9 # How many
 ): # matplotlib Figure
-    "The worst mistakes as pictures"
+    "The worst mistakes as images"
     t = self.top_losses(k)
-    return plots.plot_pictures(t.path, [f'{r.predicted} {r.probability:.0%}\nis {r.label}' for r in t.itertuples()], ['#c0392b' if w else None for w in t.label != t.predicted], picture=self.picture)
+    return plots.plot_images(t.path, [f'{r.predicted} {r.probability:.0%}\nis {r.label}' for r in t.itertuples()], ['#c0392b' if w else None for w in t.label != t.predicted], image=self.image)
 
 # %% ../../nbs/evaluate/03_predictions.ipynb #read-predictions
 def held_out(
     table # From `prediction_table`
 ): # Its rows of `test`, or of `valid` where there is no test
-    "The pictures that the headline figure is about"
+    "The images that the headline figure is about"
     return table[table.split == ('test' if (table.split == 'test').any() else 'valid')].reset_index(drop=True)
 
 @patch
 def evaluate(self:Classifier,
-    folder=None # A folder of labelled pictures; where this is None, the held-out pictures of the training
+    folder=None # A folder of labelled images; where this is None, the held-out images of the training
 )->Evaluation:
     "How good this classifier is"
     if folder is not None: return _evaluate_folder(self, folder)
@@ -226,10 +226,10 @@ def evaluate(self:Classifier,
     if table is None: raise QuickclsError('This classifier has no predictions of its own. Expected one that `train` saved; or name a labelled folder: clf.evaluate("folder/").')
     held = held_out(table)
     if not len(held): raise QuickclsError(f'{self.path/predictions_file} has no held-out images. Expected the file as `quickcls train` wrote it; or name a labelled folder: clf.evaluate("folder/").')
-    return Evaluation(held, self.vocab, picture=images_of(self).picture)
+    return Evaluation(held, self.vocab, image=images_of(self).image)
 
 def _evaluate_folder(clf, folder):
-    "Predictions for a labelled folder; pictures that turn out damaged are skipped"
+    "Predictions for a labelled folder; images that turn out damaged are skipped"
     import numpy as np
     from quickcls.data.items import Skipped, scan_folder
     items = scan_folder(folder, least=1)
@@ -237,13 +237,13 @@ def _evaluate_folder(clf, folder):
     if strange: raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(strange[:5])}. It knows {", ".join(clf.vocab[:8])}.')
     answers = list(clf.predict_many(items.table.path, len(clf.vocab)))
     kept, known = [p.error is None for p in answers], [p.known_score for p in answers if p.error is None]
-    if not any(kept): raise QuickclsError(f'None of the {len(answers)} pictures in {folder} can be read; the first: {answers[0].error}.')
+    if not any(kept): raise QuickclsError(f'None of the {len(answers)} images in {folder} can be read; the first: {answers[0].error}.')
     table = items.table[kept].assign(split='folder').reset_index(drop=True)
     probs = [[t[c] for c in clf.vocab] for t in ({d['label']: d['probability'] for d in p.top} for p in answers if p.error is None)]
     skipped = items.skipped + [Skipped(p.path, p.error) for p in answers if p.error]
     return Evaluation(prediction_table(table, np.array(probs), clf.vocab, _trained_on(clf), None if None in known else known), clf.vocab, skipped)
 
 def _trained_on(clf):
-    "Contents of the pictures that a saved classifier learned from, as far as it tells"
+    "Contents of the images that a saved classifier learned from, as far as it tells"
     t = read_table(clf.path/predictions_file, clf.vocab) if clf.path else None
     return set() if t is None else set(t.sha256[t.split == 'train'])

@@ -14,15 +14,15 @@ from ..model.classifier import Classifier
 from ..backbones.engines import read_network, run_graph, weighed
 from ..heads.head import softmax
 from ..heads.ood import log_odds
-from ..data.images import boxes_of, load_picture
+from ..data.images import boxes_of, load_image
 
 # %% ../../nbs/explain/01_attribution.ipynb #evidence
 def evidence(
-    maps:list, # Feature maps of one picture, float `[c, h, w]` each, the final one first
+    maps:list, # Feature maps of one image, float `[c, h, w]` each, the final one first
     gradient, # How the score changes with each column of the embedding of these maps `[d]`
     usual # The embedding that counts as no evidence `[d]`
 )->tuple: # (float64 `[h, w]` of the final map, what has no place); both together sum to `gradient @ (embedding - usual)`
-    "What each place of a picture adds to a score"
+    "What each place of an image adds to a score"
     last, *earlier = maps
     n = len(last)
     cells, nowhere = _of_maximum(last, gradient[:n], usual[:n])
@@ -81,7 +81,7 @@ def _smoothed(cells):
 
 # %% ../../nbs/explain/01_attribution.ipynb #weights-against
 def comparison(
-    logits, # Of one picture `[classes]`
+    logits, # Of one image `[classes]`
     of:int, # Number of a class
     against:int=None # Number of another; all others, each by its probability, where this is None
 ): # float64 `[classes]`: +1 for the class, and -1 in all for the others
@@ -129,7 +129,7 @@ class Stages:
 
     def __call__(self,
         batches:list # One a view, uint8 `[n, size, size, 3]`
-    )->list: # Of each picture a list of views of lists of maps `[c, h, w]`, the final one first
+    )->list: # Of each image a list of views of lists of maps `[c, h, w]`, the final one first
         "Run now"
         views, batches = [], iter(batches)
         for compiled, counts in self.opened:
@@ -163,7 +163,7 @@ def placed(
 # %% ../../nbs/explain/01_attribution.ipynb #seen
 @dataclass
 class Seen:
-    "A picture as the stages of the backbones see it"
+    "An image as the stages of the backbones see it"
     clf:Classifier
     maps:list # Of each view its maps, float32 `[c, h, w]`, the final one first
     boxes:list=None # From `boxes_of`; None: all squares show the same
@@ -184,7 +184,7 @@ class Seen:
         against:int=None, # As in `comparison`
         *, weights=None # In place of both: on the logits `[classes]`
     )->tuple: # (float64 `[h, w]`, the finest final grid among the views; what has no place)
-        "What each place adds to the score of a class, above a usual picture"
+        "What each place adds to the score of a class, above a usual image"
         head = self.clf.head
         g = gradient(head, self.x, comparison(self.logits, of, against) if weights is None else weights)/self.clf.temperature
         usual = head.arrays['0.running_mean'] if head.layers[0]['kind'] == 'batchnorm' else 0*self.x
@@ -212,7 +212,7 @@ def _pool(maps):
     return np.concatenate([last.max((1, 2)), last.mean((1, 2))] + [f(m, axis=(1, 2)) for m in earlier for f in (np.mean, np.std)])
 
 class SeenWords(Seen):
-    "A picture as visual words: its one map is how often each occurs in each cell"
+    "An image as visual words: its one map is how often each occurs in each cell"
     def _embedding(self): return weighed(self.maps[0][0].sum((1, 2))[None], self.clf.graphs[0].arrays['rarity'])[0]
 
     def _parts(self, g, usual):
@@ -225,9 +225,9 @@ class SeenWords(Seen):
 def look(
     clf:Classifier,
     batches:list, # One a view, uint8 `[n, size, size, 3]`
-    sizes:list=None # (width, height) of each upright picture: where views resize differently, their maps are laid on one another by it
-)->list: # of `Seen`, one a picture
-    "Pictures through the backbones, with all their maps"
+    sizes:list=None # (width, height) of each upright image: where views resize differently, their maps are laid on one another by it
+)->list: # of `Seen`, one an image
+    "Images through the backbones, with all their maps"
     if clf.classic: return [SeenWords(clf, [[m]]) for m in clf.features(batches)[1]]
     if not hasattr(clf, '_stages'): clf._stages = Stages(clf)
     found = [Seen(clf, maps) for maps in clf._stages(batches)]
@@ -240,12 +240,12 @@ most_enlarged = 4 # times the classifier's own size
 
 def fine_evidence(
     clf:Classifier,
-    source, # A picture, as `Classifier.predict` takes it
+    source, # An image, as `Classifier.predict` takes it
     seen:Seen, # The look at the whole of it
     weights, # On the logits, from `comparison`
     times:float # How much finer, 1 to `most_enlarged`
 ): # float64 `[h, w]`, with the sum of the coarse map
-    "Evidence on a finer grid, from overlapping windows of the enlarged picture"
+    "Evidence on a finer grid, from overlapping windows of the enlarged image"
     import numpy as np
     coarse, _ = seen.evidence(0, weights=weights)
     shape = tuple(round(n*times) for n in coarse.shape)
@@ -263,7 +263,7 @@ def fine_evidence(
 def _windows(clf, source, shape, sides, places, bs=8):
     "`Seen` of each window; `places` are in half cells of a grid of `shape`, windows of `sides` cells"
     import numpy as np
-    large = [np.asarray(load_picture(source, round(v.size*shape[0]/sides[0]), v.resize)) for v in clf.views]
+    large = [np.asarray(load_image(source, round(v.size*shape[0]/sides[0]), v.resize)) for v in clf.views]
     def cut(a, size, place):
         y, x = (min(round(p*size/(2*n)), len(a) - size) for p, n in zip(place, sides))
         return a[y:y+size, x:x+size]
@@ -277,7 +277,7 @@ def _agreed(whole, parts):
 # %% ../../nbs/explain/01_attribution.ipynb #occlusion
 def occlusion(
     clf:Classifier,
-    squares:list, # The prepared picture, one array a view
+    squares:list, # The prepared image, one array a view
     of:int, against:int=None, # As in `comparison`
     *, n:int=7, # Cells a side
     boxes:list=None # As in `Seen`

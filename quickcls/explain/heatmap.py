@@ -14,7 +14,7 @@ from ..model.classifier import Classifier
 from .attribution import comparison, fine_evidence, look, most_enlarged, occlusion
 from ..evaluate.style import dim, ink, new_figure, short_name
 from ..saved.known_images import images_of
-from ..data.images import NotAPicture, covered, file_bytes, small_picture, upright_size
+from ..data.images import NotAnImage, covered, file_bytes, small_image, upright_size
 
 # %% ../../nbs/explain/02_heatmap.ipynb #laid-over
 orange, azure = (225, 96, 0), (40, 105, 190) # for and against
@@ -38,27 +38,27 @@ def laid_over(
 # %% ../../nbs/explain/02_heatmap.ipynb #heat-map
 @dataclass
 class HeatMap:
-    "Where in a picture the evidence for a class lies"
+    "Where in an image the evidence for a class lies"
     cells:object # float64 `[h, w]`: above 0 speaks for the class
     label:str # The class
     against:str|None # The one it is compared with; None for all others
     probability:float # Of the class
     predicted:str # The likeliest class
     photo:object # PIL image, upright, its longer side at most 1024 pixels
-    width:int; height:int # Of the upright picture, pixels
+    width:int; height:int # Of the upright image, pixels
     resize:str # How the photo became the square: `squish`, `crop`, `pad`
     cell:float # Side of a cell in pixels of the square that was looked at
     size:int # Side of that square
     method:str # `cam` or `occlusion`
-    exact:bool # Do the cells, with `nowhere`, add up to what the score has above that of a usual picture?
+    exact:bool # Do the cells, with `nowhere`, add up to what the score has above that of a usual image?
     linear:bool=True # Is the head?
-    nowhere:float=0. # What speaks for the class without having a place: what is missing from the picture
+    nowhere:float=0. # What speaks for the class without having a place: what is missing from the image
     path:str|None=None # Where it came from, if from a file
     images:object = field(default=None, repr=False) # `quickcls.saved.known_images.KnownImages` of the classifier, which finds those of `near`
-    near:list = field(default_factory=list) # of the class, then of its strongest rivals, the training picture that is most like this one: picture, label, similarity
+    near:list = field(default_factory=list) # of the class, then of its strongest rivals, the training image that is most like this one: image, label, similarity
 
     @property
-    def peak(self)->tuple: # left, top, right, bottom in pixels of the upright picture
+    def peak(self)->tuple: # left, top, right, bottom in pixels of the upright image
         "The cell that speaks most for the class"
         h, w = self.cells.shape
         i, j = divmod(int(self.cells.argmax()), w)
@@ -76,7 +76,7 @@ class HeatMap:
     def how(self)->str: # how it was made, in words
         "What the numbers are"
         if self.method == 'occlusion': return 'occlusion: how much the log-odds fall when a place is covered'
-        if self.exact: return f'class activation, exact: by its cells, {self.label} is {self.cells.sum():+.2f} ahead of {self.against or "the others"}, compared with a usual picture; {self.nowhere:+.2f} more have no place (what is not in the picture)'
+        if self.exact: return f'class activation, exact: by its cells, {self.label} is {self.cells.sum():+.2f} ahead of {self.against or "the others"}, compared with a usual image; {self.nowhere:+.2f} more have no place (what is not in the image)'
         return 'class activation from several windows, stitched; without --size it is exact' if self.linear else 'Grad-CAM: this head is not linear, so the cells add up only nearly'
 
     def overlay(self,
@@ -89,7 +89,7 @@ class HeatMap:
         return laid_over(self.photo.resize((max(1, round(self.width*scale)), max(1, round(self.height*scale))), Image.Resampling.BILINEAR, reducing_gap=2.), self.cells, self.resize, smooth)
 
     @property
-    def box(self)->tuple: return covered(self.width, self.height, self.resize) # what the square covers of the upright picture: left, top, right, bottom, pixels
+    def box(self)->tuple: return covered(self.width, self.height, self.resize) # what the square covers of the upright image: left, top, right, bottom, pixels
 
     def to_dict(self)->dict: # ready for JSON
         "All but the photo"
@@ -111,15 +111,15 @@ def heat_map(
     size:int=None, # Pixels of the square: larger than the classifier's own is finer, and slower
     method:str='cam', # `cam` (class activation) or `occlusion`
 )->HeatMap:
-    "Where in a picture the evidence for a class lies"
+    "Where in an image the evidence for a class lies"
     path = str(source) if isinstance(source, (str, Path)) else None
     if method not in methods: raise QuickclsError(f'Unknown method {method!r}. Expected one of {", ".join(methods)}.')
     of, rival = (None if name is None else class_number(clf, name) for name in (label, against))
     own = max(v.size for v in clf.views)
     if size is not None and not own <= size <= most_enlarged*own: raise QuickclsError(f'A size of {size} pixels cannot be had. Expected {own} (the size this classifier was trained for) to {most_enlarged*own}.')
     if hasattr(source, 'read'): source = source.read()
-    try: squares, photo, (w, h) = clf.prepare(source), small_picture(source, 1024), upright_size(source)
-    except NotAPicture as e: raise QuickclsError(f'{path or "The picture"}: {e}. Expected a photo.') from None
+    try: squares, photo, (w, h) = clf.prepare(source), small_image(source, 1024), upright_size(source)
+    except NotAnImage as e: raise QuickclsError(f'{path or "The image"}: {e}. Expected a photo.') from None
     ways = dict.fromkeys(v.resize for v in clf.views)
     if size is not None and size > own and len(ways) > 1: raise QuickclsError(f'The views of this classifier resize differently ({", ".join(ways)}), so no finer map can be had. Leave the size out.')
     seen, = look(clf, [s[None] for s in squares], [(w, h)])
@@ -145,7 +145,7 @@ def class_number(
     raise QuickclsError(f'{name!r} is no class of this classifier. Expected one of {", ".join(clf.vocab[:12])}{" …" if len(clf.vocab) > 12 else ""}.' + (f' Did you mean {guess}?' if guess else ''))
 
 def _near(clf, seen, of, rival, most=4):
-    "Training pictures of the class and of its rivals; none for a classifier that kept none"
+    "Training images of the class and of its rivals; none for a classifier that kept none"
     known = getattr(clf, 'open_set', None)
     if known is None: return []
     found, folder = known.nearest_of_each_class(seen.x[None], clf.vocab)[0], Path((clf.info.get('data') or {}).get('folder') or '.')
@@ -158,7 +158,7 @@ Classifier.explain = heat_map
 def plot_heat(
     heat:HeatMap
 ): # matplotlib Figure
-    "The photo, the map over it with its grid, and the training pictures most like it"
+    "The photo, the map over it with its grid, and the training images most like it"
     tall, near = min(3.45*heat.height/heat.width, 5) + .4, _readable(heat)
     tall = max(tall, 1.6) # the scale has words
     with new_figure(8.4, tall + 2*bool(near), f'{short_name(heat.label, 40)} {heat.probability:.1%}' + ('' if heat.label == heat.predicted else f' (taken for {short_name(heat.predicted, 40)})') + (f', against {short_name(heat.against, 40)}' if heat.against else ''), '') as fig:
@@ -195,15 +195,15 @@ def _draw_scale(fig, ax, heat):
     bar.outline.set_visible(False)
 
 def _readable(heat):
-    "(neighbour, photo) of those training pictures whose files are there"
+    "(neighbour, photo) of those training images whose files are there"
     found = []
     for n in heat.near if heat.images else ():
-        try: found.append((n, heat.images.picture(n['picture'], 300)))
-        except NotAPicture: continue # moved or deleted since the training
+        try: found.append((n, heat.images.image(n['picture'], 300)))
+        except NotAnImage: continue # moved or deleted since the training
     return found
 
 def _draw_near(fig, near):
-    "A row of training pictures"
+    "A row of training images"
     cells = fig.subplots(1, 4).ravel()
     for ax in cells: ax.set_axis_off(); ax.set_anchor('N')
     for ax, (n, im) in zip(cells, near): ax.imshow(im, interpolation='antialiased'); ax.set_title(short_name(n['label'], 24), fontsize=9, color=ink)
@@ -216,7 +216,7 @@ kinds_of_file = ('.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg')
 
 def explain(
     model:str, # Folder of a classifier, as `quickcls train` wrote it
-    picture:str, # The picture to explain
+    image:str, # The image to explain
     *, out:str=None, # Where the heat map goes: .png, .jpg, .webp, .pdf or .svg (heat.png where this is not given; with --json none)
     label:str=None, # The class to explain (the likeliest where this is not given)
     against:str=None, # The class to compare it with (all others where this is not given)
@@ -224,11 +224,11 @@ def explain(
     method:str='cam', # cam (class activation), or occlusion: a second opinion, slower
     json:bool=False # Print the map as one JSON object
 )->HeatMap:
-    "Show what in a picture speaks for its class: a heat map over the photo"
+    "Show what in an image speaks for its class: a heat map over the photo"
     file = Path(out or 'heat.png').expanduser()
     if file.suffix.lower() not in kinds_of_file: raise QuickclsError(f'{file} has the suffix {file.suffix or "none"!r}. Expected one of {", ".join(kinds_of_file)}.')
-    if file.exists() and Path(picture).expanduser().exists() and file.samefile(Path(picture).expanduser()): raise QuickclsError(f'{file} is the picture itself, and is not replaced by its map. Name another file with --out (in Python: out=).')
-    heat = Classifier.load(model).explain(Path(picture).expanduser(), label, against=against, size=size, method=method)
+    if file.exists() and Path(image).expanduser().exists() and file.samefile(Path(image).expanduser()): raise QuickclsError(f'{file} is the image itself, and is not replaced by its map. Name another file with --out (in Python: out=).')
+    heat = Classifier.load(model).explain(Path(image).expanduser(), label, against=against, size=size, method=method)
     if out or not json: _write(heat, file)
     if json: print_json(heat.to_dict())
     else: print(_in_words(heat, file))
@@ -246,5 +246,5 @@ def _in_words(heat, file):
     lines = [f'{heat.label} {heat.probability:.1%}' + ('' if heat.label == heat.predicted else f' (taken for {heat.predicted})'),
              f'what speaks most for {heat.question} lies around ({(left + right)//2}, {(top + bottom)//2}) of {heat.width} × {heat.height} px; {heat.grid}', heat.how]
     lines += [f'most like it in training: {n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
-    if heat.near and not any(heat.images.find(n['picture']) for n in heat.near): lines.append('those pictures are not here, so the map stands alone: they lie in the folder of the training, seen from where it was started')
+    if heat.near and not any(heat.images.find(n['picture']) for n in heat.near): lines.append('those images are not here, so the map stands alone: they lie in the folder of the training, seen from where it was started')
     return '\n'.join([*lines, str(file)])

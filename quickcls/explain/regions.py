@@ -17,15 +17,15 @@ from ..data.items import expand
 from .attribution import gradient
 from ..heads.head import calm, softmax
 from ..evaluate.style import draw_box, short_name
-from ..data.images import NotAPicture, file_bytes, small_picture, upright_size
+from ..data.images import NotAnImage, file_bytes, small_image, upright_size
 
 # %% ../../nbs/explain/03_regions.ipynb #windows
 window_shapes = ((1, (1,), .4), (.7, (1, 1.5, 1/1.5), .35), (.5, (1, 1.5, 1/1.5), .35), (.35, (1,), .35)) # size, widths by heights, step as a share of the window
 
 def windows(
-    w:int, h:int, # Of the picture, pixels
+    w:int, h:int, # Of the image, pixels
     squares:bool=False # Only square ones?
-): # int `[n, 4]`: left, top, right, bottom; the first is the whole picture
+): # int `[n, 4]`: left, top, right, bottom; the first is the whole image
     "Overlapping windows of several sizes and shapes"
     import numpy as np
     unit, found = max(min(w, h), max(w, h)/2), [(0, 0, w, h)]
@@ -39,7 +39,7 @@ def windows(
 # %% ../../nbs/explain/03_regions.ipynb #looks
 @dataclass
 class Looks:
-    "What a classifier says of each window of a picture"
+    "What a classifier says of each window of an image"
     boxes:object # `[n, 4]`: left, top, right, bottom
     probs:object # `[n, classes]`
     familiar:object # `[n]`, 0 to 1
@@ -82,7 +82,7 @@ half_trusted = .1 # familiarity at which a window has half of its say
 
 def class_map(
     looks:Looks,
-    w:int, h:int # Of the picture, pixels
+    w:int, h:int # Of the image, pixels
 )->tuple: # (float `[classes, rows, columns]`, side of a cell in pixels)
     "What the windows around each place say, added up"
     import numpy as np
@@ -105,12 +105,12 @@ def _cells(start, stop, most, side, n):
     return slice(a, b), ((middle[a:b] - start)/(stop - start)*n).astype(int)
 
 # %% ../../nbs/explain/03_regions.ipynb #regions
-faintest, of_strongest, smallest = .2, .5, .015 # of a place that is no background; share of a region's strongest place that its box takes in; share of the picture
+faintest, of_strongest, smallest = .2, .5, .015 # of a place that is no background; share of a region's strongest place that its box takes in; share of the image
 
 def regions(
     said, # From `class_map`
     cell:float, # Side of its cells, pixels
-    w:int, h:int # Of the picture, pixels
+    w:int, h:int # Of the image, pixels
 )->list: # of boxes [left, top, right, bottom], pixels
     "Where one class prevails, in one piece"
     import numpy as np
@@ -153,7 +153,7 @@ def closer(
     photo, # PIL image, RGB
     looks:Looks # At `windows`
 )->list: # of (box, probabilities `[classes]`)
-    "Windows that are as familiar as known pictures once they are moved a little"
+    "Windows that are as familiar as known images once they are moved a little"
     import numpy as np
     boxes, score = looks.boxes.astype(float), looks.familiar*looks.probs.max(1)
     best = []
@@ -177,19 +177,19 @@ def _moved(clf, photo, best, step):
 # %% ../../nbs/explain/03_regions.ipynb #tags
 @dataclass
 class Tags:
-    "What is where in one picture"
+    "What is where in one image"
     path:str|None # Where it came from, if from a file
-    found:list # of `{'label': str, 'probability': float, 'box': [left, top, right, bottom]}`, pixels of the upright picture, the surest first
+    found:list # of `{'label': str, 'probability': float, 'box': [left, top, right, bottom]}`, pixels of the upright image, the surest first
     error:str|None=None # Why there is no answer
-    width:int=0; height:int=0 # Of the upright picture, pixels
+    width:int=0; height:int=0 # Of the upright image, pixels
     photo:object=field(default=None, repr=False) # PIL image, upright, its longer side at most 1024 pixels
 
     def to_dict(self)->dict: return dict(path=self.path, found=self.found, error=self.error) # ready for JSON
 
     def draw(self): # PIL image, its longer side 320 to 1024 pixels
-        "The picture with boxes and names"
+        "The image with boxes and names"
         from PIL import Image, ImageDraw
-        if self.photo is None: raise QuickclsError(f'{self.path or "picture"}: {self.error}')
+        if self.photo is None: raise QuickclsError(f'{self.path or "image"}: {self.error}')
         scale = max(320, min(1024, max(self.width, self.height)))/max(self.width, self.height)
         im = self.photo.resize([max(1, round(n*scale)) for n in (self.width, self.height)], Image.Resampling.BILINEAR)
         draw, labels = ImageDraw.Draw(im), sorted({f['label'] for f in self.found})
@@ -198,8 +198,8 @@ class Tags:
 
     def _repr_png_(self): return None if self.error else file_bytes(self.draw(), 'PNG')
     def __str__(self):
-        if self.error: return f'{plain_text(self.path or "picture")}: {self.error}'
-        return f'{plain_text(self.path or "picture")}: ' + ('; '.join(f'{plain_text(f["label"])} {f["probability"]:.1%} ({", ".join(map(str, f["box"]))})' for f in self.found) or 'none of these')
+        if self.error: return f'{plain_text(self.path or "image")}: {self.error}'
+        return f'{plain_text(self.path or "image")}: ' + ('; '.join(f'{plain_text(f["label"])} {f["probability"]:.1%} ({", ".join(map(str, f["box"]))})' for f in self.found) or 'none of these')
 
 # %% ../../nbs/explain/03_regions.ipynb #tag-method
 work_side = 1024 # longer side of the copy that is cut, pixels
@@ -209,11 +209,11 @@ def tag(self:Classifier,
     source, # A path, the bytes of a file, an open file, a PIL image or an array
     *, sure:float=.55 # Probability from which a kind is named, 0 to 1
 )->Tags:
-    "The kinds in a picture, each with its box. A bad picture's answer has an `error`"
+    "The kinds in an image, each with its box. A bad image's answer has an `error`"
     path = str(source) if isinstance(source, (str, Path)) else None
     if hasattr(source, 'read'): source = source.read()
-    try: photo, (w, h) = small_picture(source.copy() if hasattr(source, 'thumbnail') else source, work_side), upright_size(source)
-    except NotAPicture as e: return Tags(path, [], error=str(e))
+    try: photo, (w, h) = small_image(source.copy() if hasattr(source, 'thumbnail') else source, work_side), upright_size(source)
+    except NotAnImage as e: return Tags(path, [], error=str(e))
     looks = look_around(self, photo, windows(*photo.size, squares=any(v.resize != 'squish' for v in self.views)))
     probs = [(b, named(looks, b)) for b in regions(*class_map(looks, *photo.size), *photo.size)]
     if self.open_set and not probs: probs = closer(self, photo, looks)
@@ -224,17 +224,17 @@ def tag(self:Classifier,
 # %% ../../nbs/explain/03_regions.ipynb #tag-command
 def tag(
     model:str, # Folder of a classifier, as `quickcls train` wrote it
-    *pictures:str, # Pictures, folders of them, or patterns such as 'photos/*.jpg'
-    out:str=None, # Picture with boxes: a .png file for one picture, a folder for several
+    *images:str, # Images, folders of them, or patterns such as 'photos/*.jpg'
+    out:str=None, # Image with boxes: a .png file for one image, a folder for several
     sure:float=.55, # Probability from which a kind is named
-    json:bool=False # One JSON object a line and picture
-): # exit code: 1 where a picture could not be read
-    "Say which kinds are in pictures, and where"
-    if not pictures: raise QuickclsError('No picture was named. Expected for instance: quickcls tag models/pets photo.jpg')
+    json:bool=False # One JSON object a line and image
+): # exit code: 1 where an image could not be read
+    "Say which kinds are in images, and where"
+    if not images: raise QuickclsError('No image was named. Expected for instance: quickcls tag models/pets photo.jpg')
     if not 0 <= sure <= 1: raise QuickclsError(f'sure is {sure}; expected 0 to 1.')
     clf, failed = Classifier.load(model), 0
-    paths = list(expand(pictures))
-    if not paths: raise QuickclsError(f'No files in {", ".join(pictures)}. Expected pictures, folders of them, or patterns.')
+    paths = list(expand(images))
+    if not paths: raise QuickclsError(f'No files in {", ".join(images)}. Expected images, folders of them, or patterns.')
     files = _files(out, paths)
     if not clf.open_set and not json: print('This classifier does not know what is familiar (it was trained with --folds 0 or before that was measured): its confidence alone decides, and it may see things on empty walls.')
     for p, file in zip(paths, files):
@@ -246,7 +246,7 @@ def tag(
     return 1 if failed else 0
 
 def _files(out, paths):
-    "Where the annotated pictures go, None where they go nowhere; never over a picture that was named"
+    "Where the annotated images go, None where they go nowhere; never over an image that was named"
     if not out: return [None]*len(paths)
     out, taken = Path(out).expanduser(), set()
     if len(paths) == 1 and not out.is_dir():
@@ -255,18 +255,18 @@ def _files(out, paths):
     else: files = [_free(out/f'{p.stem}.png', taken) for p in paths]
     sources = {p.resolve() for p in paths}
     for f in files:
-        if f.resolve() in sources: raise QuickclsError(f'{f} is one of the pictures, and is not replaced by its boxes. Name another place with --out.')
+        if f.resolve() in sources: raise QuickclsError(f'{f} is one of the images, and is not replaced by its boxes. Name another place with --out.')
     return files
 
 def _free(file, taken):
-    "`file`, numbered where another picture of the same name has it"
+    "`file`, numbered where another image of the same name has it"
     name, i = file, 2
     while name in taken: name, i = file.with_stem(f'{file.stem}-{i}'), i + 1
     taken.add(name)
     return name
 
 def _write(tags, file):
-    "The annotated picture as a file"
+    "The annotated image as a file"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(file_bytes(tags.draw(), 'PNG'))

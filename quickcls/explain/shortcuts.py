@@ -9,16 +9,16 @@ __all__ = ['corners', 'fewest', 'margin', 'false_alarms', 'names', 'most_looked_
 from ..model.classifier import Classifier
 from .attribution import look
 from ..features.embed import decode_ahead
-from ..data.images import NotAPicture, upright_size
+from ..data.images import NotAnImage, upright_size
 
 # %% ../../nbs/explain/04_shortcuts.ipynb #zones
 corners = ('top left', 'top right', 'bottom left', 'bottom right')
 
 def zones(
-    square, # The prepared picture, uint8 `[size, size, 3]`
+    square, # The prepared image, uint8 `[size, size, 3]`
     shape:tuple # (h, w) of a map of it
 )->dict: # name → bool `[h, w]`: `border`, `corners`, `background`, and each corner
-    "The parts of a picture in which a shortcut may lie"
+    "The parts of an image in which a shortcut may lie"
     import numpy as np
     h, w = shape
     ring, two = [max(1, round(n/7)) for n in shape], [max(1, round(2*n/7)) for n in shape]
@@ -37,15 +37,15 @@ def _contrast(square, shape):
     return np.asarray(square, np.float32).mean(2)[:h*shape[0], :w*shape[1]].reshape(shape[0], h, shape[1], w).std((1, 3))
 
 # %% ../../nbs/explain/04_shortcuts.ipynb #suspicion
-fewest = 4 # pictures of a class
+fewest = 4 # images of a class
 margin = .25 # How far above chance before there is a warning
 false_alarms = .1 # At most, of the classifiers that look anywhere alike
 names = dict(border='at the border', corners='in the corners', background='on the background') | {c: f'in the {c} corner' for c in corners}
 
 def suspicions(
-    rows:list, # One class's pictures, as `focus` lists them
+    rows:list, # One class's images, as `focus` lists them
     classes:int=1 # That are looked at: the more, the more often chance strikes one
-)->list: # of (zone, share of pictures whose strongest cell lies in it, chance), the most striking first
+)->list: # of (zone, share of images whose strongest cell lies in it, chance), the most striking first
     "Zones in which the strongest cell lies far more often than by chance"
     import numpy as np
     from scipy.stats import binomtest
@@ -59,16 +59,16 @@ def suspicions(
 def _sentence(label, n, suspected, others):
     "A warning in words"
     zone, share, chance = suspected
-    beside = '' if others is None else f', in pictures of other classes {others:.0%}'
-    return f'what speaks most for {label} lies {names[zone]} in {share:.0%} of {n} pictures (by chance {chance:.0%}{beside}): perhaps it goes by a mark, a frame or the place, and not by the thing. Look at its heat maps'
+    beside = '' if others is None else f', in images of other classes {others:.0%}'
+    return f'what speaks most for {label} lies {names[zone]} in {share:.0%} of {n} images (by chance {chance:.0%}{beside}): perhaps it goes by a mark, a frame or the place, and not by the thing. Look at its heat maps'
 
 # %% ../../nbs/explain/04_shortcuts.ipynb #focus
-most_looked_at = 48 # pictures, in all
+most_looked_at = 48 # images, in all
 
 def focus(
     clf:Classifier,
     table # Rows of `prediction_table`: path, split, predicted
-)->dict: # `grid`, `size`, `looked`, `classes`, `warnings`, `pictures`: ready for JSON
+)->dict: # `grid`, `size`, `looked`, `classes`, `warnings`, `images`: ready for JSON
     "Where the evidence for each class lies"
     rows = _watched(clf, table)
     by_class = {c: [r for r in rows if r['class'] == c] for c in clf.vocab}
@@ -86,7 +86,7 @@ def focus(
 def _mean(rows, what, zone): return round(sum(r[what][zone] for r in rows)/len(rows), 4)
 
 def _chosen(clf, table):
-    "(path, class, split) of the pictures to look at"
+    "(path, class, split) of the images to look at"
     n = max(fewest, most_looked_at//len(clf.vocab))
     found = []
     for c, rows in table.assign(seen=table.split == 'train').sort_values('seen', kind='stable').groupby('predicted', sort=False):
@@ -94,11 +94,11 @@ def _chosen(clf, table):
     return found
 
 def _watched(clf, table, bs=8):
-    "A row a picture: class, cells, shares, and where the strongest cell lies"
+    "A row an image: class, cells, shares, and where the strongest cell lies"
     import numpy as np
     chosen, rows = _chosen(clf, table), []
     about = {p: (c, s) for p, c, s in chosen}
-    loaded = [(p, v) for p, v in decode_ahead(list(about), clf.prepare) if not isinstance(v, NotAPicture)]
+    loaded = [(p, v) for p, v in decode_ahead(list(about), clf.prepare) if not isinstance(v, NotAnImage)]
     for i in range(0, len(loaded), bs):
         part = loaded[i:i+bs]
         for (p, squares), seen in zip(part, look(clf, [np.stack(b) for b in zip(*(v for _, v in part))], [upright_size(p) for p, _ in part])):

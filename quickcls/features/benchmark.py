@@ -87,9 +87,9 @@ def _key(backbone, size, device): return f'{backbone.name}@{size}' + ('' if devi
 def pass_speed(
     embeddings, # `quickcls.features.embed.Embeddings`
     rows, # Of an items table
-    preset:str='none' # Of random views; `none`: the pictures themselves
+    preset:str='none' # Of random views; `none`: the images themselves
 )->float: # images/s
-    "Pictures a second through all views, decoding included, of up to 96 pictures or 16 random views"
+    "Images a second through all views, decoding included, of up to 96 images or 16 random views"
     import copy, tempfile
     from quickcls.data.items import Items
     from quickcls.features.store import Store
@@ -108,7 +108,7 @@ def pass_speed(
 # %% ../../nbs/features/04_benchmark.ipynb #backbone-table
 def backbone_table(
     pattern:str='*' # Shell pattern over names; a name that is in no row of the table is looked up in timm and torchvision
-): # DataFrame: name, size (pixels), params_m (millions), mb, depth, top1 (per cent), top1_size (pixels), source, weights, ms_cpu and ms_gpu (milliseconds a picture)
+): # DataFrame: name, size (pixels), params_m (millions), mb, depth, top1 (per cent), top1_size (pixels), source, weights, ms_cpu and ms_gpu (milliseconds an image)
     "What one wants to know before choosing a network, measured here where it depends on the machine"
     import pandas as pd
     speed = measured_speeds()
@@ -140,7 +140,7 @@ def _timm_names(pattern, most=60):
 # %% ../../nbs/features/04_benchmark.ipynb #backbones-command
 def backbones(
     pattern:str='*', # Part of a name, a pattern such as 'resnet*', or any name of timm or torchvision
-    *, measure:bool=False # Measure milliseconds a picture here, for those whose weights are here
+    *, measure:bool=False # Measure milliseconds an image here, for those whose weights are here
 ):
     "List the pretrained networks: size, depth, accuracy on ImageNet, whether the weights are here, speed"
     if measure: measure_all(_rows(pattern))
@@ -157,7 +157,7 @@ def measure_all(
     for i, b in enumerate(asked, 1):
         for device in devices():
             print(f'measuring {b.name} on {device} ({i} of {len(asked)}) …', end=' ', file=sys.stderr, flush=True)
-            try: print(f'{1000/measure_speed(b.name, device=device):.1f} ms a picture', file=sys.stderr)
+            try: print(f'{1000/measure_speed(b.name, device=device):.1f} ms an image', file=sys.stderr)
             except QuickclsError as e:
                 print('failed', file=sys.stderr)
                 if len(asked) == 1: raise
@@ -179,7 +179,7 @@ def _legend(table):
     "What the columns mean, and whose figures they are"
     return f'''
 MB: the parameters as 32-bit floats.
-top-1 %: on ImageNet, with pictures of the side after it. Source: timm's published results (results/results-imagenet.csv
+top-1 %: on ImageNet, with images of the side after it. Source: timm's published results (results/results-imagenet.csv
   of huggingface/pytorch-image-models){"; * torchvision's published figure" if "torchvision" in set(table.source) else ""}.
 depth: layers with weights (convolution, linear) on the longest way from the pixels to the classes.
-ms: a picture, measured on this machine with --measure ({os.cpu_count()} cores; batches of 8, without decoding).'''
+ms: an image, measured on this machine with --measure ({os.cpu_count()} cores; batches of 8, without decoding).'''

@@ -10,7 +10,7 @@ from ..core import QuickclsError, progress
 from ..backbones.registry import View, backbones
 from ..backbones.engines import Words, key_points, open_detector
 from .embed import decode_ahead
-from ..data.images import NotAPicture, load_picture
+from ..data.images import NotAnImage, load_image
 
 # %% ../../nbs/features/03_bow.ipynb #learn-words
 n_words = 1000 # unless there are fewer descriptions than 20 a word
@@ -18,18 +18,18 @@ most_told = 60_000 # descriptions that words are learned from
 
 def learn_words(
     view:View, # Of a backbone with `keypoints`
-    paths, # Of the training pictures; unreadable ones are passed over
+    paths, # Of the training images; unreadable ones are passed over
     *, k:int=n_words, # How many words at most, even
     seed:int=42
 )->Words:
-    "The visual words of some pictures, and how rare each is"
+    "The visual words of some images, and how rare each is"
     import numpy as np, warnings
     from sklearn.cluster import MiniBatchKMeans
     from threadpoolctl import threadpool_limits
     told = _descriptions(view, list(paths), seed)
     found = np.concatenate([t for t in told if len(t)] or [np.zeros((0, 1), np.float32)])
     k = min(k, len(found)//20//2*2)
-    if k < 2: raise QuickclsError(f'{len(told):,} training pictures have {len(found):,} key points between them, too few to learn visual words from. Expected pictures with some texture; a network sees plain ones too: leave --arch out.')
+    if k < 2: raise QuickclsError(f'{len(told):,} training images have {len(found):,} key points between them, too few to learn visual words from. Expected images with some texture; a network sees plain ones too: leave --arch out.')
     with threadpool_limits(1), warnings.catch_warnings(): # one thread: several wait for each other longer than they work, where other work runs
         warnings.simplefilter('ignore') # that some clusters ran empty
         centres = MiniBatchKMeans(k, random_state=seed, n_init=1, batch_size=4096, max_iter=30).fit(found).cluster_centers_.astype(np.float32)
@@ -38,16 +38,16 @@ def learn_words(
     return Words(view, dict(centres=np.ascontiguousarray(centres), rarity=(np.log((1 + len(told))/(1 + occurs)) + 1).astype(np.float32)))
 
 def _descriptions(view, paths, seed):
-    "Of each picture that can be read some of its descriptions, float32 `[n, d]`"
+    "Of each image that can be read some of its descriptions, float32 `[n, d]`"
     import numpy as np
     rng, share = np.random.default_rng(seed), max(20, most_told//max(len(paths), 1))
-    def load(p): return key_points(open_detector(view.backbone.keypoints), np.asarray(load_picture(p, view.size, view.resize)))[1]
+    def load(p): return key_points(open_detector(view.backbone.keypoints), np.asarray(load_image(p, view.size, view.resize)))[1]
     found = []
     open_detector(view.backbone.keypoints)
     with progress(len(paths), 'visual words') as bar:
         for _, told in decode_ahead(paths, load):
             bar.update(1)
-            if not isinstance(told, NotAPicture): found.append(told if len(told) <= share else told[np.sort(rng.choice(len(told), share, replace=False))])
+            if not isinstance(told, NotAnImage): found.append(told if len(told) <= share else told[np.sort(rng.choice(len(told), share, replace=False))])
     return found
 
 # %% ../../nbs/features/03_bow.ipynb #classic-head

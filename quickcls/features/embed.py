@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['batch_size', 'commit_every', 'presets', 'usual_views', 'most_views', 'Pass', 'decode_ahead', 'decoders',
-           'embed_pictures', 'embed_items', 'read_items', 'parse_augment', 'random_transforms', 'shift_mat',
-           'shear_mat', 'random_view', 'embed_augmented', 'check_levels', 'joined', 'late_columns', 'Embeddings']
+           'embed_images', 'embed_items', 'read_items', 'parse_augment', 'random_transforms', 'shift_mat', 'shear_mat',
+           'random_view', 'embed_augmented', 'check_levels', 'joined', 'late_columns', 'Embeddings']
 
 # %% ../../nbs/features/02_embed.ipynb #imports
 import os, queue, threading, time, warnings
@@ -18,31 +18,31 @@ from functools import cache, partial
 from itertools import islice
 from ..core import QuickclsError, progress
 from ..data.items import Skipped, class_numbers
-from ..data.images import NotAPicture, load_picture
+from ..data.images import NotAnImage, load_image
 from .store import Store, recipe_of, store_key
 
 # %% ../../nbs/features/02_embed.ipynb #embed-class
 @dataclass
 class Pass:
     "What an embedding pass did"
-    embedded:int=0 # Pictures that were computed now
-    from_store:int=0 # Pictures whose embedding was there
-    skipped:list = field(default_factory=list) # of `Skipped`: damaged pictures
+    embedded:int=0 # Images that were computed now
+    from_store:int=0 # Images whose embedding was there
+    skipped:list = field(default_factory=list) # of `Skipped`: damaged images
     seconds:float=0
     @property
     def images_per_s(self)->float|None: return self.embedded/self.seconds if self.embedded else None
 
 batch_size = 8 # Larger ones are slower on a CPU: their maps no longer fit into its caches
-commit_every = 64 # Pictures; what a killed run has to compute again
+commit_every = 64 # Images; what a killed run has to compute again
 
 # %% ../../nbs/features/02_embed.ipynb #decode-ahead
 def decode_ahead(
     sources, # Any iterable
-    load, # source → what is wanted of it; raises `NotAPicture`
+    load, # source → what is wanted of it; raises `NotAnImage`
     *, pool=None, # A `ThreadPoolExecutor`; one of its own where this is None
     ahead:int=32 # How many are decoded before they are asked for: bounds memory
-): # Generator of (source, loaded or `NotAPicture`), in order
-    "Load pictures in threads, a bounded number of them ahead"
+): # Generator of (source, loaded or `NotAnImage`), in order
+    "Load images in threads, a bounded number of them ahead"
     with nullcontext(pool) if pool else ThreadPoolExecutor(decoders()) as pool:
         waiting, sources = deque(), iter(sources)
         def feed(n): waiting.extend((s, pool.submit(load, s)) for s in islice(sources, n))
@@ -51,16 +51,16 @@ def decode_ahead(
             s, future = waiting.popleft()
             feed(1)
             try: yield s, future.result()
-            except NotAPicture as e: yield s, e
+            except NotAnImage as e: yield s, e
 
 def decoders()->int: # one more than there are cores: Pillow lets go of Python's lock while it works
     "How many threads decode"
     return (os.cpu_count() or 2) + 1
 
-# %% ../../nbs/features/02_embed.ipynb #embed-pictures
-def embed_pictures(
-    pictures:list, # (key, path) pairs
-    load, # path → uint8 array `[k, size, size, 3]`, or one picture `[size, size, 3]`; raises `NotAPicture`
+# %% ../../nbs/features/02_embed.ipynb #embed-images
+def embed_images(
+    images:list, # (key, path) pairs
+    load, # path → uint8 array `[k, size, size, 3]`, or one image `[size, size, 3]`; raises `NotAnImage`
     *, engine, store:Store, recipe:str,
     desc:str='embedding', # What the progress bar says
     dim:int=None, # Length of an embedding; stored ones that do not have it are computed again
@@ -69,7 +69,7 @@ def embed_pictures(
     "Embed what the store does not have; the embeddings are in the store afterwards"
     started, done = time.perf_counter(), Pass()
     paths = {}
-    for k, p in pictures: paths.setdefault(k, p)
+    for k, p in images: paths.setdefault(k, p)
     todo = store.missing(list(paths), dim)
     done.from_store = len(paths) - len(todo)
     with progress(len(todo), desc) as bar, ThreadPoolExecutor(workers or decoders()) as pool:
@@ -85,12 +85,12 @@ def embed_pictures(
     return done
 
 def _batches(todo, paths, load, pool, done, bar):
-    "Decoded pictures in batches; damaged ones go to `done.skipped`"
+    "Decoded images in batches; damaged ones go to `done.skipped`"
     import numpy as np
     keys, batch = [], []
-    for k, picture in decode_ahead(todo, lambda k: load(paths[k]), pool=pool):
-        if isinstance(picture, NotAPicture): done.skipped.append(Skipped(str(paths[k]), str(picture))); bar.update(1); continue
-        keys.append(k); batch.append(picture)
+    for k, image in decode_ahead(todo, lambda k: load(paths[k]), pool=pool):
+        if isinstance(image, NotAnImage): done.skipped.append(Skipped(str(paths[k]), str(image))); bar.update(1); continue
+        keys.append(k); batch.append(image)
         if len(batch) == batch_size: yield keys, np.stack(batch); keys, batch = [], []
     if batch: yield keys, np.stack(batch)
 
@@ -103,16 +103,16 @@ def _drain(arrived, waiting, bar):
 
 # %% ../../nbs/features/02_embed.ipynb #embed-items
 def embed_items(
-    items, # `quickcls.data.items.Items`; pictures that turn out damaged move to its `skipped`
+    items, # `quickcls.data.items.Items`; images that turn out damaged move to its `skipped`
     graph, # From `quickcls.backbones.onnx_graph.get_graph`
     *, engine, store:Store
 )->Pass:
-    "Embed the pictures of an items table; read them with `read_items`"
+    "Embed the images of an items table; read them with `read_items`"
     import numpy as np
     view, recipe = graph.view, recipe_of(graph, engine)
-    pictures, sha = [(store_key(h, recipe), p) for h, p in zip(items.table.sha256, items.table.path)], dict(zip(items.table.path, items.table.sha256))
-    load = lambda p: np.asarray(load_picture(p, view.size, view.resize, sha256=sha[p])) # a file that was replaced since the scan has another key
-    done = embed_pictures(pictures, load, engine=engine, store=store, recipe=recipe, desc=str(view), dim=graph.dim)
+    images, sha = [(store_key(h, recipe), p) for h, p in zip(items.table.sha256, items.table.path)], dict(zip(items.table.path, items.table.sha256))
+    load = lambda p: np.asarray(load_image(p, view.size, view.resize, sha256=sha[p])) # a file that was replaced since the scan has another key
+    done = embed_images(images, load, engine=engine, store=store, recipe=recipe, desc=str(view), dim=graph.dim)
     if done.skipped:
         reason = {s.path: s.reason for s in done.skipped}
         bad = items.table.sha256.isin(items.table.sha256[items.table.path.isin(reason)])
@@ -131,9 +131,9 @@ def read_items(
     return store.get([store_key(h, recipe) for h in table.sha256], graph.dim)
 
 # %% ../../nbs/features/02_embed.ipynb #presets
-presets = {'none': 'pictures as they are', 'guide': 'rotation up to 10°, shifts up to 0.1, shear up to 0.1 rad, zoom 0.8 to 1.2, mirrored half the time', 'guide-noflip': 'rotation up to 10°, shifts up to 0.1, shear up to 0.1 rad, zoom 0.8 to 1.2, never mirrored',
+presets = {'none': 'images as they are', 'guide': 'rotation up to 10°, shifts up to 0.1, shear up to 0.1 rad, zoom 0.8 to 1.2, mirrored half the time', 'guide-noflip': 'rotation up to 10°, shifts up to 0.1, shear up to 0.1 rad, zoom 0.8 to 1.2, never mirrored',
            'fastai': 'rotation up to 10°, zoom 1 to 1.1, perspective up to 0.2, light up to 0.2, mirrored half the time', 'fastai-noflip': 'rotation up to 10°, zoom 1 to 1.1, perspective up to 0.2, light up to 0.2, never mirrored'}
-usual_views, most_views = 4, 100 # of each picture
+usual_views, most_views = 4, 100 # of each image
 
 def parse_augment(
     text # `none`, a number of views by `fastai`, a preset, or preset:number
@@ -158,7 +158,7 @@ def random_transforms(
     return setup_aug_tfms([Rotate(10, p=1), moves, Zoom(.8, 1.2, p=1, draw_x=.5, draw_y=.5), *([Flip()] if flip else [])])
 
 def shift_mat(
-    x, # Pictures, tensor `[n, 3, h, w]`
+    x, # Images, tensor `[n, 3, h, w]`
     most:float # Share of the side, 0 to 1
 ): # tensor `[n, 3, 3]`
     "Random shifts along both sides, as fastai's `rotate_mat` is random turns"
@@ -167,7 +167,7 @@ def shift_mat(
     return affine_mat(zero + 1, zero, right, zero, zero + 1, down)
 
 def shear_mat(
-    x, # Pictures, tensor `[n, 3, h, w]`
+    x, # Images, tensor `[n, 3, h, w]`
     most:float # Angle, radians
 ): # tensor `[n, 3, 3]`
     "Random shear as Keras has it: upright lines lean"
@@ -179,20 +179,20 @@ def shear_mat(
 _drawing = threading.Lock() # the random states belong to the whole process
 
 def random_view(
-    path, # Of the picture
+    path, # Of the image
     sha256:str, # Its content, hex
     view, # `quickcls.backbones.registry.View`: size and way to resize
     seed:int, i:int, # The same content, seed and `i`: the same view
     preset:str='fastai' # One of `presets`
 ): # uint8 `[size, size, 3]`
-    "One random view of a picture"
+    "One random view of an image"
     import numpy as np
     from fastai.torch_core import TensorImage, no_random
     from fastai.vision.augment import RandTransform
-    picture = np.array(load_picture(path, view.size, view.resize, sha256=sha256))
-    if not (transforms := random_transforms(preset)): return picture
+    image = np.array(load_image(path, view.size, view.resize, sha256=sha256))
+    if not (transforms := random_transforms(preset)): return image
     with _torch_threads().limit(limits=1):
-        x = TensorImage(picture).permute(2, 0, 1)[None].float()/255
+        x = TensorImage(image).permute(2, 0, 1)[None].float()/255
         with _drawing, no_random(int(store_key(sha256, f'{seed}:{i}').hex()[:8], 16)):
             for t in transforms: t.before_call(x, split_idx=0)
         for t in transforms: x = super(RandTransform, t).__call__(x, split_idx=0) # without drawing anew
@@ -207,18 +207,18 @@ def _torch_threads():
 
 # %% ../../nbs/features/02_embed.ipynb #augmented-views
 def embed_augmented(
-    table, # Rows of an items table: the training pictures
+    table, # Rows of an items table: the training images
     graph, # From `quickcls.backbones.onnx_graph.get_graph`
-    n:int, # Random views of each picture
+    n:int, # Random views of each image
     *, engine, store:Store, seed:int=42,
     preset:str='fastai' # One of `presets`
-)->tuple: # (float32 `[n·len(table), graph.dim]`, picture by picture within each view; `Pass`)
-    "Embeddings of `n` random views of each picture"
+)->tuple: # (float32 `[n·len(table), graph.dim]`, image by image within each view; `Pass`)
+    "Embeddings of `n` random views of each image"
     import numpy as np
     total, parts, sha = Pass(), [], dict(zip(table.path, table.sha256))
     for i in range(n):
         recipe = recipe_of(graph, engine, f'{"aug_transforms" if preset == "fastai" else preset}:{seed}:{i}') # the name that `fastai` had before there were others
-        done = embed_pictures([(store_key(h, recipe), p) for h, p in zip(table.sha256, table.path)], lambda p: random_view(p, sha[p], graph.view, seed, i, preset),
+        done = embed_images([(store_key(h, recipe), p) for h, p in zip(table.sha256, table.path)], lambda p: random_view(p, sha[p], graph.view, seed, i, preset),
                               engine=engine, store=store, recipe=recipe, desc=f'random views {i+1}/{n}', dim=graph.dim)
         parts.append(store.get([store_key(h, recipe) for h in table.sha256], graph.dim))
         for f in ('embedded', 'from_store', 'seconds'): setattr(total, f, getattr(total, f) + getattr(done, f))
@@ -262,20 +262,20 @@ class Embeddings:
         self.engines = [open_engine(g) for g in graphs]
 
     def embed(self, items, tell=lambda graph, done: None):
-        "Embed all pictures through all views; damaged ones move to `items.skipped`. `tell` hears of each view's `Pass`"
+        "Embed all images through all views; damaged ones move to `items.skipped`. `tell` hears of each view's `Pass`"
         for g, e in zip(self.graphs, self.engines): tell(g, embed_items(items, g, engine=e, store=self.store))
 
     def read(self, rows): # float32 `[n, d]`
-        "The rows of a table whose pictures are all embedded"
+        "The rows of a table whose images are all embedded"
         return joined([read_items(rows, g, engine=e, store=self.store) for g, e in zip(self.graphs, self.engines)], self.graphs, self.levels)
 
-    def sides(self, items)->dict: # {split: (x float32 `[n, d]`, class numbers `[n]`)}, those splits that have pictures
+    def sides(self, items)->dict: # {split: (x float32 `[n, d]`, class numbers `[n]`)}, those splits that have images
         "Embeddings and class numbers of each side of the split"
         t = items.table
         return {s: (self.read(t[t.split == s]), class_numbers(t.label[t.split == s], items.vocab)) for s in ('train', 'valid', 'test') if (t.split == s).any()}
 
-    def augmented(self, rows, n:int, seed:int=42, tell=lambda graph, done: None, preset:str='fastai'): # float32 `[n·len(rows), d]`, picture by picture within each random view
-        "Random views of each picture"
+    def augmented(self, rows, n:int, seed:int=42, tell=lambda graph, done: None, preset:str='fastai'): # float32 `[n·len(rows), d]`, image by image within each random view
+        "Random views of each image"
         parts = []
         for g, e in zip(self.graphs, self.engines):
             x, done = embed_augmented(rows, g, n, engine=e, store=self.store, seed=seed, preset=preset)

@@ -12,7 +12,7 @@ from ..core import QuickclsError, cache_dir
 
 # %% ../../nbs/features/01_store.ipynb #store-key
 def store_key(
-    sha256:str, # Content of the picture, hex
+    sha256:str, # Content of the image, hex
     recipe:str # From `recipe_of`: what was done to it
 )->bytes: # 16 bytes
     "The key of one embedding"
@@ -21,16 +21,16 @@ def store_key(
 def recipe_of(
     graph, # From `quickcls.backbones.onnx_graph.get_graph`
     engine, # From `quickcls.backbones.engines.open_engine`
-    augment:str='' # Name of a random view, empty for the picture itself
+    augment:str='' # Name of a random view, empty for the image itself
 )->str:
-    "Everything but the picture that an embedding depends on"
+    "Everything but the image that an embedding depends on"
     return f'{graph.digest}|{graph.view.resize}|{engine.precision}|{augment}'
 
 # %% ../../nbs/features/01_store.ipynb #data-fingerprint
 def data_fingerprint(
     table # Of items
 )->str: # 16 hex digits
-    "What stands for the pictures, their labels and their sides"
+    "What stands for the images, their labels and their sides"
     rows = sorted(zip(table.sha256, table.label, table.split))
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
@@ -99,7 +99,7 @@ class Store:
         "What is in the store"
         import pandas as pd
         rows = self._ask('select recipe, count(*), sum(length(numbers)), max(used) from embeddings group by recipe', ())
-        t = pd.DataFrame(rows, columns=['recipe', 'pictures', 'bytes', 'used'])
+        t = pd.DataFrame(rows, columns=['recipe', 'images', 'bytes', 'used'])
         return t.assign(mb=(t.bytes/2**20).round(1), used=pd.to_datetime(t.used, unit='s').dt.date).drop(columns='bytes')
 
     def close(self): self.db.close()

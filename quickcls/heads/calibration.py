@@ -12,7 +12,7 @@ from .crossval import CrossValidation, accuracy_interval
 
 # %% ../../nbs/heads/04_calibration.ipynb #fit-temperature
 def fit_temperature(
-    logits, # Of pictures not trained on, `[n, classes]`
+    logits, # Of images not trained on, `[n, classes]`
     y # Class numbers `[n]`
 )->float: # 0.05 to 20; above 1 where the head was too sure of itself
     "The temperature with the lowest log loss"
@@ -28,7 +28,7 @@ def capped_log_loss(
     y, # Class numbers `[n]`
     temperature=1. # A number, or one a row `[n, 1]`
 )->float:
-    "Log loss, of which one picture cannot have more than that of a probability of 0.001: a wrong label must not decide for all"
+    "Log loss, of which one image cannot have more than that of a probability of 0.001: a wrong label must not decide for all"
     import numpy as np
     from scipy.special import log_softmax
     return -np.maximum(log_softmax(logits/temperature, 1)[np.arange(len(y)), y], np.log(.001)).mean()
@@ -49,9 +49,9 @@ def reliability(
     return rows.drop(columns='k').assign(low=[low for low, _ in ci], high=[high for _, high in ci])
 
 def bins_for(
-    n:int # Pictures
+    n:int # Images
 )->int: # 2 to 15
-    "Bins of forty pictures at least"
+    "Bins of forty images at least"
     return max(2, min(15, n//40))
 
 def calibration_error(
@@ -64,7 +64,7 @@ def ece_by_chance(
     probs, # `[n, classes]`
     seed:int=0
 )->float: # The calibration error that 95 % of perfectly calibrated classifiers stay below
-    "What chance alone makes of the calibration error at this number of pictures"
+    "What chance alone makes of the calibration error at this number of images"
     import numpy as np
     confidence, rng = np.sort(probs.max(1)), np.random.default_rng(seed)
     starts = np.unique(np.linspace(0, len(confidence), bins_for(len(confidence)) + 1)[:-1].astype(int))
@@ -91,7 +91,7 @@ class Calibration:
 
 def calibrate(
     cv:CrossValidation,
-    rows=None # Which pictures may have a say in the temperature, bool `[n]`; all where this is None
+    rows=None # Which images may have a say in the temperature, bool `[n]`; all where this is None
 )->Calibration:
     "Fit the temperature on held-out folds, and measure it on folds that it was not fitted to"
     import numpy as np
@@ -99,7 +99,7 @@ def calibrate(
     told = (cv.fold >= 0) & (True if rows is None else rows)
     at = lambda mask: (cv.logits[mask], np.broadcast_to(cv.y, mask.shape)[mask])
     temperature = fit_temperature(*at(told)) if told.sum() >= 20 else 1.
-    nested = np.full(cv.fold.shape, 1.) # each picture's temperature, fitted without its fold
+    nested = np.full(cv.fold.shape, 1.) # each image's temperature, fitted without its fold
     for r, fold in enumerate(cv.fold):
         for i in range(fold.max() + 1):
             others = told & (np.arange(len(cv.fold)) == r)[:, None] & (fold != i)
@@ -107,6 +107,6 @@ def calibrate(
     z, y = at(told)
     if told.any() and capped_log_loss(z, y, nested[told][:, None]) >= capped_log_loss(z, y): temperature, nested = 1., np.ones(cv.fold.shape) # nothing to mend
     probs = softmax(cv.logits/nested[..., None], 2)
-    tested, bins = cv.fold >= 0, bins_for(int(cv.tested.sum())) # repeats bring answers, not pictures
+    tested, bins = cv.fold >= 0, bins_for(int(cv.tested.sum())) # repeats bring answers, not images
     y = at(tested)[1]
     return Calibration(temperature, reliability(cv.probs()[tested], y, bins), reliability(probs[tested], y, bins), ece_by_chance(probs[0, tested[0]]), probs)

@@ -39,15 +39,15 @@ def accuracy_interval(
 # %% ../../nbs/heads/03_crossval.ipynb #cross-validation-class
 @dataclass
 class CrossValidation:
-    "What each picture was taken for by heads that had not seen it"
+    "What each image was taken for by heads that had not seen it"
     y:object # Class numbers `[n]`
-    logits:object # float32 `[repeats, n, classes]`; NaN where a picture was never tested
-    fold:object # The fold in which each picture was tested `[repeats, n]`; -1: in none
-    n_train:float # Pictures that each head was trained on, on average
-    n_groups:int # Tested pictures, copies and groups counted once
+    logits:object # float32 `[repeats, n, classes]`; NaN where an image was never tested
+    fold:object # The fold in which each image was tested `[repeats, n]`; -1: in none
+    n_train:float # Images that each head was trained on, on average
+    n_groups:int # Tested images, copies and groups counted once
 
     @property
-    def tested(self): return (self.fold >= 0).any(0) # `[n]`: was this picture held out at least once?
+    def tested(self): return (self.fold >= 0).any(0) # `[n]`: was this image held out at least once?
     @property
     def right(self): return (self.logits.argmax(2) == self.y) & (self.fold >= 0) # `[repeats, n]`
 
@@ -85,7 +85,7 @@ class CrossValidation:
 
     def __repr__(self):
         low, high = self.interval()
-        return f'cross-validated accuracy {self.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}): {self.fold.max() + 1} folds × {len(self.fold)}, {self.tested.sum():,} pictures'
+        return f'cross-validated accuracy {self.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}): {self.fold.max() + 1} folds × {len(self.fold)}, {self.tested.sum():,} images'
 
 # %% ../../nbs/heads/03_crossval.ipynb #cross-validate
 def cross_validate(
@@ -95,13 +95,13 @@ def cross_validate(
     *, n_out:int, # Classes
     head:str='linear', # As in `fit_head`
     folds:int=5, repeats:int=2,
-    share:float=1, # Share of each fold's training pictures that is used, above 0 to 1
+    share:float=1, # Share of each fold's training images that is used, above 0 to 1
     views:tuple=None, # (embeddings of random views float32 `[m, d]`, the row of `x` that each belongs to `[m]`)
     seed:int=42,
     desc:str='cross-validation', # What the progress bar says
     **kwargs # To `fit_head`: `c`, `epochs`, `class_weights`
 )->CrossValidation: # or None where no folds can be made
-    "Heads that are each asked about the pictures they have not seen"
+    "Heads that are each asked about the images they have not seen"
     import numpy as np
     splits = [(r, i, a, b) for r in range(repeats) for i, (a, b) in enumerate(stratified_folds(y, groups, folds, seed + r))]
     if not splits: return None

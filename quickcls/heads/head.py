@@ -158,7 +158,7 @@ def stratified_folds(
     return [(np.flatnonzero(~t), np.flatnonzero(t)) for t in at_test if t.any()]
 
 def _some_back(test, y, of):
-    "Groups that hold the last pictures of a class (a copy under another label, say) go back to training"
+    "Groups that hold the last images of a class (a copy under another label, say) go back to training"
     import numpy as np
     while len(missing := np.setdiff1d(y[test], y[~test])): test = test & (of != of[np.flatnonzero(test & (y == missing[0]))[0]])
     return test
@@ -166,7 +166,7 @@ def _some_back(test, y, of):
 # %% ../../nbs/heads/01_head.ipynb #choose-c
 by_strength = ('linear', 'ridge', 'svm') # heads whose one setting, a strength, is chosen by cross-validation
 strengths = tuple(10**(e/2) for e in range(-6, 1)) # inverse L2 strengths to choose from: 0.001 to 1
-most_for_choice = 1500 # pictures, of two to four classes; more change the choice rarely and cost seconds
+most_for_choice = 1500 # images, of two to four classes; more change the choice rarely and cost seconds
 
 def choose_c(
     x, # Standardised embeddings, float32 `[n, d]`
@@ -225,7 +225,7 @@ def rotated(
 def compact(
     x # Embeddings, float32 `[n, d]`
 ): # float32 `[n, n]` or less
-    "Standardised embeddings in as few columns as have the same inner products: for many `fit_logistic` of the same pictures"
+    "Standardised embeddings in as few columns as have the same inner products: for many `fit_logistic` of the same images"
     return rotated(standardised(x)[0])
 
 def fit_logistic(

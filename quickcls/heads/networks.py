@@ -135,12 +135,12 @@ def _scale(folds):
 
 # %% ../../nbs/heads/02_networks.ipynb #fit-ridge
 ridge_strengths, usual_ridge = tuple(10**(e/2) for e in range(6)), 10. # inverse strengths to choose from: 1 to 316, for embeddings of length 1 on average
-clearly = 1.02 # times the lowest loss: the valley is flat, and its lowest point among few pictures mostly chance
+clearly = 1.02 # times the lowest loss: the valley is flat, and its lowest point among few images mostly chance
 
 def fit_ridge(
     x, y, *, groups=None, c:float=None, class_weights:bool=False, seed:int=42 # As in `fit_svm`
 )->Head:
-    "Least squares with an L2 penalty, against 1 for a picture's class and -1 for others; one closed form"
+    "Least squares with an L2 penalty, against 1 for an image's class and -1 for others; one closed form"
     from sklearn.linear_model import RidgeClassifier
     return _fit_margins('ridge', lambda c, weight: RidgeClassifier(alpha=x.shape[1]/c, class_weight=weight), ridge_strengths, x, y, groups, c, class_weights, seed, usual_ridge)
 

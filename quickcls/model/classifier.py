@@ -19,29 +19,29 @@ from ..saved.graph_check import check_graph_file
 from ..backbones.onnx_graph import renamed, take_levels, without_traces
 from ..heads.head import Head, from_torch, onnx_nodes, softmax, to_torch
 from ..heads.ood import OpenSet, read_open_set
-from ..data.images import NotAPicture, load_picture
+from ..data.images import NotAnImage, load_image
 
 # %% ../../nbs/model/02_classifier.ipynb #prediction-class
 @dataclass
 class Prediction:
-    "The answer about one picture"
+    "The answer about one image"
     path:str|None # Where it came from, if from a file
     top:list # of `{'label': str, 'probability': float}`, the most likely first
     unknown:bool|None=None # Is it unlike everything seen in training? None: not known
-    known_score:float|None=None # Share of known pictures that are less familiar, 0 to 1
-    nearest:list|None=None # of `{'picture': str, 'label': str, 'similarity': float}`: the training pictures most like it
+    known_score:float|None=None # Share of known images that are less familiar, 0 to 1
+    nearest:list|None=None # of `{'picture': str, 'label': str, 'similarity': float}`: the training images most like it
     error:str|None=None # Why there is no answer
 
     @property
     def label(self)->str|None: return self.top[0]['label'] if self.top else None # the most likely class
     def to_dict(self)->dict: return asdict(self) # ready for JSON
     @property
-    def strangeness(self)->str: return 'less familiar than all known pictures' if self.known_score < .0005 else f'{1 - self.known_score:.1%} of known pictures are more familiar'
+    def strangeness(self)->str: return 'less familiar than all known images' if self.known_score < .0005 else f'{1 - self.known_score:.1%} of known images are more familiar'
     @property
     def familiarity(self)->str: # how strange it is, and what it is like, in words
         return self.strangeness + ''.join(f'; most like {n["picture"]} ({n["label"]}, similarity {n["similarity"]:.2f})' for n in self.nearest[:1])
     def __str__(self):
-        if self.error: return f'{plain_text(self.path or "picture")}: {self.error}'
+        if self.error: return f'{plain_text(self.path or "image")}: {self.error}'
         return '\n'.join([*([f'none of these: {self.familiarity}'] if self.unknown else []), *(f'{t["probability"]:6.1%}  {plain_text(t["label"])}' for t in self.top)])
     __repr__ = __str__
     def _repr_html_(self):
@@ -53,7 +53,7 @@ class Prediction:
 # %% ../../nbs/model/02_classifier.ipynb #classifier-class
 @dataclass
 class Classifier:
-    "Pictures to classes; open one with `Classifier.load`"
+    "Images to classes; open one with `Classifier.load`"
     vocab:list # Class names, in the order of the probabilities
     views:list # of `quickcls.backbones.registry.View`
     levels:str # `all` or `last`
@@ -67,16 +67,16 @@ class Classifier:
     precision:str|None=None # `f32` for the same digits on every machine; None for what the hardware does best
 
     def prepare(self, source): # → a list of uint8 `[size, size, 3]`, one a view
-        "A picture as each view sees it; raises `NotAPicture`"
+        "An image as each view sees it; raises `NotAnImage`"
         import numpy as np
-        return [np.asarray(load_picture(source, v.size, v.resize)) for v in self.views]
+        return [np.asarray(load_image(source, v.size, v.resize)) for v in self.views]
 
     def embed(self, batches:list): # float32 `[n, d]`; `batches` holds one array `[n, size, size, 3]` a view
-        "Joined embeddings of prepared pictures"
+        "Joined embeddings of prepared images"
         return self.features(batches)[0]
 
     def features(self, batches:list): # (float32 `[n, d]`, float32 `[n, nf, h, w]`); `batches` as in `embed`
-        "Joined embeddings of prepared pictures, and the final feature maps of the first view"
+        "Joined embeddings of prepared images, and the final feature maps of the first view"
         import numpy as np
         whole = self.path and not self.classic
         outs = [self._engine(*batches)] if whole else [e(b) for e, b in zip(self._engine, batches)]
@@ -94,16 +94,16 @@ class Classifier:
         source, # A path, the bytes of a file, an open file, a PIL image or an array; or a list of them
         k:int=3 # How many classes to name
     )->Prediction: # or a list of them
-        "The most likely classes of a picture; of a list, a list of answers. A bad picture's answer has an `error`"
+        "The most likely classes of an image; of a list, a list of answers. A bad image's answer has an `error`"
         if isinstance(source, (list, tuple)): return list(self.predict_many(source, k))
         return next(self.predict_many([source], k))
 
     def predict_many(self,
         sources, # Any number of what `predict` takes
         k:int=3, # How many classes to name
-        *, bs:int=8 # Pictures a batch
+        *, bs:int=8 # Images a batch
     ): # Generator of `Prediction`, in order
-        "Answers as they come, pictures decoded ahead"
+        "Answers as they come, images decoded ahead"
         waiting = []
         for source, views in decode_ahead(sources, self.prepare):
             waiting.append((source, views))
@@ -111,16 +111,16 @@ class Classifier:
         yield from self.answers(waiting, k)
 
     def answers(self,
-        waiting:list, # of (source, what `prepare` made of it or the `NotAPicture` that it raised)
+        waiting:list, # of (source, what `prepare` made of it or the `NotAnImage` that it raised)
         k:int=3 # How many classes to name
     ): # Generator of `Prediction`, in order
-        "Answers about one batch of prepared pictures"
+        "Answers about one batch of prepared images"
         import numpy as np
-        good = [v for _, v in waiting if not isinstance(v, NotAPicture)]
+        good = [v for _, v in waiting if not isinstance(v, NotAnImage)]
         answers = iter(self._named(self.embed([np.stack(b) for b in zip(*good)]), k) if good else ())
         for source, v in waiting:
             path = str(source) if isinstance(source, (str, Path)) else None
-            yield Prediction(path, [], error=str(v)) if isinstance(v, NotAPicture) else Prediction(path, **next(answers))
+            yield Prediction(path, [], error=str(v)) if isinstance(v, NotAnImage) else Prediction(path, **next(answers))
 
     def _named(self, x, k):
         "Top classes and familiarity of embeddings"
@@ -139,12 +139,12 @@ class Classifier:
 
     def __repr__(self):
         m = self.info.get('metrics') or {}
-        accuracy = f', accuracy {m["accuracy"]:.1%} on {m["n"]} held-out pictures' if m.get('accuracy') is not None else ''
+        accuracy = f', accuracy {m["accuracy"]:.1%} on {m["n"]} held-out images' if m.get('accuracy') is not None else ''
         return f'Classifier({len(self.vocab)} classes, {self.arch}, head {self.head.kind}{accuracy}{f", {self.path}" if self.path else ""})'
 
     def _repr_html_(self):
         m, rows = self.info.get('metrics') or {}, [('classes', ', '.join(self.vocab[:12]) + (f' and {len(self.vocab)-12} more' if len(self.vocab) > 12 else '')), ('backbone', f'{self.arch}, {self.levels} levels'), ('head', self.head.kind)]
-        if m.get('accuracy') is not None: rows.append(('accuracy', f'{m["accuracy"]:.1%} (95 % interval {m["interval"][0]:.1%} to {m["interval"][1]:.1%}) on {m["n"]} held-out pictures'))
+        if m.get('accuracy') is not None: rows.append(('accuracy', f'{m["accuracy"]:.1%} (95 % interval {m["interval"][0]:.1%} to {m["interval"][1]:.1%}) on {m["n"]} held-out images'))
         if self.path: rows.append(('folder', str(self.path)))
         return '<table>' + ''.join(f'<tr><th style="text-align:left">{a}</th><td style="text-align:left">{html.escape(b)}</td></tr>' for a, b in rows) + '</table>'
 
@@ -257,7 +257,7 @@ def from_learner(
 
 def to_learner(
     clf:Classifier,
-    folder, # A folder of labelled pictures of the same classes, or an `Items` table with its split
+    folder, # A folder of labelled images of the same classes, or an `Items` table with its split
     *, valid_pct:float=None, seed:int=None, # Those it was trained with, where these are None
     bs:int=64, num_workers:int=0, batch_tfms:list=(), # As fastai has them
     **kwargs # To `Learner`

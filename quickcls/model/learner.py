@@ -31,11 +31,11 @@ from ..data.items import Items, scan_folder, split_items
 from ..features.embed import Embeddings, check_levels
 from ..backbones.onnx_graph import export_graph, get_graph, read_graph
 from ..heads.networks import at_once, balanced_weights, check_head, check_strategy, embedding_dls, new_network, start_statistics
-from ..data.images import NotAPicture, load_picture
+from ..data.images import NotAnImage, load_image
 
 # %% ../../nbs/model/01_learner.ipynb #load-view
 class LoadView(Transform):
-    "Anything that is a picture, as one view sees it"
+    "Anything that is an image, as one view sees it"
     input_types = (Path, str, bytes, Image.Image, np.ndarray, torch.Tensor)
     order = 0
     def __init__(self,
@@ -44,8 +44,8 @@ class LoadView(Transform):
         super().__init__()
         self.view = view
     def encodes(self, o):
-        try: return PILImage(load_picture(np.asarray(o) if isinstance(o, torch.Tensor) else o, self.view.size, self.view.resize))
-        except NotAPicture as e: raise NotAPicture(f'{o}: {e}' if isinstance(o, (str, Path)) else str(e)) from None
+        try: return PILImage(load_image(np.asarray(o) if isinstance(o, torch.Tensor) else o, self.view.size, self.view.resize))
+        except NotAnImage as e: raise NotAnImage(f'{o}: {e}' if isinstance(o, (str, Path)) else str(e)) from None
 
 def view_dls(
     items:Items, # With its split; a test split is left out where there is a valid one
@@ -53,7 +53,7 @@ def view_dls(
     *, bs:int=64, num_workers:int=0, # As fastai has them
     batch_tfms:list=() # More of them, `aug_transforms()` for instance
 ): # fastai `DataLoaders`
-    "Pictures as the views see them, with their labels"
+    "Images as the views see them, with their labels"
     t = items.table
     held_out = 'valid' if (t.split == 'valid').any() else 'test'
     t = t[t.split.isin(['train', held_out])].assign(is_valid=t.split == held_out)
@@ -61,7 +61,7 @@ def view_dls(
     blocks = [TransformBlock(type_tfms=LoadView(v), item_tfms=ToTensor(), batch_tfms=[IntToFloatTensor()]) for v in views]
     block = DataBlock(blocks=(*blocks, CategoryBlock(vocab=items.vocab)), n_inp=len(views), splitter=ColSplitter(),
                       getters=[ColReader('path')]*len(views) + [ColReader('label')], batch_tfms=[*batch_tfms, *norm])
-    bs = min(bs, max(2, int((~t.is_valid).sum()))) # fastai drops a last batch that is not full: with fewer pictures than `bs` it would train on none
+    bs = min(bs, max(2, int((~t.is_valid).sum()))) # fastai drops a last batch that is not full: with fewer images than `bs` it would train on none
     return block.dataloaders(t.reset_index(drop=True), bs=bs, num_workers=num_workers)
 
 # %% ../../nbs/model/01_learner.ipynb #model
@@ -154,7 +154,7 @@ class Quick:
     def __getstate__(self): return {**self.__dict__, 'items': None, 'graphs': None}
 
 def quick_learner(
-    folder, # A folder of labelled pictures, or an `Items` table with its split
+    folder, # A folder of labelled images, or an `Items` table with its split
     arch:str='auto', # As in `train`: `resnet34`, `efficientnet_lite0@320`, several with commas; `auto` is resnet34, or the embedded backbone where that cannot be had. Or a list of `View`
     *, strategy:str='head', # What learns: `head` alone (frozen), `partial` (the last blocks too), `full` (everything), `scratch` (everything, from random weights)
     unfreeze:int=2, # How many of its last blocks, for `partial`
@@ -162,7 +162,7 @@ def quick_learner(
     head:str='fastai', # `fastai`, `linear` (one layer), `mlp:N`
     weights:Path=None, # A file of weights
     valid_pct:float=0.3, # Share that is held out, where the folder has no sides of its own
-    seed:int=42, size:int=None, resize:str='squish', # Side of the pictures (pixels), and how they get it
+    seed:int=42, size:int=None, resize:str='squish', # Side of the images (pixels), and how they get it
     bs:int=64, num_workers:int=0, batch_tfms:list=(), # As fastai has them
     offline:bool=False, # Never look over the network for weights?
     **kwargs # To `Learner`
@@ -224,16 +224,16 @@ def body_graphs(
 def _graph_now(body, view, now, unchanged, q):
     "The graph of one body: the pretrained one's, or its own"
     import copy
-    pictures = list(q.items.table.path[:8]) if q.items else []
-    if unchanged and not q.trained: return get_graph(view, weights=q.weights, pictures=pictures, offline=q.offline)
+    images = list(q.items.table.path[:8]) if q.items else []
+    if unchanged and not q.trained: return get_graph(view, weights=q.weights, images=images, offline=q.offline)
     digest = f'{view.backbone.name}-{view.size}-trained-{now}'
     body = copy.deepcopy(body).cpu().eval()
-    return replace(read_graph(digest, view) or export_graph(body, view, digest=digest, pictures=pictures), body=body)
+    return replace(read_graph(digest, view) or export_graph(body, view, digest=digest, images=images), body=body)
 
 def _quick(learn):
     "What `quick_learner` kept; a Learner from elsewhere has none"
     q = getattr(learn, 'quick', None)
-    if q is None: raise QuickclsError('This Learner was not made by quickcls, so its pictures and its body are not known. Expected one from quick_learner or Classifier.to_learner.')
+    if q is None: raise QuickclsError('This Learner was not made by quickcls, so its images and its body are not known. Expected one from quick_learner or Classifier.to_learner.')
     return q
 
 # %% ../../nbs/model/01_learner.ipynb #fit-head
@@ -247,7 +247,7 @@ def fit_head(self:Learner,
 ):
     "Train the head through stored embeddings, in place: `fit_one_cycle` with the Learner's own callbacks"
     q = _quick(self)
-    if q.items is None: raise QuickclsError('This Learner was exported, so its pictures are not known. Expected a Learner from quick_learner or Classifier.to_learner.')
+    if q.items is None: raise QuickclsError('This Learner was exported, so its images are not known. Expected a Learner from quick_learner or Classifier.to_learner.')
     train, valid = _both_sides(self, body_graphs(self))
     layers = head_layers(self.model)
     if layers[0].running_mean.eq(0).all(): start_statistics(layers[0], train[0]) # every head begins with a batch norm
@@ -261,12 +261,12 @@ def fit_head(self:Learner,
     self.model.eval()
 
 def _both_sides(learn, graphs):
-    "((x, y) of training, (x, y) of the held-out pictures), computed where the store does not have them; damaged pictures leave the Learner's data too"
+    "((x, y) of training, (x, y) of the held-out images), computed where the store does not have them; damaged images leave the Learner's data too"
     q = learn.quick
     embeddings, n = Embeddings(graphs, q.levels), len(q.items)
     embeddings.embed(q.items)
     if len(q.items) < n:
-        print(f'{n - len(q.items)} damaged pictures were left out: ' + '; '.join(f'{Path(s.path).name}: {s.reason}' for s in q.items.skipped[-3:]))
+        print(f'{n - len(q.items)} damaged images were left out: ' + '; '.join(f'{Path(s.path).name}: {s.reason}' for s in q.items.skipped[-3:]))
         learn.dls = view_dls(q.items, q.views, **q.loading)
     sides = embeddings.sides(q.items)
     return sides['train'], sides.get('valid') or sides['test']

@@ -20,12 +20,12 @@ from ..backbones.onnx_graph import read_graph
 from ..heads.head import Head, calm, rotated, softmax
 from ..saved.known_images import images_of
 from ..heads.ood import OpenSet
-from ..data.images import NotAPicture
+from ..data.images import NotAnImage
 from ..features.store import Store, store_key
 from ..saved.tables import read_table
 
 # %% ../../nbs/model/04_update.ipynb #nudged
-of_a_correction, of_a_new_kind = 10, 100 # what one counts, in training pictures
+of_a_correction, of_a_new_kind = 10, 100 # what one counts, in training images
 
 @calm()
 def nudged(
@@ -53,11 +53,11 @@ def nudged(
     return (w + change).astype(np.float32), (b + d[:, -1]).astype(np.float32)
 
 # %% ../../nbs/model/04_update.ipynb #moved-head
-most_rows, most_near = 700, 300 # training pictures that stand for all, and similar ones that are asked beside them
+most_rows, most_near = 700, 300 # training images that stand for all, and similar ones that are asked beside them
 
 def moved_head(
     head:Head,
-    x, # Embeddings of training pictures, float32 `[n, d]`
+    x, # Embeddings of training images, float32 `[n, d]`
     said, # Embeddings of what was corrected, float32 `[m, d]`
     labels, # Class numbers of those `[m]`; numbers from `n_out` on are new kinds
     n_out:int # Classes of `head`
@@ -70,7 +70,7 @@ def moved_head(
     z, z_said = below.logits(x[rows]), below.logits(said)
     w, b, k = head.arrays[f'{last}.weight'], head.arrays.get(f'{last}.bias', np.zeros(n_out, np.float32)), max(n_out, int(labels.max()) + 1)
     p = z @ w.T + b
-    start = np.log(np.exp(p - p.max()).sum(1)).mean() + p.max() - np.log(len(x)) # a new kind starts as likely as one picture among all
+    start = np.log(np.exp(p - p.max()).sum(1)).mean() + p.max() - np.log(len(x)) # a new kind starts as likely as one image among all
     w, b = np.concatenate([w, np.zeros((k - n_out, w.shape[1]), np.float32)]), np.append(b, np.full(k - n_out, start)).astype(np.float32)
     targets = np.concatenate([np.pad(softmax(p), ((0, 0), (0, k - n_out))), np.eye(k)[labels]]).astype(np.float32)
     counts = np.where(labels < n_out, of_a_correction, of_a_new_kind).astype(np.float32)
@@ -93,14 +93,14 @@ def _stand_ins(x, said):
 
 # %% ../../nbs/model/04_update.ipynb #taught-open-set
 class TaughtOpenSet(OpenSet):
-    "An open set that knows some pictures more"
+    "An open set that knows some images more"
     def teach(self,
-        x, # Embeddings of taught pictures, float32 `[m, d]`
+        x, # Embeddings of taught images, float32 `[m, d]`
         labels:list, # Their class numbers
-        pictures:list # Their paths, as `nearest` is to name them
+        images:list # Their paths, as `nearest` is to name them
     ): # Itself
         import json, numpy as np
-        self._kept['pictures'] = [*json.loads(self.arrays['pictures'].tobytes()), *pictures]
+        self._kept['pictures'] = [*json.loads(self.arrays['pictures'].tobytes()), *images]
         self.arrays = self.arrays | dict(labels=np.append(self.arrays['labels'], np.asarray(labels, np.int32)))
         self._kept['taught'] = self._final(x)
         return self
@@ -116,7 +116,7 @@ class TaughtOpenSet(OpenSet):
         return np.concatenate([super().similarities(x), self._final(x) @ self._kept['taught'].T], 1)
 
     def judge(self, x, logits, k:int=0, vocab:list=None):
-        "As before, or known by a taught picture; the nearest are of both"
+        "As before, or known by a taught image; the nearest are of both"
         import numpy as np
         score, _ = super().judge(x, logits)
         near = self.similarities(x)
@@ -130,7 +130,7 @@ class Teacher:
     def __init__(self,
         clf:Classifier, # Saved, as it was trained
         corrections:Corrections, # What was said, now and earlier
-        x, # Embeddings of its training pictures, float32 `[n, d]`
+        x, # Embeddings of its training images, float32 `[n, d]`
         y, # Their class numbers `[n]`
         sha256:list=(), # Their contents, to know them again
         paths:list=() # And paths within the data folder, as its open set names them
@@ -147,10 +147,10 @@ class Teacher:
     def rows(self)->list: return self.corrections.rows() # what was said, as `Corrections.rows` gives it
 
     def teach(self,
-        data:bytes, # Of a picture's file
+        data:bytes, # Of an image's file
         label:str, # What it is: a class, or a new one
         said=None # What the classifier had answered: a `Prediction`, or a dict
-    )->Classifier: # The new one; raises `NotAPicture` or `QuickclsError`, and then all is as before
+    )->Classifier: # The new one; raises `NotAnImage` or `QuickclsError`, and then all is as before
         "Take a correction in"
         label = self.known_as(label)
         with self._lock:
@@ -200,24 +200,24 @@ class Teacher:
         self._clf = new
 
     def _known(self, said, labels, rows):
-        "The open set with what was taught; a training picture that is named otherwise now is of that class there too"
+        "The open set with what was taught; a training image that is named otherwise now is of that class there too"
         o = self.trained.open_set
         if o is None: return None
-        at, arrays = {p: i for i, p in enumerate(o.pictures)}, o.arrays | dict(labels=o.arrays['labels'].copy())
+        at, arrays = {p: i for i, p in enumerate(o.images)}, o.arrays | dict(labels=o.arrays['labels'].copy())
         for r, c in zip(rows, labels):
             if (i := at.get(self._path.get(r['sha256']))) is not None: arrays['labels'][i] = c
         return TaughtOpenSet(o.late, arrays, o.keep).teach(said, labels, [f'corrections/{r["file"]}' for r in rows])
 
     def _embedding(self, row):
-        "The embedding of a picture that was said, computed once"
+        "The embedding of an image that was said, computed once"
         h = row['sha256']
         if h not in self._embedded:
             try: views = self.trained.prepare(self.corrections.path(row).read_bytes())
-            except (NotAPicture, OSError) as e: raise QuickclsError(f'{self.corrections.path(row)} cannot be used: {e}. Remove that file.') from None
+            except (NotAnImage, OSError) as e: raise QuickclsError(f'{self.corrections.path(row)} cannot be used: {e}. Remove that file.') from None
             self._embedded[h] = self.trained.embed([v[None] for v in views])[0]
         return self._embedded[h]
 
-    def __repr__(self): return f'Teacher({self.trained.path}, {len(self.x):,} training pictures, {len(self.rows())} corrections)'
+    def __repr__(self): return f'Teacher({self.trained.path}, {len(self.x):,} training images, {len(self.rows())} corrections)'
 
 # %% ../../nbs/model/04_update.ipynb #of
 def teacher_of(
@@ -225,21 +225,21 @@ def teacher_of(
     corrections:Path='corrections', # Folder of what was said; made when the first word is
     say=print # Called with a line of text before slow work
 )->Teacher:
-    "A classifier, ready to be taught; raises `QuickclsError` where its training pictures cannot be had"
+    "A classifier, ready to be taught; raises `QuickclsError` where its training images cannot be had"
     file = clf.path and clf.path/predictions_file
     t = read_table(file, clf.vocab) if file else None
-    if t is None: raise QuickclsError(f'{clf.path or "This classifier"} has no predictions.csv, which names its training pictures. Expected a folder that `quickcls train` wrote.')
+    if t is None: raise QuickclsError(f'{clf.path or "This classifier"} has no predictions.csv, which names its training images. Expected a folder that `quickcls train` wrote.')
     told = (clf.info.get('data') or {}).get('n_train')
-    if isinstance(told, int) and (t.split == 'train').sum() < told: raise QuickclsError(f'{file} is not whole: it names {(t.split == "train").sum()} training pictures of {told}. Expected it as `quickcls train` wrote it.')
+    if isinstance(told, int) and (t.split == 'train').sum() < told: raise QuickclsError(f'{file} is not whole: it names {(t.split == "train").sum()} training images of {told}. Expected it as `quickcls train` wrote it.')
     t = t[(t.split == 'train') & t.label.isin(clf.vocab)].drop_duplicates('sha256').reset_index(drop=True)
-    if not len(t): raise QuickclsError(f'{file} names no training picture. Expected one that `quickcls train` wrote.')
+    if not len(t): raise QuickclsError(f'{file} names no training image. Expected one that `quickcls train` wrote.')
     folder = (clf.info.get('data') or {}).get('folder') or '.'
     return Teacher(clf, Corrections(corrections), _embeddings(clf, t, say), class_numbers(t.label, clf.vocab), list(t.sha256), [within(p, folder) for p in t.path])
 
 Teacher.of = staticmethod(teacher_of)
 
 def _embeddings(clf, t, say):
-    "Embeddings of the rows of a table, from the store or, where that has not all of them, from the pictures"
+    "Embeddings of the rows of a table, from the store or, where that has not all of them, from the images"
     graphs = clf.graphs if clf.classic else [read_graph(d, v) for d, v in zip(clf.info.get('digests', []), clf.views)]
     if all(graphs) and graphs:
         store = Store()
@@ -249,9 +249,9 @@ def _embeddings(clf, t, say):
     return _embedded_again(clf, t, say)
 
 def _embedded_again(clf, t, say, bs=8):
-    "Embeddings of pictures that are where they were, by the classifier itself"
+    "Embeddings of images that are where they were, by the classifier itself"
     import numpy as np
-    say(f'the embeddings of {len(t):,} training pictures are not on this machine: embedding them once more')
+    say(f'the embeddings of {len(t):,} training images are not on this machine: embedding them once more')
     out, batch, images = np.empty((len(t), clf.head.n_in), np.float32), [], images_of(clf)
     def load(i):
         data = images.data(t.path[i])
@@ -263,9 +263,9 @@ def _embedded_again(clf, t, say, bs=8):
     with progress(len(t), 'embedding') as bar:
         for i, views in decode_ahead(range(len(t)), load):
             bar.update(1)
-            if views is None or isinstance(views, NotAPicture): missing += 1
+            if views is None or isinstance(views, NotAnImage): missing += 1
             else: batch.append((i, views))
             if len(batch) == bs: flush()
     flush()
-    if missing: raise QuickclsError(f'{missing:,} of the {len(t):,} training pictures of {clf.path} are neither in the store nor where they were, so it cannot be taught here. Train it again on this machine: quickcls train FOLDER.')
+    if missing: raise QuickclsError(f'{missing:,} of the {len(t):,} training images of {clf.path} are neither in the store nor where they were, so it cannot be taught here. Train it again on this machine: quickcls train FOLDER.')
     return out

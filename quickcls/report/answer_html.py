@@ -16,33 +16,33 @@ from ..explain.attribution import look
 from ..explain.heatmap import laid_over
 from .record import sentence
 from ..evaluate.style import clean_text
-from ..data.images import NotAPicture, data_uri, small_picture
+from ..data.images import NotAnImage, data_uri, small_image
 from ..explain.regions import Tags
 
 # %% ../../nbs/report/07_answer_html.ipynb #ask
 @dataclass
 class Answer:
-    "What is said of one picture, and what is shown of it"
+    "What is said of one image, and what is shown of it"
     prediction:Prediction
-    photo:object=None # PIL image, upright; None where there is no picture
+    photo:object=None # PIL image, upright; None where there is no image
     heat:object=None # PIL image of the same size: the photo with the map of what decided; None where it was not asked for
     grid:str='' # How fine the map is, `7 × 7`
 
 def ask(
     clf:Classifier,
     data, # The bytes of a file, or whatever else `Classifier.predict` takes
-    name:str=None, # What the picture is called
+    name:str=None, # What the image is called
     *, k:int=3, # How many classes to name
     heat:bool=True, # Make the map?
     side:int=640 # Of the longer side of what is shown, pixels; 0 where nothing is shown
 )->Answer:
-    "The answer about one picture, with all that a page shows of it. A bad picture's prediction has an `error`"
+    "The answer about one image, with all that a page shows of it. A bad image's prediction has an `error`"
     try: squares = clf.prepare(data)
-    except NotAPicture as e: squares = e
+    except NotAnImage as e: squares = e
     prediction = next(clf.answers([(data, squares)], k))
     prediction.path = name
     if prediction.error or not side: return Answer(prediction)
-    photo = small_picture(data, side)
+    photo = small_image(data, side)
     if not heat: return Answer(prediction, photo)
     seen, = look(clf, [s[None] for s in squares], [photo.size])
     cells, _ = seen.evidence(clf.vocab.index(prediction.label))
@@ -57,7 +57,7 @@ def name_html(
 
 def answer_html(
     answer:Answer,
-    picture=lambda path: None # Path of a training picture → PIL image or None, for those that it resembles
+    image=lambda path: None # Path of a training image → PIL image or None, for those that it resembles
 )->str: # HTML, in the style of `answers.css`
     "One answer, to look at"
     p = answer.prediction
@@ -65,31 +65,31 @@ def answer_html(
     head = f'<div class="qc-strange"><p class="qc-verdict">None of these</p><p class="qc-soft">{sentence(p.strangeness)}</p></div>' if p.unknown else f'<p class="qc-verdict">{name_html(p.label)}</p>'
     bars = ''.join(f'{name_html(t["label"])}<span class="qc-track"><i style="width:{100*t["probability"]:.1f}%"></i></span><span>{t["probability"]:.1%}</span>' for t in p.top)
     weak = '<p class="qc-soft">If it were one of them all the same:</p>' if p.unknown else ''
-    return f'<div class="qc-answer">{_seen(answer)}<div class="qc-said">{head}{weak}<div class="qc-bars{" qc-weak" if p.unknown else ""}">{bars}</div>{_near(p, picture)}</div></div>'
+    return f'<div class="qc-answer">{_seen(answer)}<div class="qc-said">{head}{weak}<div class="qc-bars{" qc-weak" if p.unknown else ""}">{bars}</div>{_near(p, image)}</div></div>'
 
 def _seen(answer):
-    "The picture, with a switch for the map on it"
-    photo = f'<img src="{data_uri(answer.photo, 82)}" alt="the picture">'
+    "The image, with a switch for the map on it"
+    photo = f'<img src="{data_uri(answer.photo, 82)}" alt="the image">'
     if answer.heat is None: return f'<div class="qc-seen"><div class="qc-photo">{photo}</div></div>'
-    heat = f'<img class="qc-heat" src="{data_uri(answer.heat, 82)}" alt="the picture in grey, with a map of what decided">'
+    heat = f'<img class="qc-heat" src="{data_uri(answer.heat, 82)}" alt="the image in grey, with a map of what decided">'
     return (f'<div class="qc-seen"><div class="qc-photo">{photo}{heat}</div><br><label class="qc-toggle"><input class="qc-switch" type="checkbox" checked>Show what decided</label>'
             f'<p class="qc-soft qc-legend">Orange speaks for {name_html(answer.prediction.label)}, blue against it; seen in {answer.grid} cells.</p></div>')
 
-def _near(p, picture):
-    "The training pictures that it resembles: those that can be shown, else their names where it is strange"
+def _near(p, image):
+    "The training images that it resembles: those that can be shown, else their names where it is strange"
     near = p.nearest or []
-    shown = [(n, im) for n in near if (im := picture(n['picture'])) is not None]
-    if shown: return '<p class="qc-soft">Most similar known pictures</p><div class="qc-near">' + ''.join(f'<figure><img src="{data_uri(im)}" alt="">{name_html(n["label"])}<br><span class="qc-soft">similarity {n["similarity"]:.2f}</span></figure>' for n, im in shown) + '</div>'
+    shown = [(n, im) for n in near if (im := image(n['picture'])) is not None]
+    if shown: return '<p class="qc-soft">Most similar known images</p><div class="qc-near">' + ''.join(f'<figure><img src="{data_uri(im)}" alt="">{name_html(n["label"])}<br><span class="qc-soft">similarity {n["similarity"]:.2f}</span></figure>' for n, im in shown) + '</div>'
     if not p.unknown or not near: return ''
-    return '<p class="qc-soft">Most similar known pictures: ' + ', '.join(f'{name_html(n["picture"])} ({name_html(n["label"])}, similarity {n["similarity"]:.2f})' for n in near) + '</p>'
+    return '<p class="qc-soft">Most similar known images: ' + ', '.join(f'{name_html(n["picture"])} ({name_html(n["label"])}, similarity {n["similarity"]:.2f})' for n in near) + '</p>'
 
 def tags_html(
     tags:Tags # From `Classifier.tag`
 )->str: # HTML
-    "Several kinds in one picture, each in its box"
+    "Several kinds in one image, each in its box"
     if tags.error: return ''
     named = ', '.join(f'{name_html(f["label"])} {f["probability"]:.1%}' for f in tags.found) or 'No place in it is like a known kind.'
-    return f'<div class="qc-several"><p class="qc-soft">Several kinds in it: {named}</p><div class="qc-photo"><img src="{data_uri(tags.draw(), 82)}" alt="the picture with a box around each kind"></div></div>'
+    return f'<div class="qc-several"><p class="qc-soft">Several kinds in it: {named}</p><div class="qc-photo"><img src="{data_uri(tags.draw(), 82)}" alt="the image with a box around each kind"></div></div>'
 
 def refusal_html(
     why:str # As text
@@ -122,7 +122,7 @@ def answers_table(
     file = io.StringIO()
     csv.writer(file).writerows([table_columns(top), *(table_row(a.prediction, top) for a in answers)])
     link = 'data:text/csv;charset=utf-8;base64,' + base64.b64encode(file.getvalue().encode('utf-8', 'replace')).decode()
-    return f'<a class="qc-save" download="answers.csv" href="{link}">Save as CSV</a><div class="qc-wide"><table class="qc-table"><thead><tr><th></th><th>picture</th><th>most likely</th><th>then</th></tr></thead><tbody>{"".join(map(_table_line, answers))}</tbody></table></div>'
+    return f'<a class="qc-save" download="answers.csv" href="{link}">Save as CSV</a><div class="qc-wide"><table class="qc-table"><thead><tr><th></th><th>image</th><th>most likely</th><th>then</th></tr></thead><tbody>{"".join(map(_table_line, answers))}</tbody></table></div>'
 
 def _table_line(answer):
     "One answer as a line of the table"
@@ -137,11 +137,11 @@ def demo_widget(
     clf:Classifier,
     k:int=3 # How many classes to name
 ): # ipywidgets `VBox`
-    "A button to upload pictures, which answers with the most likely classes of each and what decided"
+    "A button to upload images, which answers with the most likely classes of each and what decided"
     try: import ipywidgets as widgets
     except ImportError: raise QuickclsError('The upload box needs ipywidgets, which is not installed here: pip install ipywidgets') from None
     style = f'<style>{read_template("answers.css")}</style>'
-    button, answers = widgets.FileUpload(multiple=True, description='Choose pictures', layout=dict(width='max-content')), widgets.HTML(style)
+    button, answers = widgets.FileUpload(multiple=True, description='Choose images', layout=dict(width='max-content')), widgets.HTML(style)
     def answer(change):
         answers.value = style
         for f in button.value: answers.value += f'<p class="qc-soft">{name_html(f["name"])}</p>' + answer_html(ask(clf, bytes(f['content']), k=k))

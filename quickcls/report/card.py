@@ -46,7 +46,7 @@ def card_header(
     from huggingface_hub import EvalResult, ModelCardData
     cv = facts.trust.cross_validation
     def result(kind, name, value): return EvalResult(task_type='image-classification', dataset_type='imagefolder', dataset_name=facts.folder_of_data, metric_type=kind, metric_name=name, metric_value=round(float(value), 4))
-    found = [result('accuracy', 'accuracy on held-out pictures', facts.scores['accuracy']), result('f1', 'macro F1 on held-out pictures', facts.scores['macro_f1'])]
+    found = [result('accuracy', 'accuracy on held-out images', facts.scores['accuracy']), result('f1', 'macro F1 on held-out images', facts.scores['macro_f1'])]
     if cv: found.append(result('accuracy', f'accuracy, cross-validated ({cv["folds"]} folds)', cv['accuracy']))
     return ModelCardData(library_name='quickcls', pipeline_tag='image-classification', tags=['quickcls', 'image-classification'] + ([] if classic(facts) else ['onnx']), model_name=facts.name, eval_results=found).to_yaml().strip()
 
@@ -69,11 +69,11 @@ def limits(
     c = facts.counts
     few, untested = list(c.index[c.train < 20]), [k for k, v in facts.classes.support.items() if v == 0]
     rows = [sentence(w) for w in facts.warnings]
-    if facts.trust.open_set: rows.append(f'None of these: it {describe_open_set(facts.trust.open_set)}. Pictures that resemble a class are not noticed.')
-    elif not facts.info.get('open_set'): rows.append('It answers with one of its classes whatever a picture shows, also where it shows none of them.')
-    rows.append(f'Its figures are of pictures from one collection ({facts.folder_of_data}); other cameras, light or backgrounds can be harder. clf.evaluate("folder/") measures it on labelled pictures of your own.')
-    if few: rows.append(f'Fewer than 20 training pictures: {_names(few, c.train)}.')
-    if untested: rows.append(f'No held-out picture, so nothing is known about how well it is found: {_names(untested)}.')
+    if facts.trust.open_set: rows.append(f'None of these: it {describe_open_set(facts.trust.open_set)}. Images that resemble a class are not noticed.')
+    elif not facts.info.get('open_set'): rows.append('It answers with one of its classes whatever an image shows, also where it shows none of them.')
+    rows.append(f'Its figures are of images from one collection ({facts.folder_of_data}); other cameras, light or backgrounds can be harder. clf.evaluate("folder/") measures it on labelled images of your own.')
+    if few: rows.append(f'Fewer than 20 training images: {_names(few, c.train)}.')
+    if untested: rows.append(f'No held-out image, so nothing is known about how well it is found: {_names(untested)}.')
     return rows
 
 def _names(classes, counts=None, most=8):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['most_right', 'most_listed', 'first_heat', 'most_skipped', 'most_bytes', 'most_thumbnail_bytes', 'thumbnail',
-           'in_order_of_worth', 'thumbnails', 'matrix', 'cell_pictures', 'file_name', 'worst_mistakes', 'watched',
+           'in_order_of_worth', 'thumbnails', 'matrix', 'cell_images', 'file_name', 'worst_mistakes', 'watched',
            'page_context', 'figures', 'render_report', 'new_page', 'write_page', 'write_report']
 
 # %% ../../nbs/report/04_page.ipynb #imports
@@ -13,29 +13,29 @@ from pathlib import Path
 from ..core import QuickclsError, explain_os_error
 from .card import write_card
 from ..explain.heatmap import laid_over
-from .record import Facts, facts_on, numbers, picture_count, public_command, read_facts, recipe, sentence, share, summary
+from .record import Facts, facts_on, numbers, image_count, public_command, read_facts, recipe, sentence, share, summary
 from ..features.embed import decode_ahead
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.plots import plot_per_class
 from ..saved.folder import card_file, check_replaceable
 from .kept_thumbnails import Kept
-from ..data.images import NotAPicture, data_uri, small_picture
-from ..evaluate.thresholds import pictures_to_prove
+from ..data.images import NotAnImage, data_uri, small_image
+from ..evaluate.thresholds import images_to_prove
 
 # %% ../../nbs/report/04_page.ipynb #thumbnail
 def thumbnail(
-    path:Path, # Of a picture
+    path:Path, # Of an image
     side:int=128, # Pixels, of the longer side
     quality:int=64, # Of JPEG, 1 to 95
     over=lambda im: im, # What is done to it once it is small
-    picture=small_picture # (path, side) → PIL image
+    image=small_image # (path, side) → PIL image
 )->str: # A `data:` address
-    "A small JPEG of a picture, upright; raises `NotAPicture`"
-    return data_uri(over(picture(path, side)), quality)
+    "A small JPEG of an image, upright; raises `NotAnImage`"
+    return data_uri(over(image(path, side)), quality)
 
 # %% ../../nbs/report/04_page.ipynb #in-order-of-worth
-most_right = 24 # Thumbnails of a cell whose pictures were named right
-most_listed = 5000 # Pictures that the page names in all
+most_right = 24 # Thumbnails of a cell whose images were named right
+most_listed = 5000 # Images that the page names in all
 
 def in_order_of_worth(
     ev # `Evaluation`
@@ -49,14 +49,14 @@ def thumbnails(
     paths:dict, # number → path, in order of worth
     room:int, # Bytes
     most:int=1000, # Thumbnails: each costs time, too
-    load=thumbnail, # path → `data:` address; raises `NotAPicture`
-    instead=lambda path: '' # path → `data:` address of a picture that could not be read, if there is one
-)->dict: # number → `data:` address; `''` for a picture that could not be read
+    load=thumbnail, # path → `data:` address; raises `NotAnImage`
+    instead=lambda path: '' # path → `data:` address of an image that could not be read, if there is one
+)->dict: # number → `data:` address; `''` for an image that could not be read
     "As many thumbnails as there is room for"
     found, used = {}, 0
     numbers = {p: i for i, p in paths.items()}
     for path, uri in decode_ahead(list(numbers)[:most], load):
-        uri = instead(path) if isinstance(uri, NotAPicture) else uri
+        uri = instead(path) if isinstance(uri, NotAnImage) else uri
         used += len(uri) + 50 # its numbers, content, quotes and commas
         if used > room: break
         found[numbers[path]] = uri
@@ -85,13 +85,13 @@ def _cell(i, j, n, of):
     part = n/max(of, 1)
     return dict(key=f'{i}-{j}', n=n, share=part, right=i == j, shade=round(part if i == j else part**.5, 2))
 
-def cell_pictures(
+def cell_images(
     rows, # From `in_order_of_worth`
     vocab:list, # Class names
     place:dict, # class → row of the matrix
     numbers:dict # path → number of its thumbnail
 )->dict: # `'row-column'` → list of [file, actual, predicted, p of actual, p of predicted, number]
-    "The pictures behind each cell, as the page's script reads them"
+    "The images behind each cell, as the page's script reads them"
     import numpy as np
     index, cells = {c: i for i, c in enumerate(vocab)}, {}
     rows = rows.head(most_listed)
@@ -112,7 +112,7 @@ def worst_mistakes(
     facts:Facts,
     most:int=12
 )->tuple: # (`held`, `crossed` or `none`: where they are from; list of dict path, file, label, predicted, p_actual, p_predicted, near)
-    "What the classifier was most wrong about, with the nearest training pictures; where no held-out picture is wrong, those of cross-validation, or the closest calls"
+    "What the classifier was most wrong about, with the nearest training images; where no held-out image is wrong, those of cross-validation, or the closest calls"
     tables = dict(held=facts.held.table, crossed=facts.crossed.table if facts.crossed else None)
     wrong = {k: t[t.label != t.predicted] for k, t in tables.items() if t is not None}
     kind = next((k for k, t in wrong.items() if len(t)), 'none')
@@ -122,7 +122,7 @@ def worst_mistakes(
     return kind, [one(r) for r in rows.to_dict('records')]
 
 def _nearest(rows, r, most=6):
-    "Neighbours of a picture: of its own class, of the predicted one, then the most similar"
+    "Neighbours of an image: of its own class, of the predicted one, then the most similar"
     if rows is None: return []
     first = {r['label']: 0, r['predicted']: 1}
     rows = sorted(rows.to_dict('records'), key=lambda n: (first.get(n['class'], 2), -n['similarity']))
@@ -142,10 +142,10 @@ def watched(
         rows.append(c | dict(examples=[dict(p, file=file_name(p['path']), key=first_heat + most*len(rows) + i) for i, p in enumerate(own[:most])]))
     return rows
 
-def _heat_thumbnails(facts, rows, room, picture, kept):
+def _heat_thumbnails(facts, rows, room, image, kept):
     "Thumbnails with the map on them, by key"
     about = {e['path']: e for r in rows for e in r['examples']}
-    over = lambda path: thumbnail(path, 176, 70, lambda im: laid_over(im, about[path]['cells'], facts.focus['resize']), picture)
+    over = lambda path: thumbnail(path, 176, 70, lambda im: laid_over(im, about[path]['cells'], facts.focus['resize']), image)
     return thumbnails({e['key']: p for p, e in about.items()}, room, load=over, instead=lambda path: kept.get(path, about[path]['cells']))
 
 # %% ../../nbs/report/04_page.ipynb #context
@@ -155,7 +155,7 @@ def page_context(
     facts:Facts,
     max_miss:float=1/200, # Share of a class that may pass, for the thresholds
     cost:float=None # What a miss costs, in false alarms; in place of `max_miss`
-)->dict: # What `report.html` prints, but for the pictures
+)->dict: # What `report.html` prints, but for the images
     "All that the page says"
     rows, metrics, counts = numbers(facts), facts.metrics, facts.counts
     confused, (kind, worst) = facts.held.most_confused(), worst_mistakes(facts)
@@ -172,7 +172,7 @@ def _contents(ctx):
     "(id, title) of each section"
     two = [('strange', 'None of these'), *([('thresholds', 'Where to draw the line')] if ctx['two'] else [])]
     return [('numbers', 'Numbers'), ('matrix', 'Confusion matrix'), ('classes', 'Each class'), ('mistakes', 'Least sure' if ctx['mistakes'] == 'none' else 'Worst mistakes'), *([('focus', 'What it looks at')] if ctx['focus'] else []), ('sure', 'How sure it is'), *two,
-            ('more', 'Would more pictures help?'), ('balance', 'Balance'), ('data', 'The data'), ('again', 'How to make it again')]
+            ('more', 'Would more images help?'), ('balance', 'Balance'), ('data', 'The data'), ('again', 'How to make it again')]
 
 def _class_rows(facts):
     "A row a class, the weakest first where there are many; beside them how well cross-validation found it"
@@ -184,18 +184,18 @@ def _class_rows(facts):
     return c.reset_index().to_dict('records')
 
 def _strange(facts, most=6):
-    "What is known of strangeness: `Trust.open_set`, how many held-out pictures are refused, the least familiar ones; None where nothing is"
+    "What is known of strangeness: `Trust.open_set`, how many held-out images are refused, the least familiar ones; None where nothing is"
     o, t = facts.trust.open_set, facts.held.table
     if not o or 'known_score' not in t: return None
     least = [dict(path=r['path'], file=file_name(r['path']), label=r['label'], known_score=r['known_score']) for r in t.nsmallest(most, 'known_score').to_dict('records')]
     return o | dict(refused=int((t.known_score < o['threshold']).sum()), least=least)
 
 def _two_classes(facts, max_miss, cost):
-    "Curves and thresholds where there are two classes and held-out pictures of both; the curves are of the rarer class"
+    "Curves and thresholds where there are two classes and held-out images of both; the curves are of the rarer class"
     if len(facts.vocab) != 2 or facts.held.table.label.nunique() != 2: return None
     positive, crossed = facts.counts.sum(1).idxmin(), facts.crossed
     rows = [dict(drawn, held=facts.held.at_threshold(drawn['class'], drawn['threshold']) if crossed else None) for drawn in (crossed or facts.held).thresholds(max_miss, cost).to_dict('records')]
-    return dict(positive=positive, area=facts.held.area(positive), allowed=_one_in(max_miss), cost=cost, needed=pictures_to_prove(max_miss) if max_miss else None, n=(crossed or facts.held).n, crossed=crossed is not None, thresholds=rows)
+    return dict(positive=positive, area=facts.held.area(positive), allowed=_one_in(max_miss), cost=cost, needed=images_to_prove(max_miss) if max_miss else None, n=(crossed or facts.held).n, crossed=crossed is not None, thresholds=rows)
 
 def _one_in(v):
     "`1 in 200` for 0.005"
@@ -229,23 +229,23 @@ most_thumbnail_bytes = 4_000_000
 def render_report(
     facts:Facts,
     *, max_miss:float=1/200, cost:float=None, # As in `write_report`
-    pictures:bool=True, # Carry thumbnails?
-    picture=None, # Where pictures come from: (path, side in pixels) → PIL image; raises `NotAPicture`. As `facts` knows them where this is None
+    images:bool=True, # Carry thumbnails?
+    image=None, # Where images come from: (path, side in pixels) → PIL image; raises `NotAnImage`. As `facts` knows them where this is None
     kept=None # `Kept`: thumbnails of the page that is replaced
 )->str: # HTML
     "The page"
-    picture, kept = picture or facts.images.picture, kept or Kept(facts.images)
+    image, kept = image or facts.images.image, kept or Kept(facts.images)
     ctx, worth = page_context(facts, max_miss, cost), in_order_of_worth(facts.held)
     shown = [*(v for w in ctx['worst'] for v in (w, *w['near'])), *(ctx['strange'] or dict(least=[]))['least']]
     paths = [v['path'] for v in shown] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
     numbers = {p: i for i, p in enumerate(dict.fromkeys(paths))}
     for v in shown: v['key'] = numbers[v['path']]
-    ctx.update(cells=dict(classes=facts.vocab, cells=cell_pictures(worth, facts.vocab, ctx['matrix']['place'], numbers)), pictures=pictures, thumbs={}, gone=0)
+    ctx.update(cells=dict(classes=facts.vocab, cells=cell_images(worth, facts.vocab, ctx['matrix']['place'], numbers)), images=images, thumbs={}, gone=0)
     page = new_page('report.html', ctx)
-    if not pictures: return page
+    if not images: return page
     room = min(most_thumbnail_bytes, most_bytes - len(page.encode('utf-8', 'replace')))
-    heat = _heat_thumbnails(facts, ctx['watched'], room, picture, kept)
-    thumbs = thumbnails({i: p for p, i in numbers.items()}, room - sum(len(u) + 50 for u in heat.values()), load=lambda path: thumbnail(path, picture=picture), instead=kept.get)
+    heat = _heat_thumbnails(facts, ctx['watched'], room, image, kept)
+    thumbs = thumbnails({i: p for p, i in numbers.items()}, room - sum(len(u) + 50 for u in heat.values()), load=lambda path: thumbnail(path, image=image), instead=kept.get)
     about = {e['key']: (e['path'], e['cells']) for r in ctx['watched'] for e in r['examples']} | {i: (p, None) for p, i in numbers.items()}
     ctx['cells']['contents'] = {name: k for k, uri in (thumbs | heat).items() if uri and (name := kept.name(*about[k]))}
     kept.gone = {about[k][0] for k, uri in (thumbs | heat).items() if not uri} - kept.used
@@ -263,7 +263,7 @@ def new_page(
     style, script = (env.loader.get_source(env, f'report.{s}')[0].replace('\r\n', '\n') for s in ('css', 'js'))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     low, above = ctx.get('scale_from', 0), ctx.get('above', '')
-    env.filters.update(share=share, count='{:,}'.format, pictures=picture_count, exact='{:.3g}'.format, on_scale=lambda v: f'{100*(v - low)/(1 - low):.1f}%', inside=lambda path: path.removeprefix(above), short=short_name, sentence=sentence)
+    env.filters.update(share=share, count='{:,}'.format, images=image_count, exact='{:.3g}'.format, on_scale=lambda v: f'{100*(v - low)/(1 - low):.1f}%', inside=lambda path: path.removeprefix(above), short=short_name, sentence=sentence)
     return env.get_template(template).render(ctx, style=Markup(style), script=Markup(script), script_hash=f'sha256-{digest}')
 
 # %% ../../nbs/report/04_page.ipynb #write-report
@@ -277,12 +277,12 @@ def write_page(
 
 def write_report(
     model, # Folder of a classifier, as `quickcls train` wrote it, or its `Facts`
-    *, data:str=None, # A labelled folder to report on, in place of the pictures held out in training
+    *, data:str=None, # A labelled folder to report on, in place of the images held out in training
     out:str=None, # The page (report.html in that folder where this is not given, report-<data>.html for other data)
     name:str=None, # What the classifier is called on the page (its folder's name where this is not given)
     max_miss:float=1/200, # Of two classes: the share of one that may pass unseen, between 0 and 1
     cost:float=None, # Of two classes: what a miss costs, in false alarms; in place of `max_miss`
-    pictures:bool=True, # Carry thumbnails? Without them, no picture leaves; names of files do
+    images:bool=True, # Carry thumbnails? Without them, no image leaves; names of files do
     say=print # Called with a line where images are missing
 )->Path: # of the page
     "Write a classifier's report, and its model card"
@@ -292,8 +292,8 @@ def write_report(
     own = out is None
     out = Path(out or facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')).expanduser()
     for file in (*([out] if own else []), *([] if facts.on else [facts.folder/card_file])): check_replaceable(file) # before the work
-    kept = Kept(facts.images, out if pictures else None)
-    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, pictures=pictures, kept=kept))
+    kept = Kept(facts.images, out if images else None)
+    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, kept=kept))
     if kept.gone or kept.used: say(kept.told())
     if not facts.on: write_card(facts)
     return out

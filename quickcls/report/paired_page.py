@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..core import QuickclsError
 from ..heads.crossval import accuracy_interval
-from .record import Facts, picture_count, share
-from ..data.images import NotAPicture
+from .record import Facts, image_count, share
+from ..data.images import NotAnImage
 from .page import new_page, thumbnail, thumbnails, write_page
 
 # %% ../../nbs/report/05_paired_page.ipynb #mcnemar
 def mcnemar(
-    only_a:int, # Pictures that only A names right
-    only_b:int, # Pictures that only B names right
-    n:int # Pictures in all
+    only_a:int, # Images that only A names right
+    only_b:int, # Images that only B names right
+    n:int # Images in all
 )->dict: # difference (accuracy of B minus that of A), low, high (its 95 % interval), p (chance of so uneven a count, or a more uneven one, were both equally good)
     "Is the difference between two classifiers more than chance?"
     from scipy.stats import binomtest
@@ -41,11 +41,11 @@ def efficient(
 # %% ../../nbs/report/05_paired_page.ipynb #versus-class
 @dataclass
 class Versus:
-    "Two classifiers on the same pictures"
+    "Two classifiers on the same images"
     a:str # Their names
     b:str
     table:object # DataFrame: path, path_b (what the other calls it), label, a, b (what each took it for), p_a, p_b (probability of the right class), right_a, right_b
-    trained:int=0 # Shared pictures left out, as one of the two was trained on them
+    trained:int=0 # Shared images left out, as one of the two was trained on them
     relabelled:int=0 # Left out, as they stand under another label
     images:tuple=() # `quickcls.saved.known_images.KnownImages` of each: the two may have been trained from different places
 
@@ -64,33 +64,33 @@ class Versus:
         return self.table.groupby('label').agg(n=('right_a', 'size'), a=('right_a', 'mean'), b=('right_b', 'mean')).rename_axis('class')
 
     def differ(self): # DataFrame: rows of `table`, those first where the two are furthest apart
-        "The pictures that only one of them names right"
+        "The images that only one of them names right"
         t = self.table[self.table.right_a != self.table.right_b]
         return t.loc[(t.p_a - t.p_b).abs().sort_values(ascending=False, kind='stable').index]
 
     def verdict(self)->str: # One sentence
         "Is the difference real?"
         c, r = self.counts(), self.test()
-        if not c['only_a'] + c['only_b']: return f'{self.a} and {self.b} name the very same pictures right.'
-        counted = f'McNemar p = {r["p"]:.2g}: {self.a} alone is right about {picture_count(c["only_a"])}, {self.b} alone about {c["only_b"]:,}'
+        if not c['only_a'] + c['only_b']: return f'{self.a} and {self.b} name the very same images right.'
+        counted = f'McNemar p = {r["p"]:.2g}: {self.a} alone is right about {image_count(c["only_a"])}, {self.b} alone about {c["only_b"]:,}'
         if r['p'] >= .05: return f'The difference may well be chance ({counted}).'
         best, worst = (self.b, self.a) if r['difference'] > 0 else (self.a, self.b)
         return f'{best} is better than {worst}: the difference is more than chance ({counted}).'
 
     def __str__(self):
         c, r, n = self.counts(), self.test(), len(self.table)
-        lines = [f'{picture_count(n)} that neither was trained on', f'  {self.a}: {share((c["both"] + c["only_a"])/n)} right', f'  {self.b}: {share((c["both"] + c["only_b"])/n)} right',
+        lines = [f'{image_count(n)} that neither was trained on', f'  {self.a}: {share((c["both"] + c["only_a"])/n)} right', f'  {self.b}: {share((c["both"] + c["only_b"])/n)} right',
                  f'  difference {100*r["difference"]:+.1f} points (95 % interval {100*r["low"]:+.1f} to {100*r["high"]:+.1f})', self.verdict()]
-        if self.trained: lines.append(f'left out: {picture_count(self.trained)} that the other was trained on')
-        if self.relabelled: lines.append(f'left out: {picture_count(self.relabelled)} with another label in the other, or one that the other does not know')
+        if self.trained: lines.append(f'left out: {image_count(self.trained)} that the other was trained on')
+        if self.relabelled: lines.append(f'left out: {image_count(self.relabelled)} with another label in the other, or one that the other does not know')
         return '\n'.join(lines)
     __repr__ = __str__
 
 # %% ../../nbs/report/05_paired_page.ipynb #compare-runs
 def compare_runs(
     a:Facts, b:Facts # From `read_facts`
-)->Versus: # raises `QuickclsError` where they share no picture that neither was trained on
-    "Two saved classifiers on the pictures they share"
+)->Versus: # raises `QuickclsError` where they share no image that neither was trained on
+    "Two saved classifiers on the images they share"
     ours, theirs = (f.table.drop_duplicates('sha256').set_index('sha256') for f in (a, b))
     shared = ours.index.intersection(theirs.index)
     learned = a.trained_on | b.trained_on
@@ -115,28 +115,28 @@ def _names(a, b):
 
 def _nothing_shared(a, b, shared, fresh):
     "Why two classifiers cannot be compared"
-    if not shared: return f'{a.name} and {b.name} share no picture. Expected two classifiers of the same data, or --data with a folder that neither was trained on.'
-    if not fresh: return f'{a.name} and {b.name} share {picture_count(shared)}, and each was trained on by one of them. Train both with the same --seed and --valid-pct, or name a folder that neither was trained on with --data.'
+    if not shared: return f'{a.name} and {b.name} share no image. Expected two classifiers of the same data, or --data with a folder that neither was trained on.'
+    if not fresh: return f'{a.name} and {b.name} share {image_count(shared)}, and each was trained on by one of them. Train both with the same --seed and --valid-pct, or name a folder that neither was trained on with --data.'
     return f'{a.name} and {b.name} have no class in common under the same label: {", ".join(a.vocab[:4])} and {", ".join(b.vocab[:4])}. Expected two classifiers of the same classes.'
 
 # %% ../../nbs/report/05_paired_page.ipynb #write-versus
 def write_versus(
     versus:Versus,
     out:Path, # The page
-    *, pictures:bool=True # Carry thumbnails?
+    *, images:bool=True # Carry thumbnails?
 )->Path: # of the page
     "Write the comparison of two classifiers as one HTML page"
     n, c, rows = len(versus.table), versus.counts(), versus.differ().head(60).to_dict('records')
     other = {r['path']: r['path_b'] for r in rows}
-    def picture(path, side):
+    def image(path, side):
         "From where the first knows it, else from where the other does"
-        try: return versus.images[0].picture(path, side)
-        except NotAPicture: return versus.images[1].picture(other[path], side)
-    thumbs = thumbnails({i: r['path'] for i, r in enumerate(rows)}, 3_000_000, load=lambda path: thumbnail(path, picture=picture)) if pictures and versus.images else {}
+        try: return versus.images[0].image(path, side)
+        except NotAnImage: return versus.images[1].image(other[path], side)
+    thumbs = thumbnails({i: r['path'] for i, r in enumerate(rows)}, 3_000_000, load=lambda path: thumbnail(path, image=image)) if images and versus.images else {}
     interval = lambda k: dict(value=k/n, low=accuracy_interval(k, n)[0], high=accuracy_interval(k, n)[1])
     rest = len(versus.differ()) - len(rows)
     page = new_page('versus.html', dict(versus=versus, n=n, counts=c, test=versus.test(), verdict=versus.verdict(), scores=[(versus.a, interval(c['both'] + c['only_a'])), (versus.b, interval(c['both'] + c['only_b']))],
-                    classes=versus.per_class().reset_index().to_dict('records'), rows=[r | dict(thumb=thumbs.get(i), file=os.path.basename(r['path'])) for i, r in enumerate(rows)], pictures=pictures, more=rest))
+                    classes=versus.per_class().reset_index().to_dict('records'), rows=[r | dict(thumb=thumbs.get(i), file=os.path.basename(r['path'])) for i, r in enumerate(rows)], images=images, more=rest))
     out = Path(out).expanduser()
     write_page(out, page)
     return out

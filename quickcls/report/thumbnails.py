@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['zip_name', 'side', 'most_bytes', 'largest', 'largest_index', 'most_members', 'largest_directory', 'most_pixels',
-           'pack_pictures', 'open_zip', 'Packed']
+           'pack_images', 'open_zip', 'Packed']
 
 # %% ../../nbs/report/08_thumbnails.ipynb #imports
 import json, struct, zipfile
@@ -15,30 +15,30 @@ from ..data.items import within
 from ..saved.descriptions import read_description
 from .record import read_facts
 from ..features.embed import decode_ahead
-from ..saved.folder import largest_file, mapping, open_regular, parse_json, pictures_file, short_text, text
-from ..data.images import NotAPicture, file_bytes, open_picture, small_picture
+from ..saved.folder import largest_file, mapping, open_regular, parse_json, images_file, short_text, text
+from ..data.images import NotAnImage, file_bytes, open_image, small_image
 from .page import in_order_of_worth
 
 # %% ../../nbs/report/08_thumbnails.ipynb #pack
-zip_name, side, most_bytes = pictures_file, 160, 20_000_000 # of the longer side, pixels; of all thumbnails together
+zip_name, side, most_bytes = images_file, 160, 20_000_000 # of the longer side, pixels; of all thumbnails together
 
-def pack_pictures(
+def pack_images(
     model:Path, # Folder of a classifier, as `quickcls train` wrote it
     say=print # Called with a line of text
 )->int: # How many were packed
-    "Put thumbnails of the held-out and training pictures into a classifier's folder; raises `QuickclsError` where none of them can be read"
+    "Put thumbnails of the held-out and training images into a classifier's folder; raises `QuickclsError` where none of them can be read"
     facts, clf = read_facts(model), Classifier.load(model)
     folder, images = Path(facts.data.get('folder') or '.'), facts.images
-    worth = [*in_order_of_worth(facts.held).path, *(str(folder/p) for p in (clf.open_set.pictures if clf.open_set else ()))]
+    worth = [*in_order_of_worth(facts.held).path, *(str(folder/p) for p in (clf.open_set.images if clf.open_set else ()))]
     paths, found, used = list(dict.fromkeys(worth)), {}, 0
-    for path, data in decode_ahead(paths, lambda p: file_bytes(images.picture(p, side), 'JPEG', quality=70)):
-        if isinstance(data, NotAPicture): continue
+    for path, data in decode_ahead(paths, lambda p: file_bytes(images.image(p, side), 'JPEG', quality=70)):
+        if isinstance(data, NotAnImage): continue
         used += len(data)
         if used > most_bytes or len(found) == most_members: break
         found[within(path, folder)] = data
-    if not found: raise QuickclsError(f'None of the {len(paths):,} pictures of this classifier can be read, the first one being {short_text(paths[0], 100)}. Expected them where they were in training; pack them on that machine.')
+    if not found: raise QuickclsError(f'None of the {len(paths):,} images of this classifier can be read, the first one being {short_text(paths[0], 100)}. Expected them where they were in training; pack them on that machine.')
     _write_zip(facts.folder/zip_name, found)
-    say(f'{len(found):,} of {len(paths):,} pictures are in {facts.folder/zip_name} ({(facts.folder/zip_name).stat().st_size/1e6:.1f} MB); whoever gets this folder can see them')
+    say(f'{len(found):,} of {len(paths):,} images are in {facts.folder/zip_name} ({(facts.folder/zip_name).stat().st_size/1e6:.1f} MB); whoever gets this folder can see them')
     return len(found)
 
 def _write_zip(path, found):
@@ -93,38 +93,38 @@ class Packed:
         self.folder = Path((read_description(path.parent).get('data') or {}).get('folder') or '.')
         self.file = open_zip(path)
         try: index = self._read('index.json', largest_index)
-        except (NotAPicture, KeyError) as e: raise QuickclsError(f'{path} is damaged: its index.json cannot be read ({short_text(e, 80)}). Expected the file that quickcls packed; pack again, or remove it.') from None
+        except (NotAnImage, KeyError) as e: raise QuickclsError(f'{path} is damaged: its index.json cannot be read ({short_text(e, 80)}). Expected the file that quickcls packed; pack again, or remove it.') from None
         self.index = parse_json(index, f'index.json of {path}', mapping(text(300), most_members))
 
     def _read(self, name, most):
-        "The content of a member, if it is not too large; raises `NotAPicture`, or `KeyError` where there is none"
+        "The content of a member, if it is not too large; raises `NotAnImage`, or `KeyError` where there is none"
         info = self.file.getinfo(name)
-        if info.file_size > most: raise NotAPicture('too large for a thumbnail')
+        if info.file_size > most: raise NotAnImage('too large for a thumbnail')
         try:
             with self.file.open(info) as f: data = f.read(most + 1) # what it claims may be less than it holds
-        except Exception as e: raise NotAPicture(f'a damaged file: {short_text(e, 80)}') from None # zipfile and zlib raise all kinds
-        if len(data) > most: raise NotAPicture('too large for a thumbnail')
+        except Exception as e: raise NotAnImage(f'a damaged file: {short_text(e, 80)}') from None # zipfile and zlib raise all kinds
+        if len(data) > most: raise NotAnImage('too large for a thumbnail')
         return data
 
     def __len__(self): return len(self.index)
 
-    def picture(self,
-        path:str, # Of a picture, as a table of predictions or an open set names it
+    def image(self,
+        path:str, # Of an image, as a table of predictions or an open set names it
         side:int=side # Of the longer side, pixels
     ): # PIL image
-        "A thumbnail; raises `NotAPicture` where it was not packed"
+        "A thumbnail; raises `NotAnImage` where it was not packed"
         name = self.index and (self.index.get(path) or '\0' not in path and path and self.index.get(within(path, self.folder)))
-        if not name: raise NotAPicture('not packed')
+        if not name: raise NotAnImage('not packed')
         try: data = self._read(name, largest)
-        except KeyError: raise NotAPicture('not in the archive') from None
-        im = open_picture(data) # reads the header alone
-        if im.width*im.height > most_pixels: raise NotAPicture(f'{im.width} × {im.height} pixels, too many for a thumbnail')
-        return small_picture(data, side)
+        except KeyError: raise NotAnImage('not in the archive') from None
+        im = open_image(data) # reads the header alone
+        if im.width*im.height > most_pixels: raise NotAnImage(f'{im.width} × {im.height} pixels, too many for a thumbnail')
+        return small_image(data, side)
 
     def get(self, path:str): # PIL image, or None
         "A thumbnail, if it was packed"
-        try: return self.picture(path)
-        except NotAPicture: return None
+        try: return self.image(path)
+        except NotAnImage: return None
 
     def write(self,
         path:Path, # A new file

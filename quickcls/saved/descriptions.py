@@ -64,7 +64,7 @@ def _ordered(v, where):
 
 def _grid(v, where):
     for i, p in enumerate(v['pictures']):
-        if [len(p['cells']), *{len(row) for row in p['cells']}] != v['grid']: raise Wrong(f'{where}pictures[{i}].cells', Said('of another size'), f'{v["grid"][0]} rows of {v["grid"][1]} numbers')
+        if [len(p['cells']), *{len(row) for row in p['cells']}] != v['grid']: raise Wrong(f'{where}images[{i}].cells', Said('of another size'), f'{v["grid"][0]} rows of {v["grid"][1]} numbers')
 
 _some = maybe(share)
 _three = record(accuracy=share, balanced_accuracy=share, macro_f1=share)

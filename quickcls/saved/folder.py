@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['format_version', 'description_file', 'graph_file', 'weights_file', 'metrics_file', 'focus_file', 'card_file',
-           'pictures_file', 'predictions_file', 'crossed_file', 'neighbours_file', 'largest_file', 'again', 'share',
+           'images_file', 'predictions_file', 'crossed_file', 'neighbours_file', 'largest_file', 'again', 'share',
            'count', 'anytext', 'deepest', 'open_regular', 'read_bytes', 'check_replaceable', 'Said', 'Wrong',
            'short_text', 'found', 'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping', 'record',
            'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests']
@@ -16,15 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from ..core import QuickclsError
 from ..data import formats
-from ..data.formats import NotAPicture, kind_of_file
+from ..data.formats import NotAnImage, kind_of_file
 
 # %% ../../nbs/saved/01_folder.ipynb #names
 format_version = 1 # of `classifier.json`
 description_file, graph_file, weights_file = 'classifier.json', 'model.onnx', 'weights.safetensors'
-metrics_file, focus_file, card_file, pictures_file = 'metrics.json', 'focus.json', 'README.md', 'pictures.zip'
+metrics_file, focus_file, card_file, images_file = 'metrics.json', 'focus.json', 'README.md', 'pictures.zip'
 predictions_file, crossed_file, neighbours_file = 'predictions.csv', 'cross_validation.csv', 'neighbours.csv'
 largest_file = {description_file: 16_000_000, graph_file: 2_000_000_000, weights_file: 4_000_000_000, metrics_file: 64_000_000, focus_file: 64_000_000, card_file: 4_000_000,
-                pictures_file: 64_000_000, predictions_file: 512_000_000, crossed_file: 512_000_000, neighbours_file: 512_000_000} # bytes
+                images_file: 64_000_000, predictions_file: 512_000_000, crossed_file: 512_000_000, neighbours_file: 512_000_000} # bytes
 again = 'Copy the folder again, or train again.' # What to do with a damaged one
 
 # %% ../../nbs/saved/01_folder.ipynb #open-regular
@@ -34,7 +34,7 @@ def open_regular(
 ): # The open file
     "Open a file for reading, if it is a regular file of at most so many bytes; raises `QuickclsError`"
     try: return formats.open_regular(path, most)
-    except NotAPicture as e: raise QuickclsError(f'{path} is {e}. Expected a regular file of at most {most/2**20:,.0f} MB. {again}') from None
+    except NotAnImage as e: raise QuickclsError(f'{path} is {e}. Expected a regular file of at most {most/2**20:,.0f} MB. {again}') from None
     except (OSError, ValueError) as e: raise QuickclsError(f'{path} cannot be read ({getattr(e, "strerror", None) or e}), expected a regular file. {again}') from None
 
 def read_bytes(

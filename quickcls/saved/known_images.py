@@ -12,7 +12,7 @@ from ..core import QuickclsError, cache_dir, whole_file
 from ..data.csv_text import original_text
 from ..data.items import within
 from .folder import again, largest_file, open_regular, predictions_file, short_text
-from ..data.images import NotAPicture, small_picture
+from ..data.images import NotAnImage, small_image
 
 # %% ../../nbs/saved/05_known_images.ipynb #remember
 def remember_folders(
@@ -89,15 +89,15 @@ class KnownImages:
             if inside and _regular(root/inside): return root/inside, content
         return None
 
-    def picture(self,
+    def image(self,
         path:str, # As in `find`
         side:int=128 # Of the longer side, pixels
     ): # PIL image
-        "An image, small; raises `NotAPicture` where it may not be opened, is not there or has another content"
-        if path in self.scanned: return small_picture(path, side)
+        "An image, small; raises `NotAnImage` where it may not be opened, is not there or has another content"
+        if path in self.scanned: return small_image(path, side)
         found = self.find(path)
-        if not found: raise NotAPicture('not where it was in training, or not named by the classifier')
-        return small_picture(found[0], side, sha256=found[1])
+        if not found: raise NotAnImage('not where it was in training, or not named by the classifier')
+        return small_image(found[0], side, sha256=found[1])
 
     def data(self,
         path:str # As in `find`

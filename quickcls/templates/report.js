@@ -18,7 +18,7 @@ function figure([name, actual, predicted, pActual, pPredicted, key]) {
   if (thumbs[key]) {
     const image = element('img', 'thumb');
     image.dataset.thumb = key; image.alt = name; fill(image); f.append(image);
-  } else f.append(element('div', 'thumb', 'picture not there any more'));
+  } else f.append(element('div', 'thumb', 'image not there any more'));
   caption.append(element('bdi', '', name), element('br'), `${data.classes[predicted]} ${percent(pPredicted)}`);
   if (actual !== predicted) caption.append(element('br'), `${data.classes[actual]} ${percent(pActual)}`);
   f.append(caption);
@@ -26,7 +26,7 @@ function figure([name, actual, predicted, pActual, pPredicted, key]) {
 }
 
 const panel = document.getElementById('panel'), title = document.getElementById('panel-title');
-const pictures = document.getElementById('panel-pictures'), names = document.getElementById('panel-names');
+const images = document.getElementById('panel-images'), names = document.getElementById('panel-names');
 let opened = null;
 
 function close() {
@@ -41,10 +41,10 @@ function open(button) {
   button.setAttribute('aria-expanded', 'true');
   title.textContent = button.getAttribute('aria-label');
   const rows = data.cells[button.dataset.cell] || [], shown = rows.filter(r => r[5] in thumbs), listed = rows.filter(r => !(r[5] in thumbs));
-  pictures.replaceChildren(...shown.map(figure));
+  images.replaceChildren(...shown.map(figure));
   const more = button.dataset.n - rows.length;
   const parts = [];
-  if (listed.length) parts.push((shown.length ? 'Without a picture here: ' : '') + listed.map(r => `${r[0]} (${data.classes[r[2]]} ${percent(r[4])})`).join(', '));
+  if (listed.length) parts.push((shown.length ? 'Without an image here: ' : '') + listed.map(r => `${r[0]} (${data.classes[r[2]]} ${percent(r[4])})`).join(', '));
   if (more > 0) parts.push(`${more} more stand in predictions.csv.`);
   names.textContent = parts.join(' … ');
   panel.hidden = false;

@@ -56,7 +56,7 @@ class Trials:
     ):
         self.scanned, self.valid_pct, self.resize, self.epochs, self.class_weights, self.seed, self.offline, self.say = scanned, valid_pct, resize, epochs, class_weights, seed, offline, say
         self.has_sides = scanned.table.split.notna().any()
-        self.base = _digest(runs_version, data_fingerprint(scanned.table.assign(split=scanned.table.split.fillna(''))), None if self.has_sides else valid_pct, resize, epochs, class_weights, seed) # rows of one base are tested on the same pictures, with the same settings
+        self.base = _digest(runs_version, data_fingerprint(scanned.table.assign(split=scanned.table.split.fillna(''))), None if self.has_sides else valid_pct, resize, epochs, class_weights, seed) # rows of one base are tested on the same images, with the same settings
         self.weights, self.sets, self.speeds, self.sided = {}, {}, {}, {}
 
     def views(self, s): return parse_views(s.arch.replace('+', ','), resize=self.resize)
@@ -74,7 +74,7 @@ class Trials:
         return e
 
     def items(self, repeat:int)->Items: # with the sides `train` and `valid` alone
-        "The pictures with their sides in a repeat"
+        "The images with their sides in a repeat"
         if repeat not in self.sided:
             items = split_items(self.scanned, valid_pct=self.valid_pct, seed=self.seed + repeat)
             test = 'valid' if (items.table.split == 'valid').any() else 'test'
@@ -91,32 +91,32 @@ class Trials:
         if s.pct: learned = part_of_each(y, t.group.to_numpy(), learned, min(1, round(s.pct/100/(1 if self.has_sides else 1 - self.valid_pct), 6)), self.seed + repeat)
         return items, learned, np.flatnonzero(t.split == 'valid'), y
 
-    def embedded(self, s, rows, seed:int)->tuple: # (`Embeddings`, float32 `[n, d]` of all pictures with all levels, seconds that learning the views took)
-        "What a set of views makes of the pictures; visual words are learned from `rows`, the training pictures of the scenario, so each has its own"
+    def embedded(self, s, rows, seed:int)->tuple: # (`Embeddings`, float32 `[n, d]` of all images with all levels, seconds that learning the views took)
+        "What a set of views makes of the images; visual words are learned from `rows`, the training images of the scenario, so each has its own"
         from quickcls.backbones.onnx_graph import get_graph
         views, started = self.views(s), time.perf_counter()
         learned = views[0].backbone.keypoints
         name = s.arch, _digest(sorted(rows.sha256), seed) if learned else ''
         if name not in self.sets:
-            graphs = [learn_words(views[0], rows.path, seed=seed)] if learned else [get_graph(v, pictures=list(rows.path[:8]), offline=self.offline, say=self.say) for v in views]
+            graphs = [learn_words(views[0], rows.path, seed=seed)] if learned else [get_graph(v, images=list(rows.path[:8]), offline=self.offline, say=self.say) for v in views]
             seconds, e = time.perf_counter() - started if learned else 0, Embeddings(graphs)
             e.embed(self.items(0))
             self.sets = {name: (e, e.read(self.items(0).table), seconds)} # one at a time: they are large. Every repeat has the same rows
         return self.sets[name]
 
     def drop_damaged(self):
-        "Pictures whose header is well and whose body is not, out before anything is split"
+        "Images whose header is well and whose body is not, out before anything is split"
         n = len(self.scanned)
         drop_damaged(self.scanned)
         if len(self.scanned) < n: self.sided.clear()
 
     def speed(self, arch:str, embeddings, rows, preset:str='none')->float: # images/s, decoding included
-        "Pictures, or random views of a preset, a second through all views; measured once a comparison, so that its rows can be held against each other"
+        "Images, or random views of a preset, a second through all views; measured once a comparison, so that its rows can be held against each other"
         if (arch, preset) not in self.speeds: self.speeds[arch, preset] = pass_speed(embeddings, rows.drop_duplicates('sha256').sort_values('sha256'), preset)
         return self.speeds[arch, preset]
 
     def take_speeds(self, runs:list):
-        "Speeds that finished runs of the same pictures were measured with"
+        "Speeds that finished runs of the same images were measured with"
         for r in runs:
             s = r['scenario']
             if r['base'] == self.base: self.speeds |= {(s['arch'], 'none'): r['images_per_s']} | ({(s['arch'], parse_augment(s['augment'])[0]): r['views_per_s']} if r.get('views_per_s') else {})
@@ -175,22 +175,22 @@ def _megabytes(graphs, head): return (sum(g.path.stat().st_size for g in graphs 
 
 # %% ../../nbs/train/06_compare.ipynb #compare
 def compare(
-    folder:str, # Folder that holds one folder of pictures per class, or train and test folders that do
+    folder:str, # Folder that holds one folder of images per class, or train and test folders that do
     *, arch:str='auto', # Backbones, with commas; views that one classifier looks through joined with +, as in efficientnet_lite0+efficientnet_lite0@320
     strategy:str='head', # What learns, some of: head, partial (the last blocks of the network too), full (all of it), scratch (all, from random weights)
     head:str='linear', # linear, fastai, mlp:N with N hidden units
     levels:str='all', # all stages of the backbone, last
-    augment:str='none', # Random views of each training picture, as in train: none,4,guide,fastai-noflip:8
-    train_pct:str=None, # Per cent to learn from, of all pictures, or of the training side where the folder has one; at least some of each class; for instance 5,10,50,80 (all that are not held out, where this is not given)
+    augment:str='none', # Random views of each training image, as in train: none,4,guide,fastai-noflip:8
+    train_pct:str=None, # Per cent to learn from, of all images, or of the training side where the folder has one; at least some of each class; for instance 5,10,50,80 (all that are not held out, where this is not given)
     repeats:int=1, # Each scenario so often, with other seeds
     quality:str=None, # In place of --arch, some of: fast,good,best, each with its own head where --head names none
     preset:str=None, # Backbones of a known comparison, in place of --arch: thesis
     out:str=None, # Where table, page and figure go (compare/<folder> where this is not given)
     fresh:bool=False, # Forget the rows that are there
-    resize:str='squish', # How a picture becomes a square: squish, crop or pad
-    epochs:int=10, # Passes over the embeddings, for fastai and mlp heads; over the pictures at most, where the network learns
+    resize:str='squish', # How an image becomes a square: squish, crop or pad
+    epochs:int=10, # Passes over the embeddings, for fastai and mlp heads; over the images at most, where the network learns
     class_weights:bool=False, # Weigh classes so that each counts the same
-    group_pattern:str=None, # Regular expression: pictures whose names match it with the same text stay on one side
+    group_pattern:str=None, # Regular expression: images whose names match it with the same text stay on one side
     seed:int=42, # Another seed, another split
     offline:bool=False, # Never look over the network for weights
     quiet:bool=False # Print nothing
@@ -205,10 +205,10 @@ def compare(
     if preset and arch != 'auto': raise QuickclsError(f'--preset {preset} names the networks, and --arch {arch} names some too. Expected one or the other.')
     plan = _plan(dial, arch, strategy, head, levels, augment, train_pct, preset, offline)
     out = Path(out or Path('compare')/os.path.basename(os.path.abspath(folder))).expanduser()
-    check_apart(out, Path(folder).expanduser(), f'{out} and the pictures in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
+    check_apart(out, Path(folder).expanduser(), f'{out} and the images in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
     check_free(out, True, kind='comparison', ours=lambda f: (f/'runs.jsonl').is_file())
     trials = Trials(scan_folder(folder, group_pattern=group_pattern), valid_pct=_held_out(plan), resize=resize, epochs=epochs, class_weights=class_weights, seed=seed, offline=offline, say=say)
-    if not trials.has_sides and trials.valid_pct < .05: raise QuickclsError(f'{folder} has no sides of its own, so pictures have to be held out. Expected at most 95 with --train-pct.')
+    if not trials.has_sides and trials.valid_pct < .05: raise QuickclsError(f'{folder} has no sides of its own, so images have to be held out. Expected at most 95 with --train-pct.')
     say(describe(trials.items(0)) + ''.join(f'\n{q} is {a}, head {h}' for q, a, h in dial))
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise QuickclsError(f'{out} cannot be written: {explain_os_error(e)}') from None
@@ -225,7 +225,7 @@ def compare(
         say(f'\nstopped; what is finished is kept. To go on: {command}')
         raise
     done = so_far()
-    if (others := sum(r['base'] != trials.base for r in kept_runs(out/'runs.jsonl'))): say(f'{others} earlier runs in {out} are of other pictures or settings, and not in the table')
+    if (others := sum(r['base'] != trials.base for r in kept_runs(out/'runs.jsonl'))): say(f'{others} earlier runs in {out} are of other images or settings, and not in the table')
     say(f'\n{done}\n\n{out}: compare.html, compare.md, compare.csv, compare.png')
     return done
 
@@ -262,7 +262,7 @@ def run_all(
         except QuickclsError as e: why[s] = _reason(e)
     before, todo = sum(not missing for _, missing in todo), [(s, missing) for s, missing in todo if missing]
     if todo: trials.drop_damaged()
-    heads = {k: dict(arch='model', pct='pictures').get(k, k) for k in words(plan[0])}
+    heads = {k: dict(arch='model', pct='images').get(k, k) for k in words(plan[0])}
     wide = {k: max(len(h), *(len(words(s)[k]) for s in plan)) for k, h in heads.items()}
     with progress(sum(len(missing) for _, missing in todo), 'scenarios', 'run') as bar:
         trials.say = tell = (lambda text: None) if quiet else bar.write # above the bar

@@ -32,7 +32,7 @@ class Scenario:
     head:str='linear' # As in `fit_head`
     levels:str='all' # `all` or `last`
     augment:str='none' # As in `parse_augment`
-    pct:float=0 # Per cent of the pictures that it learns from; 0: all of the training side
+    pct:float=0 # Per cent of the images that it learns from; 0: all of the training side
 
     @property
     def views(self): return parse_views(self.arch.replace('+', ',')) # of `View`
@@ -46,7 +46,7 @@ def plan_scenarios(
     head='linear', # As in `fit_head`
     levels='all', # all, last
     augment='none', # As in `parse_augment`
-    train_pct=None, # Per cent of the pictures, above 0 to 100; None: all of the training side
+    train_pct=None, # Per cent of the images, above 0 to 100; None: all of the training side
     *, preset:str=None # A name of `presets`: its backbones, in place of `arch`
 )->list: # of `Scenario`; raises `QuickclsError` where a word is not one
     "Every combination of the axes"
@@ -78,17 +78,17 @@ def words_of(
     return list(dict.fromkeys(w for w in words if w))
 
 def _per_cent(text):
-    "A share of the pictures, per cent"
+    "A share of the images, per cent"
     try: v = float(text.rstrip(' %'))
     except ValueError: v = 0
-    if not 0 < v <= 100: raise QuickclsError(f'{text!r} is no share of the pictures. Expected per cent, above 0 to 100, for instance --train-pct 5,10,50,80.')
+    if not 0 < v <= 100: raise QuickclsError(f'{text!r} is no share of the images. Expected per cent, above 0 to 100, for instance --train-pct 5,10,50,80.')
     return v
 
 # %% ../../nbs/train/05_grid.ipynb #comparison-class
 headings = dict(scenario='Scenario', arch='Type of model', strategy='Strategy', head='Head', augment='Data augmentation', n_train='Number of training images', n_test='Number of test images', train_accuracy='Training accuracy',
                 accuracy='Testing accuracy (95 % interval)', seconds='Training duration', images_per_s='images/s', mb='Size')
 short = dict(scenario='#', arch='model', strategy='strategy', head='head', augment='augment', n_train='train', train_accuracy='train acc', accuracy='test acc (95 %)', seconds='time', images_per_s='img/s', mb='size')
-duration_note = 'Training duration is what a scenario takes by itself, from pictures: its pass and the fit of its head; of a network that learns, the measured time of that. Images/s is the speed of the pass, decoding included; it was measured once, with at most 96 pictures, and other work on the machine slows it.'
+duration_note = 'Training duration is what a scenario takes by itself, from images: its pass and the fit of its head; of a network that learns, the measured time of that. Images/s is the speed of the pass, decoding included; it was measured once, with at most 96 images, and other work on the machine slows it.'
 
 @dataclass
 class Comparison:
@@ -101,7 +101,7 @@ class Comparison:
     unfinished:int = 0 # Scenarios of which a repeat or all is still to be run
 
     @cached_property
-    def table(self): # DataFrame: a row a scenario, the best first: scenario (its number), the axes, n_train, n_test, train_accuracy, accuracy, low, high, seconds (pass_seconds + fit_seconds), images_per_s, mb, p, within_chance, efficient, repeats, accuracies, n_side (pictures of the whole training side), reason
+    def table(self): # DataFrame: a row a scenario, the best first: scenario (its number), the axes, n_train, n_test, train_accuracy, accuracy, low, high, seconds (pass_seconds + fit_seconds), images_per_s, mb, p, within_chance, efficient, repeats, accuracies, n_side (images of the whole training side), reason
         "The scenarios"
         import pandas as pd
         number, of = {}, {}
@@ -133,9 +133,9 @@ class Comparison:
         t, b = self.table, self.best
         if b is None: return 'No scenario could be run.'
         n, near = int(t.accuracy.notna().sum()), t[t.within_chance].iloc[1:]
-        text = f'Best of {n if n == len(t) else f"the {n}"} scenarios{"" if n == len(t) else " that could be run"}: {self.label(b)}, {share(b.accuracy)} of {b.n_test:,.0f} test pictures ({share(b.low)} to {share(b.high)}){_spread(b)}, {duration(b.seconds)} of training.'
+        text = f'Best of {n if n == len(t) else f"the {n}"} scenarios{"" if n == len(t) else " that could be run"}: {self.label(b)}, {share(b.accuracy)} of {b.n_test:,.0f} test images ({share(b.low)} to {share(b.high)}){_spread(b)}, {duration(b.seconds)} of training.'
         if n == 1: return 'One scenario: ' + text.partition(': ')[2]
-        text += ' It was chosen by the pictures it is judged on: expect a little less of it on new ones.'
+        text += ' It was chosen by the images it is judged on: expect a little less of it on new ones.'
         if not len(near): return f'{text} All others are worse beyond chance (McNemar, p < 0.05 each).'
         cheap = near.sort_values('seconds').iloc[0]
         quick = f'; the quickest of these is number {cheap.scenario}, {self.label(cheap)}: {share(cheap.accuracy)} in {duration(cheap.seconds)}' if cheap.seconds < b.seconds else '; none of these is quicker'
@@ -146,7 +146,7 @@ class Comparison:
 
     def label(self, row)->str: # What tells a scenario from the others
         "A row's name in a sentence"
-        said = dict(pct=f'{row["n_train"]:,.0f} training pictures', strategy='strategy {}', head='head {}')
+        said = dict(pct=f'{row["n_train"]:,.0f} training images', strategy='strategy {}', head='head {}')
         return ', '.join('no random views' if (k, v) == ('augment', 'none') else said.get(k, '{}').format(v) for k, v in self.words(_scenario(row)).items())
 
     def advice(self)->str: # Lines
@@ -158,13 +158,13 @@ class Comparison:
     def beyond(self)->str: # Empty where it is the same
         "What the command of the best row does otherwise than the row"
         b = self.best
-        return f'it learns from the whole training side, {b.n_side:,.0f} pictures, and this row learned from {b.n_train:,.0f}' if b is not None and b.n_train < b.n_side else ''
+        return f'it learns from the whole training side, {b.n_side:,.0f} images, and this row learned from {b.n_train:,.0f}' if b is not None and b.n_train < b.n_side else ''
 
     @property
     def note(self)->str:
         "What has to be known to read the table"
         n = int(self.table.repeats.max()) if self.best is not None else 1
-        return duration_note + (f' Accuracies are means over up to {n} splits of the pictures; the interval is that of one split.' if n > 1 else '') + (f' Of {self.unfinished} more scenario{"s"[:self.unfinished > 1]} a part or all is still to be run.' if self.unfinished else '')
+        return duration_note + (f' Accuracies are means over up to {n} splits of the images; the interval is that of one split.' if n > 1 else '') + (f' Of {self.unfinished} more scenario{"s"[:self.unfinished > 1]} a part or all is still to be run.' if self.unfinished else '')
 
     def shown(self): # DataFrame of texts
         "The table as people read it"
@@ -175,7 +175,7 @@ class Comparison:
         "Accuracy against time, the efficient scenarios joined and named"
         from quickcls.evaluate.style import plot_scenarios
         t = self.table[self.table.accuracy.notna()]
-        return plot_scenarios(t.assign(label=[' · '.join('no views' if (k, w) == ('augment', 'none') else f'{r.n_train:,.0f} pictures' if k == 'pct' else w for k, w in self.words(_scenario(r)).items()) for _, r in t.iterrows()], colour=t.arch), f'{self.name}: {len(t)} scenarios' if title is None else title)
+        return plot_scenarios(t.assign(label=[' · '.join('no views' if (k, w) == ('augment', 'none') else f'{r.n_train:,.0f} images' if k == 'pct' else w for k, w in self.words(_scenario(r)).items()) for _, r in t.iterrows()], colour=t.arch), f'{self.name}: {len(t)} scenarios' if title is None else title)
 
     def lines(self, width:int=None)->list: # The heading, then a line a scenario
         "The table for a terminal of so many signs; what all rows share is left out"
@@ -210,7 +210,7 @@ def duration(seconds:float)->str: # 0.35 s, 12.3 s, 4 min 10 s, 2 h 5 min
 
 def _scenario(row): return Scenario(**{k: row[k] for k in Scenario.__dataclass_fields__})
 def _unpacked(run):
-    "Which test pictures a run named right, bool `[n_test]`"
+    "Which test images a run named right, bool `[n_test]`"
     import numpy as np
     return np.unpackbits(np.frombuffer(bytes.fromhex(run['right']), np.uint8), count=run['n_test']).astype(bool)
 
@@ -265,7 +265,7 @@ def text_lines(
     if total() > width: cells = [c | dict(arch=short_name(c['arch'], max(12, size('arch') - total() + width))) for c in cells]
     texts = ('arch', 'strategy', 'head', 'augment')
     line = lambda c: '  '.join(f'{c.get(k, ""):{"<" if k in texts or k == "accuracy" else ">"}{size(k)}}' for k in keys).rstrip()
-    said = ', '.join(f'{dict(n_test="tested on", augment="augmentation").get(k, k)} {v}' + (' pictures' if k == 'n_test' else '') for k, v in alike.items())
+    said = ', '.join(f'{dict(n_test="tested on", augment="augmentation").get(k, k)} {v}' + (' images' if k == 'n_test' else '') for k, v in alike.items())
     rows = [line(c) if 'seconds' in c else f'{line({k: v for k, v in c.items() if k in ("scenario", *texts)})}  {c["accuracy"]}' for c in cells]
     return [*([f'all: {said}'] if said else []), line(short), *(r if len(r) <= width else r[:width - 1] + '…' for r in rows)]
 

@@ -29,7 +29,7 @@ from ..evaluate.diagnostics import doubts, with_held_out
 
 # %% ../../nbs/train/03_pipeline.ipynb #train
 def train(
-    folder:str, # Folder that holds one folder of pictures per class, or train and test folders that do
+    folder:str, # Folder that holds one folder of images per class, or train and test folders that do
     *, out:str=None, # Where the classifier goes (models/<folder> where this is not given)
     force:bool=False, # Replace a classifier that is there?
     quality:str='fast', # One dial: fast, good (three times the work), best (six times): networks, sizes and head together
@@ -40,24 +40,24 @@ def train(
     unfreeze:int=2, # How many of its last blocks learn, for partial
     head:str='linear', # linear, ridge, svm, fastai, or mlp:N with N hidden units
     levels:str='all', # all stages of the backbone, or last
-    epochs:int=10, # Passes over the embeddings, for fastai and mlp; over the pictures at most, where the network learns
+    epochs:int=10, # Passes over the embeddings, for fastai and mlp; over the images at most, where the network learns
     valid_pct:float=0.3, # Share that is held out, where the folder has no sides of its own
-    resize:str='squish', # How a picture becomes a square: squish, crop or pad
+    resize:str='squish', # How an image becomes a square: squish, crop or pad
     size:int=None, # Side of the square in pixels (the backbone's own where this is not given)
     seed:int=42, # Another seed, another split
-    augment:str='auto', # Extra random views of each training picture: none, 4, guide (four of them), guide:8, guide-noflip, fastai, fastai-noflip:8; where the network learns, new ones in every epoch; auto is none for the head alone, fastai otherwise
+    augment:str='auto', # Extra random views of each training image: none, 4, guide (four of them), guide:8, guide-noflip, fastai, fastai-noflip:8; where the network learns, new ones in every epoch; auto is none for the head alone, fastai otherwise
     class_weights:bool=False, # Weigh classes so that each counts the same
-    group_pattern:str=None, # Regular expression: pictures whose names match it with the same text stay on one side
+    group_pattern:str=None, # Regular expression: images whose names match it with the same text stay on one side
     folds:str='auto', # Cross-validation: 5x2 is five folds, twice; 0 is none, and then nothing is calibrated; auto is 5x2 for linear, ridge and svm, 3x1 for heads that are trained in epochs
-    keep_known:float=0.95, # None of these: the share of known pictures that must not be refused as strange
-    background:str=None, # Folder of pictures of anything else, to learn (from half of them) what is none of the classes
+    keep_known:float=0.95, # None of these: the share of known images that must not be refused as strange
+    background:str=None, # Folder of images of anything else, to learn (from half of them) what is none of the classes
     corrections:str=None, # Folder of corrections that people made while it was taught: they count for good
-    no_pictures:bool=False, # Keep pictures out of report.html: for data that must not leave
-    tensorboard:str=None, # Folder for TensorBoard: curves, confusion matrix, pictures in its projector (a run of its own each time)
+    no_images:bool=False, # Keep images out of report.html: for data that must not leave
+    tensorboard:str=None, # Folder for TensorBoard: curves, confusion matrix, images in its projector (a run of its own each time)
     offline:bool=False, # Never look over the network for weights
     quiet:bool=False # Print nothing
 ): # `Classifier`, saved
-    "Train a classifier on a folder of labelled pictures and save it"
+    "Train a classifier on a folder of labelled images and save it"
     command = command_line('train', train, locals(), leave_out=('force', 'quiet', 'tensorboard'))
     say = (lambda text: None) if quiet else print
     arch, head = of_quality(quality, arch, head)
@@ -66,7 +66,7 @@ def train(
     run, asked = Run(say), head
     if (head := classic_head(arch, head)) != asked: say(f'{arch}: the head is {head}')
     out = Path(out or Path('models')/os.path.basename(os.path.abspath(folder))).expanduser()
-    check_apart(out, Path(folder).expanduser(), f'{out} and the pictures in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
+    check_apart(out, Path(folder).expanduser(), f'{out} and the images in {folder} lie one inside the other. Name a folder apart from them with --out (in Python: out=).')
     check_free(out, force)
     if tensorboard: check_board(tensorboard, folder)
     taken = corrections and _taken(corrections, folder, out)
@@ -110,7 +110,7 @@ def train(
         table, ev, metrics = evaluate_sides(items, sides, fitted, temperature, open_set)
         if open_set: trust.open_set = with_held_out(trust.open_set, ev.table.known_score)
         trust.warnings += doubts(metrics, trust.cross_validation, open_set=trust.open_set)
-        if choice: trust.warnings.append(f'this was chosen from {len(choice.tried)} by cross-validation of the training pictures, which flatters the cross-validated accuracy a little; the held-out pictures had no say')
+        if choice: trust.warnings.append(f'this was chosen from {len(choice.tried)} by cross-validation of the training images, which flatters the cross-validated accuracy a little; the held-out images had no say')
     say(f'\n{ev}\n\n{trust}' + (f'\nstrategy: {advice["why"]}' if advice else '') + '\n')
     with run.step('focus'):
         data = dict(folder=items.folder, n_train=len(sides['train'][0]), n_valid=ev.n, fingerprint=data_fingerprint(items.table), valid_pct=valid_pct, seed=seed, group_pattern=group_pattern, augment=str(augment), class_weights=class_weights, background=background,
@@ -122,9 +122,9 @@ def train(
     with run.step('save'):
         tables = dict(predictions=table, cross_validation=folded, neighbours=neighbours(ev, items, sides))
         facts = dict(command=command, trust=trust.to_dict(), notes=items.notes, skipped=[s.__dict__ for s in items.skipped], seconds=run.seconds, advice=advice, auto=choice and [{k: v for k, v in t.items() if k != 'views'} for t in choice.tried])
-        clf = clf.save(out, force=force, beside=lambda folder: write_beside(folder, out.name, clf, ev, tables, facts, looked, not no_pictures))
+        clf = clf.save(out, force=force, beside=lambda folder: write_beside(folder, out.name, clf, ev, tables, facts, looked, not no_images))
     if tensorboard:
-        with run.step('tensorboard'): say(board_training(tensorboard, out.name, clf, ev, table, embeddings.read(table), trust, command, pictures=not no_pictures))
+        with run.step('tensorboard'): say(board_training(tensorboard, out.name, clf, ev, table, embeddings.read(table), trust, command, images=not no_images))
     run.seconds['total'] = round(time.perf_counter() - run.started, 3)
     clf.run = run_summary(clf, items, run)
     say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
@@ -143,7 +143,7 @@ def _check_options(auto, arch, head, levels, strategy, unfreeze, weights, epochs
     if epochs < 1: raise QuickclsError(f'epochs is {epochs}; expected at least 1.')
     if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
     if size is not None and not 32 <= size <= 1024: raise QuickclsError(f'A size of {size} pixels cannot be used. Expected 32 to 1024.')
-    if not .5 <= keep_known < 1: raise QuickclsError(f'keep_known is {keep_known}; expected a share from 0.5 to below 1, for instance 0.95 to refuse one known picture in twenty.')
+    if not .5 <= keep_known < 1: raise QuickclsError(f'keep_known is {keep_known}; expected a share from 0.5 to below 1, for instance 0.95 to refuse one known image in twenty.')
     if not parse_folds(folds, head)[0] and background: raise QuickclsError('What is none of the classes is learned in cross-validation, and folds is 0. Expected --background with folds (the default), or neither.')
     if auto < 0: raise QuickclsError(f'auto is {auto:g}; expected a number of seconds, for instance 60.')
     if auto and ((arch, head, levels, strategy) != ('auto', 'linear', 'all', 'head') or size): raise QuickclsError('--auto chooses network, size, levels and head itself. Expected it without --quality, --arch, --size, --levels, --head and --strategy.')
@@ -165,8 +165,8 @@ def command_line(
     return shlex.join(words)
 
 def _taken(corrections, folder, out):
-    "The corrections, which lie apart from the pictures and from what is written"
-    for other, what in ((folder, 'the pictures in'), (out, 'the classifier in')):
+    "The corrections, which lie apart from the images and from what is written"
+    for other, what in ((folder, 'the images in'), (out, 'the classifier in')):
         check_apart(Path(corrections).expanduser(), Path(other).expanduser(), f'The corrections in {corrections} and {what} {other} lie one inside the other. Move the corrections to a folder apart from them.')
     return take_corrections(corrections)
 
@@ -184,9 +184,9 @@ def _graphs(items, views, weights, offline, seed, say):
     from quickcls.backbones.onnx_graph import get_graph
     if views[0].backbone.keypoints:
         if weights: raise QuickclsError(f'{weights} cannot be used: {views[0]} has no weights, its visual words are learned. Leave --weights out.')
-        say(f'{views[0]}: learning visual words from the training pictures')
+        say(f'{views[0]}: learning visual words from the training images')
         return [learn_words(views[0], items.table.path[items.table.split == 'train'], seed=seed)]
-    return [get_graph(v, weights=weights, pictures=list(items.table.path[:8]), offline=offline, say=say) for v in views]
+    return [get_graph(v, weights=weights, images=list(items.table.path[:8]), offline=offline, say=say) for v in views]
 
 def run_summary(clf, items, run)->dict:
     "What `--json` prints: one object about the training"

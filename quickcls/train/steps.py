@@ -19,7 +19,7 @@ from ..data.items import Skipped, scan_loose
 from ..evaluate.predictions import Evaluation, held_out, prediction_table
 from ..features.embed import decode_ahead, parse_augment
 from ..heads.head import by_strength
-from ..data.images import NotAPicture, load_picture
+from ..data.images import NotAnImage, load_image
 from ..evaluate.diagnostics import Trust, check, familiar, fewest_known
 
 # %% ../../nbs/train/01_steps.ipynb #run-class
@@ -59,7 +59,7 @@ def import_ahead(
 
 # %% ../../nbs/train/01_steps.ipynb #embed-all
 def embed_all(
-    scanned, # `Items` before the split; loses damaged pictures
+    scanned, # `Items` before the split; loses damaged images
     items, # The same with their split
     embeddings, # `quickcls.features.embed.Embeddings`
     *, split, # `Items` → `Items` with their split
@@ -79,27 +79,27 @@ def embed_all(
     return items, embeddings.sides(items), (views, np.tile(np.arange(len(rows)), n))
 
 def embed_background(
-    folder:str, # Pictures of anything but the classes
-    items, # `Items` of the classes; pictures that stand there too are left out
+    folder:str, # Images of anything but the classes
+    items, # `Items` of the classes; images that stand there too are left out
     embeddings, # `quickcls.features.embed.Embeddings`
     seed:int, run:Run
 )->tuple: # Embeddings to learn from and to test on, float32 `[n, d]` each
     "Embeddings of foreign examples"
     loose = scan_loose(folder, without=set(items.table.sha256), seed=seed)
     embeddings.embed(loose, lambda g, done: run.count(g, done, 'background, '))
-    if loose.table.split.nunique() < 2: raise QuickclsError(f'Too few pictures in {folder} can be read. Expected two or more of anything but the classes.')
-    run.say(f'background: {len(loose):,} pictures of {loose.folder}, half of them to test on' + ''.join(f'; {n}' for n in loose.notes))
+    if loose.table.split.nunique() < 2: raise QuickclsError(f'Too few images in {folder} can be read. Expected two or more of anything but the classes.')
+    run.say(f'background: {len(loose):,} images of {loose.folder}, half of them to test on' + ''.join(f'; {n}' for n in loose.notes))
     return tuple(embeddings.read(loose.table[loose.table.split == s]) for s in ('train', 'valid'))
 
 # %% ../../nbs/train/01_steps.ipynb #drop-damaged
 def drop_damaged(
-    items # `Items` before the split; loses damaged pictures, and every copy of them
+    items # `Items` before the split; loses damaged images, and every copy of them
 ):
-    "Read every picture once, as small as can be"
+    "Read every image once, as small as can be"
     reason = {}
     with progress(len(items), 'reading') as bar:
-        for path, got in decode_ahead(items.table.path, lambda p: load_picture(p, 32)):
-            if isinstance(got, NotAPicture): reason[path] = str(got)
+        for path, got in decode_ahead(items.table.path, lambda p: load_image(p, 32)):
+            if isinstance(got, NotAnImage): reason[path] = str(got)
             bar.update(1)
     bad = items.table.sha256.isin(items.table.sha256[items.table.path.isin(reason)])
     items.skipped += [Skipped(p, reason.get(p, 'a copy of a damaged file')) for p in items.table.path[bad]]
@@ -132,7 +132,7 @@ def check_sides(
     *, folds:str, epochs:int, class_weights:bool, seed:int,
     strange:dict # To `quickcls.evaluate.diagnostics.familiar`
 )->tuple: # (`Trust`, cross-validated predictions or None, `OpenSet` or None)
-    "How far the head can be believed; pictures of a test side stay out"
+    "How far the head can be believed; images of a test side stay out"
     import numpy as np, pandas as pd
     t, own = items.table, [s for s in ('train', 'valid') if s in sides]
     rows, x = pd.concat([t[t.split == s] for s in own]), np.concatenate([sides[s][0] for s in own])
@@ -144,7 +144,7 @@ def check_sides(
 def _familiar(trust, rows, x, items, cv, fitted, c, seed, strange):
     "The `OpenSet`, or None with a word in `trust` about why"
     open_set, trust.open_set = familiar(rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **strange)
-    if open_set is None: trust.warnings.append(f'what is familiar was not measured, so no picture is refused{" and the background was not used" if strange["background"] else ""}: that takes {fewest_known} different training pictures that were held out once')
+    if open_set is None: trust.warnings.append(f'what is familiar was not measured, so no image is refused{" and the background was not used" if strange["background"] else ""}: that takes {fewest_known} different training images that were held out once')
     return open_set
 
 # %% ../../nbs/train/01_steps.ipynb #check-tuned
@@ -154,7 +154,7 @@ def check_tuned(
     fitted, # Its `Head`
     *, seed:int, strange:dict # As in `check_sides`
 )->tuple: # (`Trust`, None, `OpenSet` or None)
-    "How far a network that has learned can be believed, by the pictures that it was watched with"
+    "How far a network that has learned can be believed, by the images that it was watched with"
     import numpy as np
     rows, (x, y) = items.table[items.table.split == 'train'], sides['train']
     watched = rows.sha256.isin(tuned.watched.sha256).to_numpy()
@@ -163,7 +163,7 @@ def check_tuned(
     fold[0, watched] = np.random.default_rng(seed).permutation(int(watched.sum())) % 5 # parts to fit the temperature on, and to test it on
     cv = CrossValidation(y, logits, fold, int((~watched).sum()), rows.group[watched].nunique())
     trust = Trust(calibration=calibrate(cv).summary())
-    trust.warnings.append(f'nothing was cross-validated, since the network has learned from its training pictures; confidence and what is familiar rest on the {watched.sum()} of them that were watched instead ({cv.accuracy:.1%} right, and they chose the epoch)')
+    trust.warnings.append(f'nothing was cross-validated, since the network has learned from its training images; confidence and what is familiar rest on the {watched.sum()} of them that were watched instead ({cv.accuracy:.1%} right, and they chose the epoch)')
     return trust, None, _familiar(trust, rows, x, items, cv, fitted, None, seed, strange)
 
 # %% ../../nbs/train/01_steps.ipynb #evaluate-sides
@@ -173,14 +173,14 @@ def evaluate_sides(
     temperature:float,
     open_set # or None
 )->tuple: # (table of predictions, `Evaluation` of the headline side, metrics of every held-out side)
-    "What the head says of every picture"
+    "What the head says of every image"
     import numpy as np
     from quickcls.heads.head import softmax
     t, probs, known = items.table, np.empty((len(items), len(items.vocab))), np.full(len(items), np.nan)
     for split, (x, _) in sides.items():
         at, logits = (t.split == split).to_numpy(), fitted.logits(x)/temperature
         probs[at] = softmax(logits)
-        if open_set and split != 'train': known[at] = open_set.score(x, logits) # a training picture is its own nearest
+        if open_set and split != 'train': known[at] = open_set.score(x, logits) # a training image is its own nearest
     table = prediction_table(t, probs, items.vocab, known_score=known if open_set else None)
     ev = Evaluation(held_out(table), items.vocab)
     metrics = ev.metrics()
@@ -192,7 +192,7 @@ def neighbours(
     ev, # `Evaluation`
     items, sides, # As in `fit_sides`
     *, most:int=24, classes:int=6 # Mistakes, and the likeliest classes of each
-): # DataFrame: path of a bad mistake, class, nearest training picture of it, cosine; None where there is no mistake
+): # DataFrame: path of a bad mistake, class, nearest training image of it, cosine; None where there is no mistake
     "What the worst mistakes were compared with"
     import pandas as pd
     from quickcls.heads.ood import nearest_of_each_class
@@ -213,7 +213,7 @@ def write_beside(
     tables:dict, # Stem of a CSV file → DataFrame or None
     facts:dict, # More for `metrics.json`
     looked:dict, # From `focus`
-    pictures:bool # May the report hold some?
+    images:bool # May the report hold some?
 ):
     "Everything about a classifier that is no part of it"
     from quickcls.evaluate.style import save_figure
@@ -221,11 +221,11 @@ def write_beside(
     for stem, table in tables.items():
         if table is not None: csv_table(table).to_csv(folder/f'{stem}.csv', index=False, errors='replace') # names of files may be no text
     csv_table(ev.confusion_matrix()).to_csv(folder/'confusion_matrix.csv')
-    save_figure(ev.plot_confusion_matrix(f'{name}: accuracy {ev.accuracy:.1%} on {ev.n} pictures'), folder/'confusion_matrix.png')
+    save_figure(ev.plot_confusion_matrix(f'{name}: accuracy {ev.accuracy:.1%} on {ev.n} images'), folder/'confusion_matrix.png')
     numbers = dict(**clf.info['metrics'], per_class=ev.per_class().round(6).to_dict('index'), data=clf.info['data'], arch=clf.arch, head=clf.head.kind, **facts)
     (folder/'metrics.json').write_text(json.dumps(numbers, indent=1, ensure_ascii=False), encoding='utf-8', errors='replace')
     (folder/'focus.json').write_text(json.dumps(looked, ensure_ascii=False), encoding='utf-8', errors='replace')
-    write_report(folder, name=name, pictures=pictures, say=lambda text: None)
+    write_report(folder, name=name, images=images, say=lambda text: None)
 
 # %% ../../nbs/train/01_steps.ipynb #own-weights
 def own_weights(

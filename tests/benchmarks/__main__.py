@@ -81,13 +81,13 @@ class Bench:
             self.row(f'accuracy on its val, --head {head}', f'{m["accuracy"]:.4f}, {m["metrics"]["errors"]} errors in {m["n_valid"]}', '>= 0.945', m['accuracy'] >= .945)
 
     def bench_casting(self):
-        "casting: 7,348 pictures"
+        "casting: 7,348 images"
         folder = self.photos('casting')
         if not folder: return
         if not (self.tmp/'cache'/'graphs').exists(): self.train(root/'datasets'/'parts', 'empty')
         r = self.train(folder, 'empty')[0]
         m, twins = r.last, r.last['metrics']['without_twins']
-        self.row('train casting, 7,348 pictures, empty store', f'{r.seconds:.1f} s, {r.mb:,.0f} MB', '<= 45 s', r.seconds <= 45)
+        self.row('train casting, 7,348 images, empty store', f'{r.seconds:.1f} s, {r.mb:,.0f} MB', '<= 45 s', r.seconds <= 45)
         self.row('accuracy on its test', f'{m["accuracy"]:.4f}, {m["metrics"]["errors"]} errors in {m["n_valid"]}', '>= 0.995', m['accuracy'] >= .995)
         self.row(f'the same without the {twins["twins"]} that stand in train', f'{twins["accuracy"]:.4f} of {twins["n"]}')
 
@@ -115,38 +115,38 @@ class Bench:
         of = lambda what: [r for r in rows if r['what'] == what]
         for r in of('others'):
             self.row(f'{r["name"]}: area against nine other sets', f'{r["area"]:.3f} (worst {r["worst"].split("/")[0]} {r["worst_area"]:.3f})', '>= 0.95', r['area'] >= .95)
-            self.row('  refused: foreign, known held-out pictures', f'{r["refused"]:.1%}, {r["known_refused"]:.1%} ({r["splits"]} splits)', '<= 7 % of known', r['known_refused'] <= .07)
+            self.row('  refused: foreign, known held-out images', f'{r["refused"]:.1%}, {r["known_refused"]:.1%} ({r["splits"]} splits)', '<= 7 % of known', r['known_refused'] <= .07)
         mean = statistics.mean(r['area'] for r in of('others'))
         self.row('mean area against other sets', f'{mean:.4f}', '>= 0.98', mean >= .98)
         known = statistics.mean(r['known_refused'] for r in of('others'))
-        self.row('known pictures refused, mean', f'{known:.1%}', '<= 7 %', known <= .07)
+        self.row('known images refused, mean', f'{known:.1%}', '<= 7 %', known <= .07)
         for r in of('left'): self.row(f'{r["name"]}: area with one class left out', f'{r["area"]:.3f}, {r["refused"]:.0%} refused (worst {r["worst"]})')
         mean = statistics.mean(r['area'] for r in of('left'))
         self.row('mean area with one class left out', f'{mean:.3f}', '>= 0.80', mean >= .8)
         live, slower, size = of('live')[0], of('seconds')[0], max(r['mb'] for r in of('others'))
         self.row('known score, saved against live, largest difference', f'{live["difference"]:.0e} ({live["n"]} photographs)', '<= 1e-4', live['difference'] <= 1e-4)
-        self.row('a picture takes longer by', f'{1000*slower["slower"]:.2f} ms ({slower["n"]:,} training pictures)', '<= 3 ms', slower['slower'] <= .003)
+        self.row('an image takes longer by', f'{1000*slower["slower"]:.2f} ms ({slower["n"]:,} training images)', '<= 3 ms', slower['slower'] <= .003)
         self.row('largest statistics, casting', f'{size:.1f} MB', '<= 5 MB', size <= 5)
 
     def bench_tag(self):
-        "Several kinds in one picture: collages of flowers that were held out, those flowers by themselves, foreign pictures"
+        "Several kinds in one image: collages of flowers that were held out, those flowers by themselves, foreign images"
         if not all(self.photos(n) for n in ('flowers', 'dogs_angry_happy', 'trashnet', 'lego_bricks')): return
         rows = [json.loads(l) for l in timed(sys.executable, '-m', 'tests.benchmarks.several_kinds', data, 40, 42, 7, 8, QUICKCLS_CACHE=str(self.tmp/'cache')).out.splitlines()]
         total = {k: sum(r[k] for r in rows) for k in rows[0]}
         for name, r in ((*((f'split {r["seed"]}', r) for r in rows), ('all splits', total))):
-            share, false = r['found']/r['kinds'], r['false']/r['pictures']
+            share, false = r['found']/r['kinds'], r['false']/r['images']
             self.row(f'collages, {name}: kinds found', f'{share:.3f} of {r["kinds"]}', '>= 0.88', share >= .88)
-            self.row('  false kinds a picture', f'{false:.3f} ({r["pictures"]} pictures)', '<= 0.15', false <= .15)
+            self.row('  false kinds an image', f'{false:.3f} ({r["images"]} images)', '<= 0.15', false <= .15)
             self.row('  boxes of the found at IoU >= 0.3', f'{r["boxes"]/max(r["found"], 1):.3f}', '>= 0.90', r['boxes'] >= .9*r['found'])
         seconds = statistics.median(r['seconds'] for r in rows)
-        self.row('seconds a picture', f'{seconds:.2f}', '<= 1', seconds <= 1)
-        self.row('boxes beyond one a kind, a collage', f'{total["again"]/total["pictures"]:.2f}')
-        self.row('a flower by itself: found, false kinds a picture', f'{total["single_found"]/total["singles"]:.3f}, {total["single_false"]/total["singles"]:.3f} ({total["singles"]})')
-        self.row('foreign pictures: false kinds a picture', f'{total["foreign_false"]/total["foreign"]:.3f} ({total["foreign"]})')
-        self.row('accuracy of the classifiers on whole pictures', ', '.join(f'{r["accuracy"]:.3f}' for r in rows))
+        self.row('seconds an image', f'{seconds:.2f}', '<= 1', seconds <= 1)
+        self.row('boxes beyond one a kind, a collage', f'{total["again"]/total["images"]:.2f}')
+        self.row('a flower by itself: found, false kinds an image', f'{total["single_found"]/total["singles"]:.3f}, {total["single_false"]/total["singles"]:.3f} ({total["singles"]})')
+        self.row('foreign images: false kinds an image', f'{total["foreign_false"]/total["foreign"]:.3f} ({total["foreign"]})')
+        self.row('accuracy of the classifiers on whole images', ', '.join(f'{r["accuracy"]:.3f}' for r in rows))
 
     def bench_compare(self):
-        "Forty-eight scenarios of flowers: three backbones, two heads, with and without random views, four shares of the pictures"
+        "Forty-eight scenarios of flowers: three backbones, two heads, with and without random views, four shares of the images"
         folder = self.photos('flowers')
         if not folder: return
         archs, cache, words = 'efficientnet_lite0,efficientnet_lite1,efficientnet_lite2', dict(QUICKCLS_CACHE=str(self.tmp/'cache')), ('--out', self.tmp/'compare', '--quiet')
@@ -183,7 +183,7 @@ class Bench:
         self.row(f'embedding pass, {folder.name}: images/s', f'{p:.0f}; decoding alone {d:.0f}, graph alone {g:.0f}')
         self.row('its share of what both allow together', f'{share:.0%}', '>= 85 %', share >= .85)
         peak = {n: timed(sys.executable, here/'embedding_pass.py', 'memory', root/'datasets'/'parts', n, QUICKCLS_CACHE=str(self.tmp/'pass')).mb for n in (400, 20_000)}
-        for n, mb in peak.items(): self.row(f'peak memory of the pass, {n:,} pictures', f'{mb:,.0f} MB', '<= 1,200 MB, the same', mb <= 1200 and abs(mb - peak[400]) <= .15*peak[400])
+        for n, mb in peak.items(): self.row(f'peak memory of the pass, {n:,} images', f'{mb:,.0f} MB', '<= 1,200 MB, the same', mb <= 1200 and abs(mb - peak[400]) <= .15*peak[400])
 
     def bench_heat(self):
         "magnetic_tile: does the strongest cell of a heat map lie on the defect?"
@@ -204,7 +204,7 @@ class Bench:
         self.row('quickcls train --help', f'{t:.2f} s', '<= 0.3 s', t <= .3)
 
     def bench_predict(self):
-        "One picture, as a whole process, against `load_learner` and `predict`"
+        "One image, as a whole process, against `load_learner` and `predict`"
         photo, parts = root/'docs'/'parts'/'defect.jpg', root/'datasets'/'parts'
         cache = dict(QUICKCLS_CACHE=str(self.tmp/'cache'))
         quickcls('train', parts, '--arch', 'efficientnet_lite0', '--out', self.tmp/'parts', '--force', **cache)

@@ -1,4 +1,4 @@
-"""Pictures with several kinds in them and boxes that are known, made from labelled photographs: what `bench_tag` measures on.
+"""Images with several kinds in them and boxes that are known, made from labelled photographs: what `bench_tag` measures on.
 
 Two or three photographs of different classes, each with a longer side of 150 to 320 pixels, stand without overlap on a canvas of 640 × 480.
 Behind them is, in turn, one colour, a gradient between two, or a piece of a foreign photograph. The same seed gives the same collages."""
@@ -8,17 +8,17 @@ from PIL import Image
 canvas = (640, 480)
 
 def collages(
-    pictures:list, # (path, label) pairs
+    images:list, # (path, label) pairs
     backgrounds:list, # Paths of photographs that show none of the labels
     n:int, # How many collages
     seed:int
 ): # Generator of (PIL image, [(label, [x0, y0, x1, y1]), …])
     "Collages with their truth"
     rng = np.random.default_rng(seed)
-    kinds = sorted({l for _, l in pictures})
+    kinds = sorted({l for _, l in images})
     for i in range(n):
         chosen = rng.choice(kinds, min(len(kinds), int(rng.integers(2, 4))), replace=False)
-        paths = [rng.choice([str(p) for p, l in pictures if l == k]) for k in chosen]
+        paths = [rng.choice([str(p) for p, l in images if l == k]) for k in chosen]
         yield _collage(list(zip(paths, map(str, chosen))), _background(i, backgrounds, rng), rng)
 
 def _collage(parts, im, rng):

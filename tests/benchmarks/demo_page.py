@@ -58,7 +58,7 @@ class Server:
         shutil.rmtree(self.tmp, ignore_errors=True)
 
 async def ask(client, photo:bytes)->tuple:
-    "(answer, seconds with the upload, seconds without) of one picture, over the API"
+    "(answer, seconds with the upload, seconds without) of one image, over the API"
     t = time.perf_counter()
     path, = (await client.post('/gradio_api/upload', files={'files': ('photo.jpg', photo, 'image/jpeg')})).raise_for_status().json()
     sent = time.perf_counter()
@@ -109,7 +109,7 @@ def phone_photo(path)->bytes:
     return file.getvalue()
 
 def page_answer(model, photo:bytes, n:int=15)->float:
-    "Milliseconds of an answer with picture, map and HTML, at the server alone"
+    "Milliseconds of an answer with image, map and HTML, at the server alone"
     from threadpoolctl import threadpool_limits
     from quickcls.report.answer_html import answer_html, ask
     from quickcls.model.classifier import Classifier

@@ -1,7 +1,7 @@
 """The embedding pass by itself, in a process of its own.
 
     python embedding_pass.py share FOLDER       # images/s of decoding alone, the graph alone, and the pass; the last as a share of what both allow
-    python embedding_pass.py memory FOLDER N    # a pass over N pictures (copies of FOLDER's, each with bytes of its own); whoever started this reads its peak memory"""
+    python embedding_pass.py memory FOLDER N    # a pass over N images (copies of FOLDER's, each with bytes of its own); whoever started this reads its peak memory"""
 import json, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,23 +9,23 @@ import numpy as np
 from quickcls.backbones.registry import parse_views
 from quickcls.data.items import scan_folder
 from quickcls.backbones.engines import open_engine
-from quickcls.features.embed import decoders, embed_items, embed_pictures
+from quickcls.features.embed import decoders, embed_items, embed_images
 from quickcls.backbones.onnx_graph import get_graph
-from quickcls.data.images import load_picture
+from quickcls.data.images import load_image
 from quickcls.features.store import Store, recipe_of, store_key
 
 view, = parse_views('efficientnet_lite0')
-load = lambda p: np.asarray(load_picture(p, view.size, view.resize))
+load = lambda p: np.asarray(load_image(p, view.size, view.resize))
 
 def rate(n, work):
-    "Pictures a second"
+    "Images a second"
     t = time.perf_counter(); work()
     return n/(time.perf_counter() - t)
 
 def share(folder):
-    "Decoding, the graph, and both; with d and g pictures a second for each alone, sharing the cores allows 1/(1/d + 1/g)"
+    "Decoding, the graph, and both; with d and g images a second for each alone, sharing the cores allows 1/(1/d + 1/g)"
     items = scan_folder(folder)
-    graph = get_graph(view, pictures=items.table.path[:8])
+    graph = get_graph(view, images=items.table.path[:8])
     engine, paths, n = open_engine(graph), list(items.table.path), len(items)
     batch = np.stack([load(p) for p in paths[:8]])
     def decode():
@@ -42,14 +42,14 @@ def share(folder):
     print(json.dumps(dict(decode=d, graph=g, share=float(np.median([p*(1/d + 1/g) for d, g, p in rounds])), **{'pass': p})))
 
 def memory(folder, n):
-    "A pass over `n` pictures into a store of its own"
+    "A pass over `n` images into a store of its own"
     with tempfile.TemporaryDirectory() as tmp:
         originals = [p.read_bytes() for p in sorted(Path(folder).glob('*/*.jpg'))]
         for i in range(n): Path(f'{tmp}/{i}.jpg').write_bytes(originals[i % len(originals)] + b'%d' % i) # JPEG decoders stop at the end mark
         graph = get_graph(view)
         engine = open_engine(graph)
         recipe = recipe_of(graph, engine)
-        done = embed_pictures([(store_key(str(i), recipe), f'{tmp}/{i}.jpg') for i in range(n)], load, engine=engine, store=Store(f'{tmp}/s.sqlite'), recipe=recipe)
+        done = embed_images([(store_key(str(i), recipe), f'{tmp}/{i}.jpg') for i in range(n)], load, engine=engine, store=Store(f'{tmp}/s.sqlite'), recipe=recipe)
         assert done.embedded == n
 
 if __name__ == '__main__': share(sys.argv[2]) if sys.argv[1] == 'share' else memory(sys.argv[2], int(sys.argv[3]))

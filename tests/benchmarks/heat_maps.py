@@ -2,7 +2,7 @@
 
     python heat_maps.py FOLDER    # of magnetic_tile, with `images/` and `masks/`
 
-Each picture is explained with a head that was trained without it: 15 stratified folds (14 pictures a class to learn from), dealt twice;
+Each image is explained with a head that was trained without it: 15 stratified folds (14 images a class to learn from), dealt twice;
 only right answers about defects count. A hit: the strongest cell holds a marked pixel, or lies beside (also diagonally) a cell that does; `strict`: the centre
 of the strongest cell lies within one cell of a marked pixel. Chance: the share of cells that would be a hit. With `against`, the map is of the class against MT_Free."""
 import json, sys, time
@@ -31,7 +31,7 @@ def measure(folder, kinds):
     "{kind: hit, chance, strict, strict chance, seconds}, n right answers, of how many"
     items = split_items(scan_folder(folder/'images'))
     t = items.table
-    graph = get_graph(parse_views('efficientnet_lite0')[0], pictures=t.path[:8])
+    graph = get_graph(parse_views('efficientnet_lite0')[0], images=t.path[:8])
     embeddings = Embeddings([graph])
     embeddings.embed(items)
     x, y = embeddings.read(t), t.label.map({c: i for i, c in enumerate(items.vocab)}).to_numpy()

@@ -1,6 +1,6 @@
-"""How well pictures of other things, and kinds left out of training, are noticed: run by `python -m tests.benchmarks unknown`.
+"""How well images of other things, and kinds left out of training, are noticed: run by `python -m tests.benchmarks unknown`.
 
-Each set is trained as `quickcls train` does, sets without sides of their own with three splits; all other sets are the foreign pictures, fifty of each class at most.
+Each set is trained as `quickcls train` does, sets without sides of their own with three splits; all other sets are the foreign images, fifty of each class at most.
 Prints one JSON object a line."""
 import json, os, sys, tempfile, time
 from pathlib import Path
@@ -18,12 +18,12 @@ say = lambda **row: print(json.dumps(row), flush=True)
 def area(known, foreign): return float(roc_auc_score(np.repeat([1, 0], [len(known), len(foreign)]), np.concatenate([known, foreign])))
 
 def score(clf, x):
-    "Known scores before they are cut off at 0: what is far below the least familiar known picture still has an order"
+    "Known scores before they are cut off at 0: what is far below the least familiar known image still has an order"
     from quickcls.heads.ood import combined
     return combined(clf.open_set.witness(x, clf.head.logits(x)/clf.temperature), clf.open_set.arrays['witnesses'])
 
 def some_of(folder, most=50):
-    "Pictures below a folder, `most` of each folder at most"
+    "Images below a folder, `most` of each folder at most"
     t = scan_loose(folder).table
     return t.groupby(t.path.map(lambda p: str(Path(p).parent)), sort=False).head(most)
 
@@ -35,7 +35,7 @@ def embedded(table):
     e.embed(items)
     return e.read(items.table)
 
-def trained(folder, out, **kwargs): return train(folder, out=out, arch='efficientnet_lite0', force=True, quiet=True, no_pictures=True, **kwargs)
+def trained(folder, out, **kwargs): return train(folder, out=out, arch='efficientnet_lite0', force=True, quiet=True, no_images=True, **kwargs)
 
 def held_out(clf): return embedded(clf.evaluate().table)
 
@@ -75,7 +75,7 @@ def live_and_saved(data, tmp):
     say(what='live', difference=max(abs(a.known_score - b.known_score) for a, b in zip(live.predict(photos), saved.predict(photos))), n=len(photos))
 
 def seconds(data, tmp):
-    "One picture with and without the question, in turn"
+    "One image with and without the question, in turn"
     clf, bare = Classifier.load(tmp/'casting'), Classifier.load(tmp/'casting')
     bare.open_set = None
     photo, times = next((data/'casting'/'test').rglob('*.jpeg')), {True: [], False: []}
@@ -83,7 +83,7 @@ def seconds(data, tmp):
         t = time.perf_counter()
         (clf if i % 2 else bare).predict(photo)
         if i >= 40: times[bool(i % 2)].append(time.perf_counter() - t)
-    say(what='seconds', slower=float(np.median(times[True]) - np.median(times[False])), n=len(clf.open_set.pictures))
+    say(what='seconds', slower=float(np.median(times[True]) - np.median(times[False])), n=len(clf.open_set.images))
 
 if __name__ == '__main__':
     data = Path(sys.argv[1]).resolve()

@@ -1,4 +1,4 @@
-"""Several kinds in one picture, from single-label training: how many are found, how many are made up, and where.
+"""Several kinds in one image, from single-label training: how many are found, how many are made up, and where.
 
     python -m tests.benchmarks.several_kinds DATA COLLAGES SEED…    # DATA holds flowers, dogs_angry_happy, trashnet, lego_bricks; one line of JSON a seed
 
@@ -18,9 +18,9 @@ def overlap(a, b):
     shared = max(0, min(a[2], b[2]) - max(a[0], b[0]))*max(0, min(a[3], b[3]) - max(a[1], b[1]))
     return shared/((a[2] - a[0])*(a[3] - a[1]) + (b[2] - b[0])*(b[3] - b[1]) - shared)
 
-def kinds(clf, picture):
+def kinds(clf, image):
     "({label: box of the surest}, boxes in all)"
-    tags = clf.tag(picture)
+    tags = clf.tag(image)
     if tags.error: raise RuntimeError(tags)
     return {f['label']: f['box'] for f in reversed(tags.found)}, len(tags.found)
 
@@ -32,7 +32,7 @@ def _measured(data, clf, n, seed):
     t = split_items(scan_folder(data/'flowers'), valid_pct=.3, seed=seed).table
     held = list(zip(t.path[t.split == 'valid'], t.label[t.split == 'valid']))
     dogs, waste, lego = (sorted(p for p in (data/s).rglob('*') if p.suffix in ('.jpg', '.png')) for s in ('dogs_angry_happy', 'trashnet', 'lego_bricks'))
-    c = dict(accuracy=clf.info['metrics']['accuracy'], pictures=0, kinds=0, found=0, false=0, boxes=0, again=0)
+    c = dict(accuracy=clf.info['metrics']['accuracy'], images=0, kinds=0, found=0, false=0, boxes=0, again=0)
     seconds = []
     for im, truth in collages(held, (dogs + waste)[1::2], n, 1000 + seed):
         t0 = time.perf_counter()
@@ -40,7 +40,7 @@ def _measured(data, clf, n, seed):
         seconds.append(time.perf_counter() - t0)
         truth = dict(truth)
         hit = [k for k in truth if k in got]
-        for k, v in dict(pictures=1, kinds=len(truth), found=len(hit), false=len(set(got) - set(truth)), boxes=sum(overlap(got[k], truth[k]) >= .3 for k in hit), again=boxes - len(got)).items(): c[k] += v
+        for k, v in dict(images=1, kinds=len(truth), found=len(hit), false=len(set(got) - set(truth)), boxes=sum(overlap(got[k], truth[k]) >= .3 for k in hit), again=boxes - len(got)).items(): c[k] += v
     singles = [(kinds(clf, p)[0], label) for p, label in held[::2]]
     foreign = [kinds(clf, p)[0] for p in dogs[::20] + waste[::48] + lego[::24]]
     return c | dict(seconds=float(np.median(seconds)), singles=len(singles), single_found=sum(l in k for k, l in singles), single_false=sum(len(set(k) - {l}) for k, l in singles), foreign=len(foreign), foreign_false=sum(map(len, foreign)))

@@ -6,7 +6,7 @@ import json, statistics
 marks, seeds = ('fast', 'good', 'best'), (42, 7, 8)
 
 def quality(b, root):
-    "What each mark of the dial brings, cross-validated (five folds, twice) and on the held-out pictures, over three seeds, and what it costs"
+    "What each mark of the dial brings, cross-validated (five folds, twice) and on the held-out images, over three seeds, and what it costs"
     gains = {m: [] for m in marks}
     for name, extra in (('hymenoptera', ()), ('flowers', ()), ('trashnet', ()), ('lego_bricks', ('--group-pattern', r'(photo\d+)-')), ('magnetic_tile/images', ())):
         folder = b.photos(name)
