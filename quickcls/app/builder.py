@@ -19,7 +19,8 @@ from ..features.embed import joined
 from ..backbones.onnx_graph import get_graph
 from ..heads.head import fit_linear
 from ..data.images import load_image
-from ..train.pipeline import import_ahead, train
+from ..train.steps import import_ahead
+from ..train.pipeline import train
 
 # %% ../../nbs/app/01_builder.ipynb #shared-engines
 _opened, _opening = {}, threading.Lock()

@@ -116,12 +116,13 @@ class View:
     def __str__(self): return self.backbone.name + (f'@{self.size}' if self.size != self.backbone.size else '') + (f'/{self.resize}' if self.resize != 'squish' else '')
 
 def parse_views(
-    arch:str, # `resnet34`, `efficientnet_lite0@320`, `efficientnet_lite2@380/crop`, or several with commas
+    arch:str, # `resnet34`, `efficientnet_lite0@320`, `efficientnet_lite2@380/crop`, or several joined with +
     size:int=None, # For those that name none; the backbone's own where this is None
     resize:str='squish' # For those that name none: one of `quickcls.data.images.resize_methods`
 )->list: # of `View`
     "The views that a text names"
-    return [_parse_view(part.strip(), size, resize) for part in arch.split(',')]
+    if ',' in arch: raise QuickclsError(f'{arch!r} has a comma, which separates alternatives (for `quickcls compare`). Expected {arch.replace(",", "+")!r} for one classifier with several views.')
+    return [_parse_view(part.strip(), size, resize) for part in arch.split('+')]
 
 def _parse_view(text, size, resize):
     "One view from `name`, `name@size` or `name@size/resize`"
@@ -136,17 +137,17 @@ def _parse_view(text, size, resize):
     return View(backbone, side, resize)
 
 # %% ../../nbs/backbones/01_registry.ipynb #quality
-qualities = dict(fast=dict(arch='auto', head='linear'), good=dict(arch='efficientnet_lite0,efficientnet_lite0@320', head='ridge'), best=dict(arch='efficientnet_lite0,efficientnet_lite2@380/crop', head='ridge'))
+qualities = dict(fast=dict(arch=None, head=None), good=dict(arch='efficientnet_lite0+efficientnet_lite0@320', head='ridge'), best=dict(arch='efficientnet_lite0+efficientnet_lite2@380/crop', head='ridge'))
 
 def of_quality(
     quality:str, # One of `qualities`
-    arch:str='auto', head:str='linear' # As the user named them
-)->tuple: # (arch, head)
-    "What a quality stands for; a head that is named stays, a network does not go with it"
+    arch:str=None, head:str=None # As the user named them; None where he did not
+)->tuple: # (arch, head); None where the quality leaves it open
+    "What a quality stands for; a head that is named stays, a network that is named is an error"
     if quality not in qualities: raise QuickclsError(f'Unknown quality {quality!r}. Expected one of {", ".join(qualities)}.')
     if quality == 'fast': return arch, head
-    if arch != 'auto': raise QuickclsError(f'--quality {quality} chooses the networks, and --arch {arch} names one. Expected one or the other.')
-    return qualities[quality]['arch'], qualities[quality]['head'] if head == 'linear' else head
+    if arch: raise QuickclsError(f'--quality {quality} chooses the networks, and --arch {arch} names one. Expected one or the other.')
+    return qualities[quality]['arch'], head or qualities[quality]['head']
 
 # %% ../../nbs/backbones/01_registry.ipynb #weights-class
 @dataclass(frozen=True)
@@ -279,7 +280,7 @@ def choose_arch(
     if arch != 'auto': return arch, None
     if strategy == 'scratch': return 'luna', 'from scratch, luna learns, the small network that is made for it (--arch names another)'
     if weights and Path(weights).is_dir():
-        named = ','.join(f'{name}@{size}' for name, size in earlier_views(weights))
+        named = '+'.join(f'{name}@{size}' for name, size in earlier_views(weights))
         return named, f'the backbone of {weights} is taken: {named}'
     if weights: return 'resnet34', None
     try: get_weights(backbones['resnet34'], offline=offline); return 'resnet34', None

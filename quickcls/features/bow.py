@@ -52,13 +52,13 @@ def _descriptions(view, paths, seed):
 
 # %% ../../nbs/features/03_bow.ipynb #classic-head
 def classic_head(
-    arch:str, # As `train` takes it
-    head:str, # As `train` takes it; `linear` is its default
-)->str:
+    arch:str, # As `train` takes it; None where it was not named
+    head:str=None, # As `train` takes it; None where it was not named
+)->str|None: # None where it is still open
     "The head that goes with a text of views: `svm` where they are visual words; raises `QuickclsError` where they cannot go together"
-    names = [part.strip().partition('@')[0] for part in arch.split(',')]
+    names = [part.strip().partition('@')[0] for part in (arch or '').split('+')]
     classic = [n for n in names if n in backbones and backbones[n].keypoints]
     if not classic: return head
     if len(names) > 1: raise QuickclsError(f'{arch} names {classic[0]} among others. Visual words stand alone: expected it by itself, or networks only.')
-    if head not in ('linear', 'svm'): raise QuickclsError(f'{classic[0]} ends in a support vector machine, and the head named is {head}. Leave --head out, or name a network with --arch.')
+    if head not in (None, 'svm'): raise QuickclsError(f'{classic[0]} ends in a support vector machine, and the head named is {head}. Leave --head out, or name a network with --arch.')
     return 'svm'

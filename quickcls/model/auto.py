@@ -144,7 +144,7 @@ class _Trial:
         got = score(x, self.y, self.groups, head, n_out=len(self.items.vocab), seed=self.seed)
         self.head_seconds = max(self.head_seconds, time.perf_counter() - began)
         if got is None: return
-        self.tried.append(dict(arch=','.join(str(self.taken[v][1].view) for v in views), views=views, head=head, levels=levels, **got))
+        self.tried.append(dict(arch='+'.join(str(self.taken[v][1].view) for v in views), views=views, head=head, levels=levels, **got))
         self.say(f'  {self.tried[-1]["arch"]}, {head}, {levels} levels: accuracy {got["accuracy"]:.2%}, log loss {got["log_loss"]:.4f}')
 
     def next_of(self, waiting):

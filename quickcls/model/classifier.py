@@ -133,7 +133,7 @@ class Classifier:
     @property
     def name(self)->str: return self.info.get('name') or self.path.resolve().name # what a saved one is called: as its file tells, or as its folder
     @property
-    def arch(self)->str: return ','.join(map(str, self.views)) # the text that names its views
+    def arch(self)->str: return '+'.join(map(str, self.views)) # the text that names its views
     @property
     def classic(self)->bool: return bool(self.views[0].backbone.keypoints) # visual words in place of networks?
 

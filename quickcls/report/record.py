@@ -38,7 +38,7 @@ class Facts:
     @property
     def folder_of_data(self)->str: return Path(self.data.get('folder') or 'images').name # without what lies above it
     @property
-    def arch(self)->str: return ','.join(f'{v["backbone"]["name"]}@{v["size"]}' for v in self.info['views']) # backbones with their sizes
+    def arch(self)->str: return '+'.join(f'{v["backbone"]["name"]}@{v["size"]}' for v in self.info['views']) # backbones with their sizes
     @cached_property
     def images(self)->KnownImages: return KnownImages(self.folder, self.data, self.scanned) # where its images lie, and which of them may be opened
     @cached_property

@@ -6,7 +6,7 @@
 __all__ = ['runs_version', 'kept_runs', 'Trials', 'compare', 'run_all']
 
 # %% ../../nbs/train/06_compare.ipynb #imports
-import hashlib, inspect, json, os, re, time
+import hashlib, json, os, re, time
 from collections import Counter
 from dataclasses import asdict, replace
 from functools import cache
@@ -23,7 +23,7 @@ from ..heads.networks import fit_head
 from .grid import Comparison, Scenario, in_a_line, names_of, plan_scenarios, words_of
 from .steps import drop_damaged
 from ..features.store import data_fingerprint
-from .pipeline import command_line, train
+from .options import Training, command_line
 
 # %% ../../nbs/train/06_compare.ipynb #kept-runs
 runs_version = 2 # goes up when the same scenario would give other numbers
@@ -178,7 +178,7 @@ def compare(
     folder:str, # Folder that holds one folder of images per class, or train and test folders that do
     *, arch:str='auto', # Backbones, with commas; views that one classifier looks through joined with +, as in efficientnet_lite0+efficientnet_lite0@320
     strategy:str='head', # What learns, some of: head, partial (the last blocks of the network too), full (all of it), scratch (all, from random weights)
-    head:str='linear', # linear, fastai, mlp:N with N hidden units
+    head:str=None, # Some of: linear (where this is not given), ridge, svm, fastai, mlp:N with N hidden units
     levels:str='all', # all stages of the backbone, last
     augment:str='none', # Random views of each training image, as in train: none,4,guide,fastai-noflip:8
     train_pct:str=None, # Per cent to learn from, of all images, or of the training side where the folder has one; at least some of each class; for instance 5,10,50,80 (all that are not held out, where this is not given)
@@ -209,7 +209,7 @@ def compare(
     check_free(out, True, kind='comparison', ours=lambda f: (f/'runs.jsonl').is_file())
     trials = Trials(scan_folder(folder, group_pattern=group_pattern), valid_pct=_held_out(plan), resize=resize, epochs=epochs, class_weights=class_weights, seed=seed, offline=offline, say=say)
     if not trials.has_sides and trials.valid_pct < .05: raise QuickclsError(f'{folder} has no sides of its own, so images have to be held out. Expected at most 95 with --train-pct.')
-    say(describe(trials.items(0)) + ''.join(f'\n{q} is {a}, head {h}' for q, a, h in dial))
+    say(describe(trials.items(0)) + ''.join(f'\n{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in dial))
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise QuickclsError(f'{out} cannot be written: {explain_os_error(e)}') from None
     if fresh: (out/'runs.jsonl').unlink(missing_ok=True)
@@ -231,16 +231,16 @@ def compare(
 
 def _plan(dial, arch, strategy, head, levels, augment, train_pct, preset, offline):
     "The scenarios; `dial` holds (quality, arch, head)"
-    here = lambda text: ','.join(choose_arch(a, offline=offline)[0] for a in words_of(text, 'arch'))
-    if not dial: return plan_scenarios(arch if preset else here(arch), strategy, head, levels, augment, train_pct, preset=preset)
-    return list(dict.fromkeys(s for _, a, h in dial for s in plan_scenarios(here(a).replace(',', '+'), strategy, h, levels, augment, train_pct)))
+    here = lambda text: ','.join(choose_arch(a, offline=offline)[0] for a in words_of(text or 'auto', 'arch'))
+    if not dial: return plan_scenarios(arch if preset else here(arch), strategy, head or 'linear', levels, augment, train_pct, preset=preset)
+    return list(dict.fromkeys(s for _, a, h in dial for s in plan_scenarios(here(a), strategy, h or 'linear', levels, augment, train_pct)))
 
 def _training(row, given):
     "The command that trains a row of a comparison"
-    own = given | {k: row[k] for k in ('strategy', 'head', 'levels', 'augment')} | dict(arch=row['arch'].replace('+', ','))
+    own = given | {k: row[k] for k in ('arch', 'strategy', 'head', 'levels', 'augment')}
     if own['strategy'] == 'head' and own['head'] in by_strength: del own['epochs'] # found in one step
-    if (own['strategy'], own['augment']) == ('head', 'none'): del own['augment'] # what `train` does unasked
-    return command_line('train', train, {k: own.get(k, p.default) for k, p in inspect.signature(train).parameters.items()})
+    plain = Training(own.pop('folder'), strategy=own['strategy'])
+    return plain.replace(**{k: v for k, v in own.items() if v != getattr(plain, k)}).command
 
 def _held_out(plan):
     "The share that is held out: what the largest share leaves, at most 30 %"

@@ -35,7 +35,7 @@ class Scenario:
     pct:float=0 # Per cent of the images that it learns from; 0: all of the training side
 
     @property
-    def views(self): return parse_views(self.arch.replace('+', ',')) # of `View`
+    def views(self): return parse_views(self.arch) # of `View`
     def words(self)->dict: # Axis → what stands in a table
         "The scenario in words"
         return dict(arch=self.arch, strategy=self.strategy, head=self.head + (', last level' if self.levels == 'last' else ''), augment=_views_in_words(*parse_augment(self.augment)), pct=f'{self.pct:g} %' if self.pct else 'all')
