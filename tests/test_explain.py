@@ -41,7 +41,7 @@ def models(sets, tmp_path_factory):
 
 # arithmetic
 
-@pytest.mark.parametrize('levels,arch', [('all', 'efficientnet_lite0'), ('last', 'efficientnet_lite0'), ('all', 'efficientnet_lite0@128,efficientnet_lite0')])
+@pytest.mark.parametrize('levels,arch', [('all', 'efficientnet_lite0'), ('last', 'efficientnet_lite0'), ('all', 'efficientnet_lite0@128+efficientnet_lite0')])
 def test_the_cells_add_up_to_the_answer(sets, tmp_path, levels, arch):
     "Linear head: cells, what has no place and the score of a usual image sum to the log-odds that `predict` gives"
     from quickcls.all import train

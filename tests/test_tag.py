@@ -78,7 +78,7 @@ def test_a_bad_image_is_an_answer_with_an_error(things, name):
 
 def test_classifiers_of_other_kinds_tag_too(things, both, tmp_path, capsys):
     "Without statistics of familiar images (told once), with padding, with two views"
-    for options in (dict(folds='0', resize='pad'), dict(arch='efficientnet_lite0,efficientnet_lite0@160', folds='2')):
+    for options in (dict(folds='0', resize='pad'), dict(arch='efficientnet_lite0+efficientnet_lite0@160', folds='2')):
         clf = train(repo/'datasets'/'parts', out=tmp_path/'other', force=True, **dict(arch='efficientnet_lite0', quiet=True) | options)
         both[0].save(tmp_path/'photo.png')
         tag(str(clf.path), str(tmp_path/'photo.png'), str(tmp_path/'photo.png'))
