@@ -59,7 +59,7 @@ class Trials:
         self.base = _digest(runs_version, data_fingerprint(scanned.table.assign(split=scanned.table.split.fillna(''))), None if self.has_sides else valid_pct, resize, epochs, class_weights, seed) # rows of one base are tested on the same images, with the same settings
         self.weights, self.sets, self.speeds, self.sided = {}, {}, {}, {}
 
-    def views(self, s): return parse_views(s.arch.replace('+', ','), resize=self.resize)
+    def views(self, s): return parse_views(s.arch, resize=self.resize)
 
     def key(self, s, repeat:int)->str: # raises `QuickclsError` where the weights cannot be had
         "What stands for everything that the numbers of a run depend on"
