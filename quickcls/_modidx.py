@@ -394,6 +394,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'quickcls.core._age': ('core.html#_age', 'quickcls/core.py'),
                                'quickcls.core._finish_move': ('core.html#_finish_move', 'quickcls/core.py'),
                                'quickcls.core._flush': ('core.html#_flush', 'quickcls/core.py'),
+                               'quickcls.core._locked': ('core.html#_locked', 'quickcls/core.py'),
                                'quickcls.core._moved_in': ('core.html#_moved_in', 'quickcls/core.py'),
                                'quickcls.core._remove': ('core.html#_remove', 'quickcls/core.py'),
                                'quickcls.core._tidy_once': ('core.html#_tidy_once', 'quickcls/core.py'),
