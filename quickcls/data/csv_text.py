@@ -9,28 +9,28 @@ __all__ = ['csv_text', 'original_text', 'csv_table']
 import re
 
 # %% ../../nbs/data/07_csv_text.ipynb #csv-text
-_formula = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])") # \uff1d and so on: the wide signs of East Asian keyboards
+_formula = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])") # \uff1d and so on: full-width forms of = + - @
 _number = re.compile(r'[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?')
 
 def _is_formula(text): return bool(_formula.match(text)) and not _number.fullmatch(text)
 
 def csv_text(
     value # Of a cell
-): # The same, or text that a spreadsheet shows as it is
-    "A cell for a CSV file: text that a spreadsheet would run begins with `'`"
+): # The same value, or text that a spreadsheet does not run
+    "A cell for a CSV file: `'` is put before text that a spreadsheet would run as a formula"
     return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
 
 def original_text(
-    value # Of a cell that `csv_text` may have changed
-): # As it was
-    "A cell of a CSV file as it was before `csv_text`"
+    value # Of a cell, perhaps changed by `csv_text`
+): # The original value
+    "The value of a CSV cell before `csv_text`"
     return value[1:] if isinstance(value, str) and value.startswith("'") and _is_formula(value[1:]) else value
 
 def csv_table(
     table, # DataFrame
-    undo:bool=False # Take away what was put there?
-): # Another one, with its column names
-    "`csv_text` for each text of a table and for its column names; with `undo` `original_text`"
+    undo:bool=False # Apply `original_text` instead?
+): # A changed copy
+    "`csv_text` for each text of a table, for its column names and its index"
     change = original_text if undo else csv_text
     numbers = table.select_dtypes('number').columns
     table = table.assign(**{c: table[c].map(change) for c in table.columns if c not in numbers})

@@ -16,6 +16,7 @@ from ..features.bow import classic_head, learn_words
 from ..model.classifier import Classifier
 from ..data.corrections import take_corrections, with_corrections
 from ..heads.crossval import parse_folds
+from ..data.images import check_side
 from ..data.items import describe, scan_folder, split_items
 from ..features.embed import Embeddings, check_levels, late_columns, parse_augment
 from ..model.finetune import tune
@@ -142,7 +143,7 @@ def _check_options(auto, arch, head, levels, strategy, unfreeze, weights, epochs
     parse_augment(augment)
     if epochs < 1: raise QuickclsError(f'epochs is {epochs}; expected at least 1.')
     if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
-    if size is not None and not 32 <= size <= 1024: raise QuickclsError(f'A size of {size} pixels cannot be used. Expected 32 to 1024.')
+    if size is not None: check_side(size)
     if not .5 <= keep_known < 1: raise QuickclsError(f'keep_known is {keep_known}; expected a share from 0.5 to below 1, for instance 0.95 to refuse one known image in twenty.')
     if not parse_folds(folds, head)[0] and background: raise QuickclsError('What is none of the classes is learned in cross-validation, and folds is 0. Expected --background with folds (the default), or neither.')
     if auto < 0: raise QuickclsError(f'auto is {auto:g}; expected a number of seconds, for instance 60.')
