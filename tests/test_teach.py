@@ -191,7 +191,8 @@ def test_two_threads_write_whole_lines(tmp_path):
 @pytest.fixture
 def said(tmp_path):
     "(corrections, a training image and a held-out one that were named otherwise)"
-    from quickcls.data.items import scan_folder, split_items
+    from quickcls.data.items import scan_folder
+    from quickcls.data.split import split_items
     t = split_items(scan_folder(repo/'datasets'/'parts')).table
     rows = [t[t.split == s].iloc[0] for s in ('train', 'valid')]
     c = Corrections(tmp_path/'corrections')

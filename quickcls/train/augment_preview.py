@@ -9,7 +9,8 @@ __all__ = ['chosen_images', 'contact_sheet', 'preview']
 from pathlib import Path
 from ..core import QuickclsError, check_writable, explain_os_error
 from ..backbones.registry import parse_views
-from ..data.items import scan_folder, split_items
+from ..data.items import scan_folder
+from ..data.split import split_items
 from ..explain.heatmap import kinds_of_file
 from ..features.embed import parse_augment, presets, random_view
 from ..evaluate.style import clean_text, faint, new_figure, save_figure, short_name
