@@ -16,146 +16,174 @@ from .split import drop_unseen
 from .images import NotAnImage, looked_at, small_image
 
 # %% ../../nbs/data/07_corrections.ipynb #kind-name
-manifest = 'corrections.jsonl' # the file of what was said, in the folder of corrections
-longest = 60 # characters of a class name; and no more than 200 bytes, since file systems count those
+manifest = 'corrections.jsonl' # the list of corrections, in their folder
+longest = 60 # characters of a class name; also at most 200 bytes, because file systems count those
 
 def kind_name(
-    text:str # As a person typed it, in any script
-)->str: # Without space around it, and single spaces within
-    "A class name that may become a folder's; raises `QuickclsError` with what is wrong"
-    if not isinstance(text, str): raise QuickclsError(f'A class name was expected, and {type(text).__name__} came.')
+    text:str # As a user typed it, in any script
+)->str: # Without spaces around it, and with single spaces inside
+    "A class name that may become the name of a folder; raises `QuickclsError` with the reason if it may not"
+    what_to_do = 'Type or choose a class first.'
+    if not isinstance(text, str): raise QuickclsError(f'Expected a class name as text, found {type(text).__name__}. {what_to_do}')
     name = ' '.join(text.split())
+    if not name: raise QuickclsError(f'The class name is empty. {what_to_do}')
     shown = ''.join(c if c.isprintable() else '?' for c in name[:40])
-    if not name: raise QuickclsError('The name is empty. Expected the name of a class, for instance: scratch.')
-    if not name.isprintable(): raise QuickclsError(f'The name {shown!r} holds characters that cannot be shown. Expected letters of any script, digits, spaces and signs.')
-    if len(name) > longest or len(name.encode()) > 200: raise QuickclsError(f'The name {shown + "…"!r} is too long ({len(name)} characters). Expected {longest} at most.')
-    if (bad := re.search(r'[/\\:]', name)): raise QuickclsError(f'The name {shown!r} holds {bad.group()!r}. It becomes the name of a folder: expected one without / \\ and :.')
-    if name.startswith('.') or name in passed_over or name == manifest: raise QuickclsError(f'The name {shown!r} cannot be that of a class: folders called so are passed over. Choose another one.')
+    if (why := _bad_name(name)): raise QuickclsError(f'The class name {shown + "…"*(len(name) > 40)!r} {why}')
     return name
 
+def _bad_name(name):
+    "Why a text cannot be a class name; None if it can"
+    if not name.isprintable(): return 'contains invisible characters. Expected letters of any script, digits, spaces and signs.'
+    if len(name) > longest or len(name.encode()) > 200: return f'is too long ({len(name)} characters). Expected at most {longest}.'
+    bad = re.search(r'[/\\:]', name)
+    if bad: return f'contains {bad.group()!r}. It becomes the name of a folder: expected one without / \\ and :.'
+    reserved = name.startswith('.') or name in passed_over or name == manifest
+    return 'is reserved: folders of this name are ignored. Choose another one.' if reserved else None
+
 # %% ../../nbs/data/07_corrections.ipynb #words
-def _file_of(label, sha256, suffix): return f'{label}/{sha256[:24]}{suffix}' # the one place of an image, below the folder
+def _file_of(label, sha256, suffix): return f'{label}/{sha256[:24]}{suffix}' # the path of an image below the folder
 
 def suffix_of(
-    data:bytes # Of an image's file
+    data:bytes # Of an image file
 )->str: # `.jpg`, `.png`, …
-    "The end of a file's name, by content; raises `NotAnImage`"
+    "The suffix of an image file, by content; raises `NotAnImage`"
     kind = looked_at(data).format
     return {'JPEG': '.jpg', 'MPO': '.jpg', 'TIFF': '.tif'}.get(kind) or '.' + re.sub('[^a-z0-9]', '', kind.lower())[:8]
 
-def _word(line):
-    "A line of the manifest; raises `QuickclsError` or `ValueError` where it is none"
+def _parsed(line):
+    "A line of the manifest as a dict; raises `QuickclsError` or `ValueError` if it is not valid"
     d = json.loads(line)
-    if not isinstance(d, dict): raise ValueError('no object')
+    if not isinstance(d, dict): raise ValueError('it is not an object')
     label, sha256, file = (d.get(k) for k in ('label', 'sha256', 'file'))
-    if kind_name(label) != label: raise ValueError('its label is no class name')
-    if not re.fullmatch('[0-9a-f]{64}', str(sha256)): raise ValueError('its sha256 is none')
-    if not isinstance(file, str) or not re.fullmatch(r'\.[a-z0-9]{1,8}', suffix := Path(file).suffix) or file != _file_of(label, sha256, suffix): raise ValueError('its file is not the one that such an image has')
-    return dict(time=_text(d.get('time'), 40), file=file, sha256=sha256, label=label, said=_said(d['said']) if isinstance(d.get('said'), dict) else None, model=_text(d.get('model')))
+    if kind_name(label) != label: raise ValueError('its label is not a class name')
+    if not re.fullmatch('[0-9a-f]{64}', str(sha256)): raise ValueError('its sha256 is not a SHA-256')
+    suffix = Path(file).suffix if isinstance(file, str) else ''
+    if not re.fullmatch(r'\.[a-z0-9]{1,8}', suffix) or file != _file_of(label, sha256, suffix):
+        raise ValueError('its file does not match its label and sha256')
+    said = _answer(d['said']) if isinstance(d.get('said'), dict) else None
+    return dict(time=_text(d.get('time'), 40), file=file, sha256=sha256, label=label, said=said, model=_text(d.get('model')))
 
-def _reason(e): return 'it is no JSON' if isinstance(e, (json.JSONDecodeError, UnicodeDecodeError, RecursionError)) else str(e)[:150]
+def _reason(e):
+    "An error of `_parsed` in a few words"
+    no_json = isinstance(e, (json.JSONDecodeError, UnicodeDecodeError, RecursionError))
+    return 'it is not JSON' if no_json else str(e)[:150]
 
-def _said(answer):
-    "What is kept of a classifier's answer: a `Prediction`, a dict of the same names, or None"
+def _answer(answer):
+    "What is stored of a classifier's answer: a `Prediction`, a dict of the same names, or None"
     if answer is None: return None
-    if not isinstance(answer, dict): answer = dict(label=answer.label, probability=answer.top[0]['probability'] if answer.top else None, unknown=answer.unknown)
+    if not isinstance(answer, dict):
+        probability = answer.top[0]['probability'] if answer.top else None
+        answer = dict(label=answer.label, probability=probability, unknown=answer.unknown)
     kinds = dict(label=str, probability=(int, float), unknown=bool)
-    return {k: None if not isinstance(v := answer.get(k), t) or v != v else _text(v) if t is str else v for k, t in kinds.items()}
+    return {k: _of_kind(answer.get(k), t) for k, t in kinds.items()}
 
-def _text(s, most=200): return str(s or '')[:most].encode(errors='replace').decode() # what is no text becomes `?`
+def _of_kind(v, kind):
+    "A value of a kind; None for another kind and for NaN"
+    if not isinstance(v, kind) or v != v: return None
+    return _text(v) if kind is str else v
+
+def _text(s, most=200): return str(s or '')[:most].encode(errors='replace').decode() # lone surrogates become `?`
 
 # %% ../../nbs/data/07_corrections.ipynb #corrections-class
 class Corrections:
-    "What people said is in images, in a folder: `<class>/<image>` and a line each in `corrections.jsonl`"
+    "Corrected labels in a folder: `<class>/<image>`, and a line for each in `corrections.jsonl`"
     def __init__(self,
-        folder:Path # Made when the first word is said
+        folder:Path # Made with the first correction
     ):
-        self.folder, self.skipped, self._lock = Path(folder).expanduser(), [], threading.RLock() # `skipped`: why lines and files were passed over, as of the last reading
-        if self.folder.exists() and not self.folder.is_dir(): raise QuickclsError(f'{folder} is a file. Expected a folder of corrections, or a name for a new one.')
+        self.folder, self._lock = Path(folder).expanduser(), threading.RLock()
+        self.skipped = [] # Why lines and files were skipped at the last reading
+        if not self.folder.exists() or self.folder.is_dir(): return
+        raise QuickclsError(f'{folder} is a file. Expected a folder of corrections, or a name for a new one.')
 
     def add(self,
-        data:bytes, # Of an image's file; kept as they are
-        label:str, # What it is
-        said=None, # What the classifier had said: a `Prediction`, or a dict with label, probability, unknown
+        data:bytes, # Of an image file; stored unchanged
+        label:str, # The right class
+        said=None, # The classifier's answer: a `Prediction`, or a dict with label, probability, unknown
         model:str='' # Which classifier that was
     )->dict: # The line of the manifest: time, file, sha256, label, said, model
-        "Keep a word about an image; raises `NotAnImage` or `QuickclsError`"
-        from datetime import datetime, timezone
-        small_image(data := bytes(data), 64) # decodes it, or says why it cannot be
-        label, sha256 = kind_name(label), hashlib.sha256(data).hexdigest()
-        word = dict(time=datetime.now(timezone.utc).isoformat(timespec='milliseconds'), file=_file_of(label, sha256, suffix_of(data)), sha256=sha256, label=label, said=_said(said), model=_text(model))
-        with self._lock, self._told():
-            before = self._held(self._read()[0]).get(sha256)
-            if before and before['file'] == word['file']: return before
-            self._write(word['file'], data)
-            try: self._append(word)
-            except OSError: self._remove(word['file']); raise
+        "Store the right label of an image; raises `NotAnImage` or `QuickclsError`"
+        small_image(data := bytes(data), 64) # raises if the image cannot be decoded
+        row = _new_row(data, kind_name(label), said, model)
+        with self._lock, self._readable_errors():
+            before = self._current(self._read()[0]).get(row['sha256'])
+            if before and before['file'] == row['file']: return before
+            self._write(row['file'], data)
+            try: self._append(row)
+            except OSError:
+                self._remove(row['file'])
+                raise
             if before: self._remove(before['file'])
-        return word
+        return row
 
-    def undo(self)->dict|None: # The word that was taken back; None where there was none
-        "Take the last word back: where it replaced an earlier one, that one holds again"
-        with self._lock, self._told():
-            words, lines = self._read()
-            if not words: return None
-            at, last = words.pop()
-            earlier = next((w for _, w in reversed(words) if w['sha256'] == last['sha256']), None)
+    def undo(self)->dict|None: # The removed correction; None if there was none
+        "Remove the last correction; an earlier one of the same image is valid again"
+        with self._lock, self._readable_errors():
+            rows, lines = self._read()
+            if not rows: return None
+            at, last = rows.pop()
+            earlier = next((r for _, r in reversed(rows) if r['sha256'] == last['sha256']), None)
             path = self._inside(last['file'])
             if earlier and path.is_file(): self._write(earlier['file'], path.read_bytes())
-            with whole_file(self.folder/manifest) as f: f.write_bytes(b''.join(l + b'\n' for i, l in enumerate(lines) if i != at))
+            left = b''.join(l + b'\n' for i, l in enumerate(lines) if i != at)
+            with whole_file(self.folder/manifest) as f: f.write_bytes(left)
             if not earlier or earlier['file'] != last['file']: self._remove(last['file'])
         return last
 
-    def rows(self)->list: # of dicts as from `add`, in the order in which they were said
-        "What holds now: the last word about each image that is there"
-        with self._lock, self._told(): return list(self._held(self._read()[0]).values())
+    def rows(self)->list: # of dicts as from `add`, oldest first
+        "The valid corrections: the last one of each image whose file exists"
+        with self._lock, self._readable_errors(): return list(self._current(self._read()[0]).values())
 
     def path(self,
         row:dict # From `rows`
     )->Path:
-        "Where a row's image lies"
+        "The path of a row's image"
         return self._inside(row['file'])
 
     def _read(self):
-        "([(line number, word)], raw lines); what cannot be used is named in `skipped`"
-        file, words, self.skipped = self.folder/manifest, [], []
-        if file.is_symlink(): raise QuickclsError(f'{file} is a link, and nothing is read or written through it. Remove it.')
+        "([(line number, row)], raw lines); the reasons for unusable lines are in `skipped`"
+        file, rows, self.skipped = self.folder/manifest, [], []
+        if file.is_symlink(): raise QuickclsError(f'{file} is a link, so it is not read or written. Remove the link.')
         lines = file.read_bytes().split(b'\n') if file.is_file() else []
         if lines and not lines[-1]: lines.pop()
         for i, line in enumerate(lines):
-            try: words.append((i, _word(line)))
-            except (QuickclsError, ValueError, RecursionError) as e: self.skipped.append(f'line {i + 1} of {manifest} was passed over: {_reason(e)}')
-        return words, lines
+            try: rows.append((i, _parsed(line)))
+            except (QuickclsError, ValueError, RecursionError) as e:
+                self.skipped.append(f'line {i + 1} of {manifest} was skipped: {_reason(e)}')
+        return rows, lines
 
-    def _held(self, words):
-        "sha256 → the last word about it, where its image is there"
+    def _current(self, rows):
+        "sha256 → its last row, if the image exists"
         last = {}
-        for _, w in words: last.pop(w['sha256'], None); last[w['sha256']] = w
-        for w in list(last.values()):
-            try: there = self._inside(w['file']).is_file()
-            except QuickclsError: there = False
-            if not there: self.skipped.append(f'{w["file"]} is not there'); del last[w['sha256']]
-        return last
+        for _, r in rows:
+            last.pop(r['sha256'], None)
+            last[r['sha256']] = r
+        there = {h: r for h, r in last.items() if self._is_there(r['file'])}
+        self.skipped += [f'{r["file"]} is missing' for h, r in last.items() if h not in there]
+        return there
+
+    def _is_there(self, file):
+        try: return self._inside(file).is_file()
+        except QuickclsError: return False
 
     def _inside(self, file):
-        "The path of a file below the folder; raises where a link leads out of it"
+        "The path of a file below the folder; raises if a link leads out of the folder"
         path, root = self.folder/file, self.folder.resolve()
-        if path.parent.resolve().parent != root or path.is_symlink(): raise QuickclsError(f'{path} leads out of {self.folder} by a link, and nothing is read or written there. Remove the link.')
-        return path
+        if path.parent.resolve().parent == root and not path.is_symlink(): return path
+        raise QuickclsError(f'{path} leads out of {self.folder} by a link, so it is not read or written. Remove the link.')
 
     def _write(self, file, data):
-        "A file whole or not at all"
+        "Write a file completely or not at all"
         path = self._inside(file)
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as f: f.write_bytes(data)
 
-    def _append(self, word):
-        "A line in one piece, on a line of its own whatever stood there"
+    def _append(self, row):
+        "Write one line to the end of the manifest, in one piece; an incomplete last line is ended first"
         with open(self.folder/manifest, 'a+b') as f:
-            f.seek(0, os.SEEK_END)
-            if f.tell(): f.seek(-1, os.SEEK_END); broken = f.read(1) != b'\n'
-            else: broken = False
-            f.write(b'\n'*broken + json.dumps(word, ensure_ascii=False).encode() + b'\n')
+            length = f.seek(0, os.SEEK_END)
+            if length: f.seek(-1, os.SEEK_END)
+            incomplete = length and f.read(1) != b'\n'
+            f.write(b'\n'*bool(incomplete) + json.dumps(row, ensure_ascii=False).encode() + b'\n')
 
     def _remove(self, file):
         path = self._inside(file)
@@ -164,30 +192,38 @@ class Corrections:
         except OSError: pass
 
     @contextmanager
-    def _told(self):
-        "What the file system says, as one line"
+    def _readable_errors(self):
+        "Errors of the file system as one line"
         try: yield
         except OSError as e: raise QuickclsError(f'The corrections in {self.folder} cannot be used: {explain_os_error(e)}') from None
 
     def __len__(self): return len(self.rows())
     def __repr__(self): return f'Corrections({self.folder}, {len(self)} images)'
 
+def _new_row(data, label, said, model):
+    "A new line of the manifest"
+    from datetime import datetime, timezone
+    time, sha256 = datetime.now(timezone.utc).isoformat(timespec='milliseconds'), hashlib.sha256(data).hexdigest()
+    file = _file_of(label, sha256, suffix_of(data))
+    return dict(time=time, file=file, sha256=sha256, label=label, said=_answer(said), model=_text(model))
+
 # %% ../../nbs/data/07_corrections.ipynb #with-corrections
 def take_corrections(
     folder:Path # Of corrections
-)->tuple: # (`Items`, all of them for training; list of `Skipped`)
-    "The images that people named, as they are now; raises `QuickclsError` where there is no such folder"
+)->Items: # All of them for training
+    "The corrected images, as they are now; raises `QuickclsError` if the folder has none"
     import pandas as pd
-    c = Corrections(folder)
-    if not (c.folder/manifest).is_file(): raise QuickclsError(f'There are no corrections in {folder}: {manifest} is not there. Expected the folder that was written while teaching.')
+    c, where = Corrections(folder), f'There are no corrections in {folder}: {manifest} is missing.'
+    if not (c.folder/manifest).is_file(): raise QuickclsError(f'{where} Expected the folder that `quickcls demo` wrote.')
     found = [(r, _look(c.path(r), r['sha256'])) for r in c.rows()]
     rows = [dict(s, label=r['label'], split='train', group=s['sha256']) for r, s in found if isinstance(s, dict)]
-    return Items(str(folder), pd.DataFrame(rows, columns=columns), [Skipped(str(c.folder), s) for s in c.skipped] + [s for _, s in found if isinstance(s, Skipped)])
+    skipped = [Skipped(str(c.folder), s) for s in c.skipped] + [s for _, s in found if isinstance(s, Skipped)]
+    return Items(str(folder), pd.DataFrame(rows, columns=columns), skipped)
 
 def _look(path, sha256):
-    "As `look_at`, of an image that has to be the one that was named, and whole"
+    "`look_at` for an image with this content that can be decoded"
     s = look_at(path)
-    if isinstance(s, dict) and s['sha256'] != sha256: return Skipped(str(path), 'is no longer the image that was named')
+    if isinstance(s, dict) and s['sha256'] != sha256: return Skipped(str(path), 'is no longer the image that was corrected')
     try: small_image(path, 64, sha256=sha256)
     except NotAnImage as e: return Skipped(str(path), str(e))
     return s
@@ -195,15 +231,20 @@ def _look(path, sha256):
 def with_corrections(
     items:Items, # With their split
     taken:Items # From `take_corrections`
-)->Items: # The same with what was said, and a note that tells it
-    "Items under the labels that people gave them: images of the folder keep their side, others are trained on"
+)->Items: # A copy with the corrections, and a note about them
+    "Items with corrected labels: images of the folder keep their split, new ones are for training"
     import pandas as pd
     t, label = items.table.copy(), dict(zip(taken.table.sha256, taken.table.label))
     other = t.sha256.isin(label) & (t.label != t.sha256.map(label))
     t.loc[other, 'label'] = t.sha256[other].map(label)
     new = taken.table[~taken.table.sha256.isin(t.sha256)]
     held_out = t.sha256[other & (t.split != 'train')].nunique()
-    note = f'{_count(len(taken))} in {Path(taken.folder).name} as a person named {"it" if len(taken) == 1 else "them"}: {len(new)} new, for training; {t.sha256[other].nunique()} of the folder under another label' + (f' ({held_out} of them held out, and still so)' if held_out else '')
-    return drop_unseen(replace(items, table=pd.concat([t, new], ignore_index=True), notes=[*items.notes, note], skipped=[*items.skipped, *taken.skipped]))
+    note = _corrected_note(taken, len(new), t.sha256[other].nunique(), held_out)
+    table, skipped = pd.concat([t, new], ignore_index=True), [*items.skipped, *taken.skipped]
+    return drop_unseen(replace(items, table=table, notes=[*items.notes, note], skipped=skipped))
 
-def _count(n): return f'{n} image' + 's'*(n != 1)
+def _corrected_note(taken, new, changed, held_out):
+    "A sentence about corrections"
+    images = f'{len(taken)} corrected image' + 's'*(len(taken) != 1)
+    stay = f' ({held_out} of them held out, which does not change)' if held_out else ''
+    return f'{images} in {Path(taken.folder).name}: {new} new, for training; {changed} of the folder with another label{stay}'
