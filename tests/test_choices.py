@@ -7,7 +7,8 @@ from tests.helpers import repo
 from quickcls.model.auto import candidates, choose
 from quickcls.backbones.registry import of_quality, parse_views, qualities
 from quickcls.core import QuickclsError
-from quickcls.data.items import scan_folder, split_items
+from quickcls.data.items import scan_folder
+from quickcls.data.split import split_items
 from quickcls.train.options import Training
 from quickcls.train.pipeline import train
 

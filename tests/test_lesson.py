@@ -94,7 +94,8 @@ def test_any_name_stays_text(name):
     assert len(file_stem(name).encode()) < 200 and not re.search(r'[\\/:*?"<>|\s]', file_stem(name)) and not re.search(r'(?<!\\)[<>*`$]', as_markdown(name))
 
 def test_what_cannot_be_trained_on_is_refused_with_the_same_words(tmp_path):
-    from quickcls.data.items import scan_folder, split_items
+    from quickcls.data.items import scan_folder
+    from quickcls.data.split import split_items
     write_folder(tmp_path/'one', cat=3); (tmp_path/'none'/'cat').mkdir(parents=True); write_folder(tmp_path/'singles', cat=1, dog=1)
     def words(f):
         with pytest.raises(QuickclsError) as e: f()

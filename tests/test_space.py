@@ -98,7 +98,7 @@ def test_nothing_of_somebody_else_is_replaced(made, tmp_path):
     assert (tmp_path/'diary'/'app.py').read_text() == 'print(1)'
     again = write_space(model, tmp_path/'again')
     (again/'.git').mkdir()
-    with pytest.raises(QuickclsError, match='no Space'): write_space(model, again, force=True) # its history would be lost
+    with pytest.raises(QuickclsError, match='not a Space'): write_space(model, again, force=True) # its history would be lost
     (again/'.git').rmdir()
     (again/'old').touch()
     write_space(model, again, force=True)

@@ -93,7 +93,8 @@ def test_tagging_imports_no_torch(things, both, tmp_path, python):
 
 def test_flowers_that_were_held_out_are_found_in_collages(photos, tmp_path):
     "A weaker bound than the benchmark's, on fewer images"
-    from quickcls.data.items import scan_folder, split_items
+    from quickcls.data.items import scan_folder
+    from quickcls.data.split import split_items
     from tests.benchmarks.collages import collages
     clf = train(photos('flowers'), out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
     t = split_items(scan_folder(photos('flowers'))).table

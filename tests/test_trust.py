@@ -177,7 +177,8 @@ def test_copies_under_another_label_cost_no_fold():
         assert len(folds) == k and sorted(i for _, t in folds for i in t) == [i for i in range(20) if i != 3]
 
 def test_sides_of_a_folder_keep_copies_together_in_folds(tmp_path):
-    from quickcls.data.items import scan_folder, split_items
+    from quickcls.data.items import scan_folder
+    from quickcls.data.split import split_items
     for side, start in (('train', 0), ('valid', 20)): write_folder(tmp_path/'set'/side, start, a=4, b=4)
     shutil.copy(tmp_path/'set'/'train'/'a'/'000.png', tmp_path/'set'/'valid'/'a'/'burst9-x.png')
     t = split_items(scan_folder(tmp_path/'set', group_pattern=r'(burst\d+)')).table

@@ -9,7 +9,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbdev.clean import clean_nb
-from quickcls.data.items import scan_folder, split_items
+from quickcls.data.items import scan_folder
+from quickcls.data.split import split_items
 from quickcls.report.notebook import lesson_notebook, path_from
 
 here = Path(__file__).resolve().parent

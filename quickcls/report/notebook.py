@@ -10,7 +10,8 @@ import os, re, shlex
 from pathlib import Path
 from ..core import QuickclsError, check_apart, explain_os_error, read_template, whole_file
 from ..backbones.registry import parse_views
-from ..data.items import scan_folder, split_items
+from ..data.items import scan_folder
+from ..data.split import split_items
 from ..evaluate.style import clean_text
 
 # %% ../../nbs/report/06_notebook.ipynb #lesson-cells

@@ -16,7 +16,8 @@ from ..backbones.registry import choose_arch, get_weights, of_quality, parse_vie
 from ..features.benchmark import pass_speed
 from ..features.bow import learn_words
 from ..heads.crossval import part_of_each
-from ..data.items import Items, class_numbers, describe, scan_folder, split_items
+from ..data.items import Items, class_numbers, describe, scan_folder
+from ..data.split import split_items
 from ..features.embed import Embeddings, late_columns, parse_augment
 from ..heads.head import by_strength
 from ..heads.networks import fit_head
