@@ -55,7 +55,7 @@ def test_the_cells_add_up_to_the_answer(sets, tmp_path, levels, arch):
     assert heat.cells.sum() + heat.nowhere + usual[0] - usual[1] == pytest.approx(seen.logits[0] - seen.logits[1], abs=1e-3)
 
 def test_of_several_classes_each_is_compared_with_the_others():
-    from quickcls.explain.attribution import comparison, gradient
+    from quickcls.explain.evidence import comparison, gradient
     from quickcls.heads.head import Head
     rng = np.random.default_rng(0)
     arrays = {'0.running_mean': rng.normal(size=5), '0.running_var': rng.random(5) + .5, '2.weight': rng.normal(size=(8, 5)), '4.weight': rng.normal(size=(3, 8)), '4.bias': rng.normal(size=3)}
