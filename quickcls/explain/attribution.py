@@ -18,7 +18,7 @@ from .evidence import comparison, evidence, gradient, on_grid, placed, smoothed
 
 # %% ../../nbs/explain/02_attribution.ipynb #stages
 class Stages:
-    "The graphs of a classifier, opened: the feature maps of every stage"
+    "The graphs of a classifier with the feature maps of every stage as their outputs"
     def __init__(self,
         clf:Classifier
     ):
@@ -27,42 +27,46 @@ class Stages:
         self.opened = [self._open(f, clf.precision) for f in files]
 
     def _open(self, file, precision):
-        "(compiled graph that gives maps, how many of them each view has)"
+        "(compiled graph whose outputs are maps, number of maps of each view)"
         ov = import_openvino()
         graph = read_network(file)
-        views = _pooled(next((r.input_value(0) for r in graph.get_results() if 'embedding' in r.input_value(0).get_names()), None))
-        if not views: raise QuickclsError(f'{file} gives no embedding of feature maps. Expected an ONNX graph that quickcls wrote.')
+        outputs = [r.input_value(0) for r in graph.get_results()]
+        views = _pooled(next((o for o in outputs if 'embedding' in o.get_names()), None))
+        if not views: raise QuickclsError(f'{file} has no embedding that pools feature maps. Expected an ONNX graph that quickcls wrote.')
         if self.last_only: views = [v[:1] for v in views]
         maps = ov.Model([ov.opset13.result(m) for v in views for m in v], graph.get_parameters(), 'stages')
-        return ov.Core().compile_model(maps, 'CPU', {'INFERENCE_PRECISION_HINT': precision} if precision else {}), [len(v) for v in views]
+        settings = {'INFERENCE_PRECISION_HINT': precision} if precision else {}
+        return ov.Core().compile_model(maps, 'CPU', settings), [len(v) for v in views]
 
     def __call__(self,
         batches:list # One a view, uint8 `[n, size, size, 3]`
-    )->list: # Of each image a list of views of lists of maps `[c, h, w]`, the final one first
-        "Run now"
+    )->list: # For each image a list of views, each a list of maps `[c, h, w]`, the final one first
+        "Run the graphs"
         views, batches = [], iter(batches)
         for compiled, counts in self.opened:
-            with self.lock: maps = iter(run_graph(compiled, {i: next(batches) for i in range(len(counts))}).values()) # a compiled graph does one thing at a time
+            inputs = {i: next(batches) for i in range(len(counts))}
+            with self.lock: maps = iter(run_graph(compiled, inputs).values()) # a compiled graph runs one request at a time
             views += [[next(maps) for _ in range(c)] for c in counts]
         return list(zip(*[list(zip(*v)) for v in views]))
 
 def _pooled(output, left=None):
-    "Of each view the outputs that its embedding pools: the final map, then the earlier ones; none where joins lie in each other more than usual"
-    left = iter(range(200)) if left is None else left # nodes that are looked at: joins of joins would double the work with each of them
+    "For each view the maps that its embedding pools: the final one, then the earlier ones"
+    left = iter(range(200)) if left is None else left # nodes to visit: nested Concats of a hostile graph would take exponential time
     node = output and output.get_node()
     if next(left, None) is None or not node or not node.inputs(): return []
     inputs = node.input_values()
-    if node.get_type_name() == 'Concat' and inputs[0].get_node().get_type_name() == 'ReduceMax':
-        return [[inputs[0].get_node().input_value(0)] + [i.get_node().input_value(0) for i in inputs[2::2]]]
-    return [v for i in (inputs if node.get_type_name() == 'Concat' else inputs[:1]) for v in _pooled(i, left)]
+    joins = node.get_type_name() == 'Concat'
+    if joins and inputs[0].get_node().get_type_name() == 'ReduceMax':
+        return [[i.get_node().input_value(0) for i in (inputs[0], *inputs[2::2])]]
+    return [v for i in (inputs if joins else inputs[:1]) for v in _pooled(i, left)]
 
 # %% ../../nbs/explain/02_attribution.ipynb #seen
 @dataclass
 class Seen:
     "An image as the stages of the backbones see it"
     clf:Classifier
-    maps:list # Of each view its maps, float32 `[c, h, w]`, the final one first
-    boxes:list=None # From `boxes_of`; None: all squares show the same
+    maps:list # For each view its maps, float32 `[c, h, w]`, the final one first
+    boxes:list=None # From `boxes_of`; None: the squares of all views show the same part of the image
 
     def __post_init__(self):
         self.x = self._embedding()
@@ -76,22 +80,28 @@ class Seen:
     def probs(self): return softmax(self.logits[None])[0] # `[classes]`
 
     def evidence(self,
-        of:int, # Number of a class
+        of:int, # Index of a class
         against:int=None, # As in `comparison`
-        *, weights=None # In place of both: on the logits `[classes]`
-    )->tuple: # (float64 `[h, w]`, the finest final grid among the views; what has no place)
-        "What each place adds to the score of a class, above a usual image"
+        *, weights=None # Weights on the logits `[classes]`, in place of both
+    )->tuple: # (float64 `[h, w]` on the finest final grid of the views, evidence without a place)
+        "What each place adds to the score of a class, compared with a usual image"
         head = self.clf.head
-        g = gradient(head, self.x, comparison(self.logits, of, against) if weights is None else weights)/self.clf.temperature
+        if weights is None: weights = comparison(self.logits, of, against)
+        g = gradient(head, self.x, weights)/self.clf.temperature
         usual = head.arrays['0.running_mean'] if head.layers[0]['kind'] == 'batchnorm' else 0*self.x
-        parts = list(self._parts(g, usual))
-        finest = max(cells.shape for cells, _ in parts)
-        total, nowhere = sum(cells.sum() for cells, _ in parts), sum(nowhere for _, nowhere in parts)
-        grid = sum(on_grid(cells, finest) if box in (None, (0, 0, 1, 1)) else placed(cells, box, finest) for (cells, _), box in zip(parts, self.boxes or [None]*len(parts)))
+        maps, absent = zip(*self._parts(g, usual))
+        total, nowhere = sum(m.sum() for m in maps), sum(absent)
+        grid = self._added(maps)
         return grid, nowhere + float(total - grid.sum())
 
+    def _added(self, maps):
+        "The maps of all views, added on the finest grid"
+        finest = max(m.shape for m in maps)
+        boxes = self.boxes or [None]*len(maps)
+        return sum(on_grid(m, finest) if box in (None, (0, 0, 1, 1)) else placed(m, box, finest) for m, box in zip(maps, boxes))
+
     def _parts(self, g, usual):
-        "(cells, nowhere) of each view"
+        "(cells, evidence without a place) of each view"
         i = 0
         for maps in self.maps:
             d = 2*sum(map(len, maps))
@@ -99,31 +109,37 @@ class Seen:
             i += d
 
     @property
-    def exact(self)->bool: return all(l['kind'] != 'relu' for l in self.clf.head.layers) # do the cells add up to the score?
+    def exact(self)->bool: # do the cells add up to the score?
+        return all(l['kind'] != 'relu' for l in self.clf.head.layers)
 
 def _pool(maps):
     "The embedding's part of one view"
     import numpy as np
     last, *earlier = maps
-    return np.concatenate([last.max((1, 2)), last.mean((1, 2))] + [f(m, axis=(1, 2)) for m in earlier for f in (np.mean, np.std)])
+    pooled = [last.max((1, 2)), last.mean((1, 2))]
+    for m in earlier: pooled += [m.mean((1, 2)), m.std((1, 2))]
+    return np.concatenate(pooled)
 
 class SeenWords(Seen):
-    "An image as visual words: its one map is how often each occurs in each cell"
-    def _embedding(self): return weighed(self.maps[0][0].sum((1, 2))[None], self.clf.graphs[0].arrays['rarity'])[0]
+    "An image as visual words: its only map counts each word in each cell"
+    def _embedding(self):
+        counts = self.maps[0][0].sum((1, 2))
+        return weighed(counts[None], self.clf.graphs[0].arrays['rarity'])[0]
 
     def _parts(self, g, usual):
-        "Each word's share dealt out to the cells in which it occurs"
+        "The evidence of each word, divided among the cells in which it occurs"
         import numpy as np
         counts = self.maps[0][0]
         total, given = counts.sum((1, 2)), g*(self.x - usual)
-        yield smoothed(np.tensordot(np.where(total > 0, given/np.maximum(total, 1), 0), counts, 1)), float(given[total == 0].sum())
+        each = np.where(total > 0, given/np.maximum(total, 1), 0)
+        yield smoothed(np.tensordot(each, counts, 1)), float(given[total == 0].sum())
 
 def look(
     clf:Classifier,
     batches:list, # One a view, uint8 `[n, size, size, 3]`
-    sizes:list=None # (width, height) of each upright image: where views resize differently, their maps are laid on one another by it
+    sizes:list=None # (width, height) of each upright image; needed to align the maps of views that resize differently
 )->list: # of `Seen`, one an image
-    "Images through the backbones, with all their maps"
+    "Run images through the backbones and keep all feature maps"
     if clf.classic: return [SeenWords(clf, [[m]]) for m in clf.features(batches)[1]]
     if not hasattr(clf, '_stages'): clf._stages = Stages(clf)
     found = [Seen(clf, maps) for maps in clf._stages(batches)]
@@ -132,41 +148,51 @@ def look(
     return found
 
 # %% ../../nbs/explain/02_attribution.ipynb #finer-evidence
-most_enlarged = 4 # times the classifier's own size
+most_enlarged = 4 # times the input size of the classifier
 
 def fine_evidence(
     clf:Classifier,
     source, # An image, as `Classifier.predict` takes it
-    seen:Seen, # The look at the whole of it
+    seen:Seen, # The whole image, from `look`
     weights, # On the logits, from `comparison`
     times:float # How much finer, 1 to `most_enlarged`
-): # float64 `[h, w]`, with the sum of the coarse map
+): # float64 `[h, w]`, with the same sum as the coarse map
     "Evidence on a finer grid, from overlapping windows of the enlarged image"
     import numpy as np
     coarse, _ = seen.evidence(0, weights=weights)
     shape = tuple(round(n*times) for n in coarse.shape)
     if shape == coarse.shape: return coarse
-    sides = coarse.shape
-    steps = [np.unique(np.linspace(0, 2*(big - n), -(-2*(big - n)//n) + 1).round().astype(int)) for big, n in zip(shape, sides)] # offsets in half cells
-    places = [(i, j) for i in steps[0] for j in steps[1]]
+    cells = coarse.shape # of a window
+    ys, xs = (_offsets(n, big) for n, big in zip(cells, shape))
+    places = [(y, x) for y in ys for x in xs]
     sums, counts = np.zeros((2*shape[0], 2*shape[1])), np.zeros((2*shape[0], 2*shape[1]))
-    fade = np.outer(*(np.hanning(2*n + 2)[1:-1] + .05 for n in sides)) # a window knows its middle best
-    for place, part in zip(places, _windows(clf, source, shape, sides, places)):
-        at = tuple(slice(p, p + 2*n) for p, n in zip(place, sides))
-        sums[at] += np.kron(part.evidence(0, weights=weights)[0], np.ones((2, 2)))*fade; counts[at] += fade
-    return _agreed(on_grid(coarse, shape), smoothed(on_grid(sums/counts, shape)))
+    fade = np.outer(*(np.hanning(2*n + 2)[1:-1] + .05 for n in cells)) # the middle of a window counts most
+    for place, part in zip(places, _windows(clf, source, shape, cells, places)):
+        at = tuple(slice(p, p + 2*n) for p, n in zip(place, cells))
+        found, _ = part.evidence(0, weights=weights)
+        sums[at] += np.kron(found, np.ones((2, 2)))*fade
+        counts[at] += fade
+    return _combined(on_grid(coarse, shape), smoothed(on_grid(sums/counts, shape)))
 
-def _windows(clf, source, shape, sides, places, bs=8):
-    "`Seen` of each window; `places` are in half cells of a grid of `shape`, windows of `sides` cells"
+def _offsets(n, large):
+    "Where windows of `n` cells begin along `large` cells, in half cells"
     import numpy as np
-    large = [np.asarray(load_image(source, round(v.size*shape[0]/sides[0]), v.resize)) for v in clf.views]
-    def cut(a, size, place):
-        y, x = (min(round(p*size/(2*n)), len(a) - size) for p, n in zip(place, sides))
-        return a[y:y+size, x:x+size]
-    for i in range(0, len(places), bs): yield from look(clf, [np.stack([cut(a, v.size, p) for p in places[i:i+bs]]) for a, v in zip(large, clf.views)])
+    most = 2*(large - n)
+    return np.unique(np.linspace(0, most, -(-most//n) + 1).round().astype(int))
 
-def _agreed(whole, parts):
-    "The mean of two maps on the scale and with the sum of the first"
+def _windows(clf, source, shape, cells, places, bs=8):
+    "`Seen` of each window of `cells`; `places` are in half cells of a grid of `shape`"
+    import numpy as np
+    large = [np.asarray(load_image(source, round(v.size*shape[0]/cells[0]), v.resize)) for v in clf.views]
+    def cut(a, size, place):
+        y, x = (min(round(p*size/(2*n)), len(a) - size) for p, n in zip(place, cells))
+        return a[y:y+size, x:x+size]
+    for i in range(0, len(places), bs):
+        batch = places[i:i+bs]
+        yield from look(clf, [np.stack([cut(a, v.size, p) for p in batch]) for a, v in zip(large, clf.views)])
+
+def _combined(whole, parts):
+    "The mean of two maps, on the scale and with the sum of the first"
     scaled = (parts - parts.mean())*(whole.std()/max(parts.std(), 1e-12)) + whole.mean()
     return (whole + scaled)/2
 
@@ -175,22 +201,32 @@ def occlusion(
     clf:Classifier,
     squares:list, # The prepared image, one array a view
     of:int, against:int=None, # As in `comparison`
-    *, n:int=7, # Cells a side
+    *, n:int=7, # Cells along each side
     boxes:list=None # As in `Seen`
 ): # float64 `[n, n]`: mean fall of the score over the patches that cover a cell
-    "How much a score falls when a place is covered"
+    "How much the score falls when a place is covered"
     import numpy as np
     from PIL import Image, ImageFilter
     blurred = [np.asarray(Image.fromarray(s).filter(ImageFilter.GaussianBlur(len(s)/10))) for s in squares]
-    def hidden(s, b, box, i, j):
-        left, top, right, bottom = box or (0, 0, 1, 1)
-        y0, y1, x0, x1 = (round(min(max((min(max(v, 0), n)/n - a)/(z - a), 0), 1)*len(s)) for v, a, z in ((i, top, bottom), (i + 2, top, bottom), (j, left, right), (j + 2, left, right)))
-        s = s.copy(); s[y0:y1, x0:x1] = b[y0:y1, x0:x1]
-        return s
+    views = list(zip(squares, blurred, boxes or [None]*len(squares)))
     places, fall = [(i, j) for i in range(-1, n) for j in range(-1, n)], np.zeros((n + 2, n + 2))
     score = lambda batch: log_odds(clf.head.logits(clf.embed(batch))/clf.temperature, of, against)
     whole = score([s[None] for s in squares])[0]
     for k in range(0, len(places), 8):
-        now = score([np.stack([hidden(s, b, box, i, j) for i, j in places[k:k+8]]) for s, b, box in zip(squares, blurred, boxes or [None]*len(squares))])
-        for (i, j), v in zip(places[k:k+8], now): fall[i+1:i+3, j+1:j+3] += (whole - v)/4
+        batch = places[k:k+8]
+        covered = score([np.stack([_hidden(*view, i, j, n) for i, j in batch]) for view in views])
+        for (i, j), v in zip(batch, covered): fall[i+1:i+3, j+1:j+3] += (whole - v)/4
     return fall[1:-1, 1:-1]
+
+def _hidden(square, blurred, box, i, j, n):
+    "A copy of a square whose patch of two by two cells, from cell (i, j) of `n` by `n`, is blurred"
+    left, top, right, bottom = box or (0, 0, 1, 1)
+    def pixel(cell, start, stop):
+        "The edge of a cell in this view, whose square covers the image from `start` to `stop`"
+        place = (min(max(cell, 0), n)/n - start)/(stop - start)
+        return round(min(max(place, 0), 1)*len(square))
+    rows = slice(pixel(i, top, bottom), pixel(i + 2, top, bottom))
+    columns = slice(pixel(j, left, right), pixel(j + 2, left, right))
+    square = square.copy()
+    square[rows, columns] = blurred[rows, columns]
+    return square

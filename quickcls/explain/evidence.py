@@ -12,28 +12,31 @@ from ..heads.head import softmax
 # %% ../../nbs/explain/01_evidence.ipynb #evidence
 def evidence(
     maps:list, # Feature maps of one image, float `[c, h, w]` each, the final one first
-    gradient, # How the score changes with each column of the embedding of these maps `[d]`
-    usual # The embedding that counts as no evidence `[d]`
-)->tuple: # (float64 `[h, w]` of the final map, what has no place); both together sum to `gradient @ (embedding - usual)`
+    gradient, # Gradient of the score with respect to the embedding of these maps `[d]`
+    usual # The embedding of a usual image, which counts as no evidence `[d]`
+)->tuple: # (float64 `[h, w]` on the grid of the final map, evidence without a place); their sum is `gradient @ (embedding - usual)`
     "What each place of an image adds to a score"
     last, *earlier = maps
     n = len(last)
     cells, nowhere = _of_maximum(last, gradient[:n], usual[:n])
-    cells, i = cells + _of_average(last, gradient[n:2*n], usual[n:2*n]), 2*n
+    cells = cells + _of_average(last, gradient[n:2*n], usual[n:2*n])
+    i = 2*n
     for m in earlier:
         c = len(m)
+        average = _of_average(m, gradient[i:i+c], usual[i:i+c])
         spread, absent = _of_spread(m, gradient[i+c:i+2*c], usual[i+c:i+2*c])
-        cells += on_grid(_of_average(m, gradient[i:i+c], usual[i:i+c]) + spread, cells.shape)
-        nowhere += absent; i += 2*c
+        cells += on_grid(average + spread, cells.shape)
+        nowhere += absent
+        i += 2*c
     return smoothed(cells), nowhere
 
 def _of_average(m, g, usual):
-    "Each place by what it brought"
+    "Average pooling: each place gets its own part"
     import numpy as np
     return (np.tensordot(g, m, 1) - g @ usual)/m[0].size
 
 def _of_maximum(m, g, usual):
-    "(the highest place of each feature whose maximum is above the usual, the sum of the others)"
+    "Maximum pooling: (the highest place of each feature that is above usual gets all of it, the sum of the other features)"
     import numpy as np
     flat = m.reshape(len(m), -1)
     best, cells = flat.max(1), np.zeros(flat.shape[1])
@@ -42,7 +45,7 @@ def _of_maximum(m, g, usual):
     return cells.reshape(m.shape[1:]), float(given[~there].sum())
 
 def _of_spread(m, g, usual):
-    "(each place by its squared distance from the mean, where the spread is above the usual; the sum of the others)"
+    "Pooling by standard deviation: (each place by its squared distance from the mean, the sum of the features below usual)"
     import numpy as np
     d = m - m.mean((1, 2), keepdims=True)
     var = np.square(d).mean((1, 2))
@@ -55,17 +58,18 @@ def on_grid(
     cells, # float `[h, w]`
     shape:tuple # (h, w) of the grid to bring it to
 ): # float64, with the same sum
-    "A map on another grid"
+    "A map resampled to another grid"
     import numpy as np
     from PIL import Image
     if cells.shape == tuple(shape): return cells
     finer = shape[0]*shape[1] > cells.size
-    im = Image.fromarray(cells.astype(np.float32)).resize(shape[::-1], Image.Resampling.BILINEAR if finer else Image.Resampling.BOX)
+    method = Image.Resampling.BILINEAR if finer else Image.Resampling.BOX
+    im = Image.fromarray(cells.astype(np.float32)).resize(shape[::-1], method)
     new = np.asarray(im, np.float64)*(cells.size/(shape[0]*shape[1]))
     return new + (cells.sum() - new.sum())/new.size
 
 def smoothed(cells):
-    "Each cell mixed with its neighbours, 1-2-1 both ways; the sum stays"
+    "Each cell mixed with its neighbours, with weights 1, 2, 1 in both directions; the sum stays the same"
     import numpy as np
     for _ in range(2):
         p = np.pad(cells, ((1, 1), (0, 0)), 'edge')
@@ -75,10 +79,10 @@ def smoothed(cells):
 # %% ../../nbs/explain/01_evidence.ipynb #weights-against
 def comparison(
     logits, # Of one image `[classes]`
-    of:int, # Number of a class
-    against:int=None # Number of another; all others, each by its probability, where this is None
+    of:int, # Index of a class
+    against:int=None # Index of another class; None for all others, each weighted by its probability
 ): # float64 `[classes]`: +1 for the class, and -1 in all for the others
-    "Weights on logits that compare a class with others"
+    "Weights on the logits that compare a class with others"
     import numpy as np
     others = np.zeros(len(logits))
     if against is not None: others[against] = 1
@@ -92,7 +96,7 @@ def gradient(
     x, # One embedding `[d]`
     weights # On the logits `[classes]`
 ): # `[d]`
-    "How `weights @ logits` changes with the embedding; exact everywhere for a linear head, at `x` for others"
+    "Gradient of `weights @ logits` with respect to the embedding; the same everywhere for a linear head, at `x` for others"
     g = weights
     for i, layer in reversed(list(enumerate(head.layers))):
         if layer['kind'] == 'linear': g = g @ head.arrays[f'{i}.weight']
@@ -106,9 +110,15 @@ def placed(
     box:tuple, # As in `boxes_of`
     shape:tuple # (h, w) of the grid of the first view's square
 ): # float64, with the same sum less what lies outside
-    "A map on another grid, where it belongs"
+    "A map of one view on the grid of the first view, at the place that it covers"
+    left, top, right, bottom = box
+    rows = _overlap(cells.shape[0], shape[0], top, bottom)
+    columns = _overlap(cells.shape[1], shape[1], left, right)
+    return rows @ cells @ columns.T
+
+def _overlap(n, m, start, stop):
+    "Of each of `n` cells from `start` to `stop`: the share that lies in each of `m` cells from 0 to 1, `[m, n]`"
     import numpy as np
-    def share(n, m, a, b): # of each of n cells that lie from a to b the part that falls into each of m, `[m, n]`
-        edges, marks = np.linspace(a, b, n + 1), np.linspace(0, 1, m + 1)[:, None]
-        return np.clip(np.minimum(edges[1:], marks[1:]) - np.maximum(edges[:-1], marks[:-1]), 0, None)/(edges[1] - edges[0])
-    return share(cells.shape[0], shape[0], box[1], box[3]) @ cells @ share(cells.shape[1], shape[1], box[0], box[2]).T
+    old, new = np.linspace(start, stop, n + 1), np.linspace(0, 1, m + 1)[:, None]
+    shared = np.minimum(old[1:], new[1:]) - np.maximum(old[:-1], new[:-1])
+    return np.clip(shared, 0, None)/(old[1] - old[0])

@@ -13,7 +13,7 @@ from ..core import QuickclsError, explain_os_error, print_json
 from ..model.classifier import Classifier
 from .evidence import comparison
 from .attribution import fine_evidence, look, most_enlarged, occlusion
-from ..evaluate.style import dim, ink, new_figure, short_name
+from ..evaluate.style import dim, ink, new_figure, save_figure, short_name
 from ..saved.known_images import images_of
 from ..data.images import NotAnImage, covered, file_bytes, small_image, upright_size
 
@@ -23,16 +23,19 @@ orange, azure = (225, 96, 0), (40, 105, 190) # for and against
 def laid_over(
     photo, # PIL image, RGB, upright
     cells, # float `[h, w]`: above 0 is orange, below it blue
-    resize:str='squish', # How the photo became the square that the cells are of
-    smooth:bool=True # Cells drawn as squares where this is False
+    resize:str='squish', # How the photo was resized to the square that the cells divide
+    smooth:bool=True # False draws each cell as a rectangle
 ): # PIL image of the same size
-    "A photo in grey with a map in colour on it; a few milliseconds"
+    "A photo in grey with a map in colour on it; takes a few milliseconds"
     import numpy as np
     from PIL import Image
     grey = Image.blend(photo.convert('L').convert('RGB'), Image.new('RGB', photo.size, 'white'), .15)
-    levels = Image.fromarray((128 + 127*np.asarray(cells)/max(np.abs(cells).max(), 1e-12)).round().astype(np.uint8)) # 128 says nothing
-    heat, (left, top, right, bottom) = Image.new('L', photo.size, 128), map(round, covered(*photo.size, resize))
-    heat.paste(levels.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST), (left, top))
+    scaled = np.asarray(cells)/max(np.abs(cells).max(), 1e-12) # -1 to 1
+    levels = Image.fromarray((128 + 127*scaled).round().astype(np.uint8)) # 128: no evidence
+    left, top, right, bottom = map(round, covered(*photo.size, resize))
+    method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    heat = Image.new('L', photo.size, 128)
+    heat.paste(levels.resize((max(1, right - left), max(1, bottom - top)), method), (left, top))
     colour = Image.merge('RGB', [heat.point([(orange if v > 128 else azure)[k] for v in range(256)]) for k in range(3)])
     return Image.composite(colour, grey, heat.point([round(190*min(1, abs(v - 128)/127)**1.2) for v in range(256)]))
 
@@ -40,63 +43,73 @@ def laid_over(
 @dataclass
 class HeatMap:
     "Where in an image the evidence for a class lies"
-    cells:object # float64 `[h, w]`: above 0 speaks for the class
+    cells:object # float64 `[h, w]`: above 0 is evidence for the class
     label:str # The class
-    against:str|None # The one it is compared with; None for all others
+    against:str|None # The class it is compared with; None for all others
     probability:float # Of the class
     predicted:str # The likeliest class
     photo:object # PIL image, upright, its longer side at most 1024 pixels
-    width:int; height:int # Of the upright image, pixels
-    resize:str # How the photo became the square: `squish`, `crop`, `pad`
-    cell:float # Side of a cell in pixels of the square that was looked at
-    size:int # Side of that square
+    width:int # Of the upright image, pixels
+    height:int
+    resize:str # How the photo was resized to the square: `squish`, `crop`, `pad`
+    cell:float # Side of a cell in pixels of the square that the network saw
+    size:int # Side of that square, pixels
     method:str # `cam` or `occlusion`
-    exact:bool # Do the cells, with `nowhere`, add up to what the score has above that of a usual image?
-    linear:bool=True # Is the head?
-    nowhere:float=0. # What speaks for the class without having a place: what is missing from the image
-    path:str|None=None # Where it came from, if from a file
-    images:object = field(default=None, repr=False) # `quickcls.saved.known_images.KnownImages` of the classifier, which finds those of `near`
-    near:list = field(default_factory=list) # of the class, then of its strongest rivals, the training image that is most like this one: image, label, similarity
+    exact:bool # Do the cells and `nowhere` add up to the difference of the score from that of a usual image?
+    linear:bool=True # Is the head linear?
+    nowhere:float=0. # Evidence without a place: features that are missing from the image
+    path:str|None=None # Path of the image, if it came from a file
+    images:object = field(default=None, repr=False) # `quickcls.saved.known_images.KnownImages` of the classifier, to open those of `near`
+    near:list = field(default_factory=list) # Most similar training images, one a class: image, label, similarity; the explained class first
 
     @property
     def peak(self)->tuple: # left, top, right, bottom in pixels of the upright image
-        "The cell that speaks most for the class"
+        "The cell with the strongest evidence for the class"
         h, w = self.cells.shape
         i, j = divmod(int(self.cells.argmax()), w)
         left, top, right, bottom = self.box
         x, y = (right - left)/w, (bottom - top)/h
         inside = lambda v, most: int(min(max(round(v), 0), most))
-        a, b = inside(left + j*x, self.width - 1), inside(top + i*y, self.height - 1)
-        return a, b, max(a + 1, inside(left + (j + 1)*x, self.width)), max(b + 1, inside(top + (i + 1)*y, self.height))
+        x0, y0 = inside(left + j*x, self.width - 1), inside(top + i*y, self.height - 1)
+        x1, y1 = inside(left + (j + 1)*x, self.width), inside(top + (i + 1)*y, self.height)
+        return x0, y0, max(x0 + 1, x1), max(y0 + 1, y1)
 
     @property
-    def grid(self)->str: return f'{self.cells.shape[1]} × {self.cells.shape[0]} cells, each {self.cell:.3g} of {self.size} px' # how fine it is, in words
+    def grid(self)->str: # the resolution of the map, in words
+        return f'{self.cells.shape[1]} × {self.cells.shape[0]} cells, each {self.cell:.3g} of {self.size} px'
     @property
     def question(self)->str: return f'{self.label} rather than ' + (self.against or 'any other class') # what the map answers
     @property
-    def how(self)->str: # how it was made, in words
-        "What the numbers are"
+    def how(self)->str: # the method, in words
+        "What the numbers mean"
         if self.method == 'occlusion': return 'occlusion: how much the log-odds fall when a place is covered'
-        if self.exact: return f'class activation, exact: by its cells, {self.label} is {self.cells.sum():+.2f} ahead of {self.against or "the others"}, compared with a usual image; {self.nowhere:+.2f} more have no place (what is not in the image)'
-        return 'class activation from several windows, stitched; without --size it is exact' if self.linear else 'Grad-CAM: this head is not linear, so the cells add up only nearly'
+        if not self.linear: return 'Grad-CAM: the head is not linear, so the sum of the cells is approximate'
+        if not self.exact: return 'class activation from several windows, stitched; without --size it is exact'
+        return (f'class activation, exact: the cells add {self.cells.sum():+.2f} to {self.label} against {self.against or "the others"}, '
+                f'compared with a usual image; features that are missing from the image add {self.nowhere:+.2f}')
 
     def overlay(self,
         side:int=640, # Of the longer side, pixels
-        smooth:bool=True # Cells drawn as squares where this is False
+        smooth:bool=True # False draws each cell as a rectangle
     ): # PIL image
         "The photo with the map on it"
         from PIL import Image
         scale = side/max(self.width, self.height)
-        return laid_over(self.photo.resize((max(1, round(self.width*scale)), max(1, round(self.height*scale))), Image.Resampling.BILINEAR, reducing_gap=2.), self.cells, self.resize, smooth)
+        shape = max(1, round(self.width*scale)), max(1, round(self.height*scale))
+        photo = self.photo.resize(shape, Image.Resampling.BILINEAR, reducing_gap=2.)
+        return laid_over(photo, self.cells, self.resize, smooth)
 
     @property
-    def box(self)->tuple: return covered(self.width, self.height, self.resize) # what the square covers of the upright image: left, top, right, bottom, pixels
+    def box(self)->tuple: return covered(self.width, self.height, self.resize) # left, top, right, bottom of what the square covers, pixels
 
     def to_dict(self)->dict: # ready for JSON
         "All but the photo"
         import numpy as np
-        return dict(path=self.path, label=self.label, against=self.against, probability=round(self.probability, 6), predicted=self.predicted, cells=np.round(self.cells, 4).tolist(), peak=list(self.peak),
-                    width=self.width, height=self.height, box=[round(v, 1) for v in self.box], size=self.size, cell=round(self.cell, 2), nowhere=round(self.nowhere, 4), method=self.method, exact=self.exact, near=self.near)
+        return dict(
+            path=self.path, label=self.label, against=self.against, probability=round(self.probability, 6), predicted=self.predicted,
+            cells=np.round(self.cells, 4).tolist(), peak=list(self.peak), width=self.width, height=self.height,
+            box=[round(v, 1) for v in self.box], size=self.size, cell=round(self.cell, 2), nowhere=round(self.nowhere, 4),
+            method=self.method, exact=self.exact, near=self.near)
 
     def __repr__(self): return f'HeatMap({self.question}, {self.probability:.1%}, {self.grid}, peak {self.peak})'
     def _repr_jpeg_(self): return file_bytes(self.overlay(480), 'JPEG') # small: notebooks keep it
@@ -107,9 +120,9 @@ methods = ('cam', 'occlusion')
 def heat_map(
     clf:Classifier,
     source, # A path, the bytes of a file, an open file, a PIL image or an array
-    label:str=None, # The class to explain; the likeliest where this is None
-    *, against:str=None, # The class to compare it with; all others where this is None
-    size:int=None, # Pixels of the square: larger than the classifier's own is finer, and slower
+    label:str=None, # The class to explain; None for the likeliest
+    *, against:str=None, # The class to compare it with; None for all others
+    size:int=None, # Pixels of the square; a larger one gives a finer map and takes longer
     method:str='cam', # `cam` (class activation) or `occlusion`
 )->HeatMap:
     "Where in an image the evidence for a class lies"
@@ -117,41 +130,52 @@ def heat_map(
     if method not in methods: raise QuickclsError(f'Unknown method {method!r}. Expected one of {", ".join(methods)}.')
     of, rival = (None if name is None else class_number(clf, name) for name in (label, against))
     own = max(v.size for v in clf.views)
-    if size is not None and not own <= size <= most_enlarged*own: raise QuickclsError(f'A size of {size} pixels cannot be had. Expected {own} (the size this classifier was trained for) to {most_enlarged*own}.')
+    if size is not None: _check_size(clf, size, own)
     if hasattr(source, 'read'): source = source.read()
     try: squares, photo, (w, h) = clf.prepare(source), small_image(source, 1024), upright_size(source)
     except NotAnImage as e: raise QuickclsError(f'{path or "The image"}: {e}. Expected a photo.') from None
-    ways = dict.fromkeys(v.resize for v in clf.views)
-    if size is not None and size > own and len(ways) > 1: raise QuickclsError(f'The views of this classifier resize differently ({", ".join(ways)}), so no finer map can be had. Leave the size out.')
     seen, = look(clf, [s[None] for s in squares], [(w, h)])
     best = int(seen.logits.argmax())
     of = best if of is None else of
-    if of == rival: raise QuickclsError(f'{clf.vocab[of]} is to be explained against itself. Expected another class with --against (in Python: against=), or none.')
-    weights, times = comparison(seen.logits, of, rival), (size or own)/own
-    coarse, nowhere = seen.evidence(of, rival)
-    cells = fine_evidence(clf, source, seen, weights, times) if method == 'cam' else occlusion(clf, squares, of, rival, n=round(len(coarse)*times), boxes=seen.boxes)
-    looked = own if method == 'occlusion' or len(cells) == len(coarse) else round(own*times) # what the network's squares showed
-    return HeatMap(cells, clf.vocab[of], against, float(seen.probs[of]), clf.vocab[best], photo, w, h, clf.views[0].resize, looked/len(cells), looked, method,
-                   exact=method == 'cam' and seen.exact and len(cells) == len(coarse), linear=seen.exact, nowhere=nowhere if method == 'cam' else 0., path=path, near=_near(clf, seen, of, rival), images=images_of(clf) if clf.path else None)
+    if of == rival: raise QuickclsError(f'{clf.vocab[of]} is compared with itself. Expected another class in --against (against=).')
+    (coarse, nowhere), times = seen.evidence(of, rival), (size or own)/own
+    if method == 'cam': cells = fine_evidence(clf, source, seen, comparison(seen.logits, of, rival), times)
+    else: cells = occlusion(clf, squares, of, rival, n=round(len(coarse)*times), boxes=seen.boxes)
+    finer = len(cells) != len(coarse)
+    side = round(own*times) if method == 'cam' and finer else own # of the square that the network saw
+    return HeatMap(
+        cells, clf.vocab[of], against, float(seen.probs[of]), clf.vocab[best], photo, w, h, clf.views[0].resize, side/len(cells), side,
+        method, exact=method == 'cam' and seen.exact and not finer, linear=seen.exact, nowhere=nowhere if method == 'cam' else 0.,
+        path=path, near=_near(clf, seen, of, rival), images=images_of(clf) if clf.path else None)
+
+def _check_size(clf, size, own):
+    "Raise where a map of this size cannot be made; `own` is the size of the classifier"
+    most, ways = most_enlarged*own, dict.fromkeys(v.resize for v in clf.views)
+    if not own <= size <= most: raise QuickclsError(f'The size is {size} pixels. Expected {own} (the size of this classifier) to {most}.')
+    if size == own or len(ways) == 1: return
+    raise QuickclsError(f'A size needs views that resize in the same way; this classifier uses {", ".join(ways)}. Leave the size out.')
 
 def class_number(
     clf:Classifier,
     name:str # Of a class
 )->int:
-    "The place of a class in the vocab; raises `QuickclsError` with the nearest name"
+    "The index of a class; raises `QuickclsError` with the nearest name"
     from difflib import get_close_matches
     if name in clf.vocab: return clf.vocab.index(name)
     near = get_close_matches(str(name).lower(), {c.lower(): c for c in clf.vocab}, n=1, cutoff=.5)
     guess = next((c for c in clf.vocab if near and c.lower() == near[0]), None)
-    raise QuickclsError(f'{name!r} is no class of this classifier. Expected one of {", ".join(clf.vocab[:12])}{" …" if len(clf.vocab) > 12 else ""}.' + (f' Did you mean {guess}?' if guess else ''))
+    known = ', '.join(clf.vocab[:12]) + (' …' if len(clf.vocab) > 12 else '')
+    hint = f' Did you mean {guess}?' if guess else ''
+    raise QuickclsError(f'{name!r} is not a class of this classifier. Expected one of {known}.{hint}')
 
 def _near(clf, seen, of, rival, most=4):
-    "Training images of the class and of its rivals; none for a classifier that kept none"
+    "The most similar training image of the class, then of its rivals; none where the classifier kept none"
     known = getattr(clf, 'open_set', None)
     if known is None: return []
-    found, folder = known.nearest_of_each_class(seen.x[None], clf.vocab)[0], Path((clf.info.get('data') or {}).get('folder') or '.')
-    order = [of, *([] if rival is None else [rival]), *seen.logits.argsort()[::-1].tolist()]
-    return [found[c] | dict(picture=str(folder/found[c]['picture'])) for c in dict.fromkeys(clf.vocab[i] for i in order) if c in found][:most]
+    found = known.nearest_of_each_class(seen.x[None], clf.vocab)[0]
+    folder = Path((clf.info.get('data') or {}).get('folder') or '.')
+    order = dict.fromkeys(clf.vocab[i] for i in [of, of if rival is None else rival, *seen.logits.argsort()[::-1].tolist()])
+    return [found[c] | dict(picture=str(folder/found[c]['picture'])) for c in order if c in found][:most]
 
 Classifier.explain = heat_map
 
@@ -159,32 +183,49 @@ Classifier.explain = heat_map
 def plot_heat(
     heat:HeatMap
 ): # matplotlib Figure
-    "The photo, the map over it with its grid, and the training images most like it"
-    tall, near = min(3.45*heat.height/heat.width, 5) + .4, _readable(heat)
-    tall = max(tall, 1.6) # the scale has words
-    with new_figure(8.4, tall + 2*bool(near), f'{short_name(heat.label, 40)} {heat.probability:.1%}' + ('' if heat.label == heat.predicted else f' (taken for {short_name(heat.predicted, 40)})') + (f', against {short_name(heat.against, 40)}' if heat.against else ''), '') as fig:
+    "The photo, the map over it with its grid, and the most similar training images"
+    near, tall = _readable(heat), max(min(3.45*heat.height/heat.width, 5) + .4, 1.6) # the words of the scale take 1.6 inches
+    with new_figure(8.4, tall + 2*bool(near), _title(heat), '') as fig:
         above, below = fig.subfigures(2, 1, height_ratios=(tall, 2)) if near else (fig.subfigures(1, 1), None)
         photo, over = above.subplots(1, 2)
-        for ax, im in ((photo, heat.photo), (over, heat.overlay(1024))): ax.imshow(im, extent=(0, heat.width, heat.height, 0), interpolation='antialiased'); ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False); ax.grid(False)
-        left, top, right, bottom = heat.peak
-        for ax, edge in ((photo, 'white'), (photo, 'black')): ax.add_patch(_frame((left, top), right - left, bottom - top, edgecolor=edge, linewidth=2.6 if edge == 'white' else 1.1))
+        _draw_image(photo, heat, heat.photo)
+        _draw_image(over, heat, heat.overlay(1024))
+        _frame_peak(photo, heat)
         _draw_grid(over, heat)
-        photo.set_xlabel('framed: the cell that speaks most for it', color=dim); over.set_xlabel(heat.grid, color=dim)
+        photo.set_xlabel('framed: the cell with the strongest evidence', color=dim)
+        over.set_xlabel(heat.grid, color=dim)
         _draw_scale(above, over, heat)
         if near: _draw_near(below, near)
     return fig
 
-def _frame(*args, **kw):
+def _title(heat):
+    "The class with its probability, and what it is compared with"
+    title = f'{short_name(heat.label, 40)} {heat.probability:.1%}'
+    if heat.label != heat.predicted: title += f' (taken for {short_name(heat.predicted, 40)})'
+    return title + (f', against {short_name(heat.against, 40)}' if heat.against else '')
+
+def _draw_image(ax, heat, im):
+    "An image on axes in pixels of the upright image"
+    ax.imshow(im, extent=(0, heat.width, heat.height, 0), interpolation='antialiased')
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.grid(False)
+
+def _frame_peak(ax, heat):
+    "A black frame with white edges around the strongest cell"
     from matplotlib.patches import Rectangle
-    return Rectangle(*args, fill=False, **kw)
+    left, top, right, bottom = heat.peak
+    for colour, width in (('white', 2.6), ('black', 1.1)):
+        ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=width))
 
 def _draw_grid(ax, heat):
-    "The lines between cells, and no further than the photo"
+    "The lines between cells, within the photo"
     left, top, right, bottom = heat.box
     h, w = heat.cells.shape
     for k in range(1, w): ax.axvline(left + k*(right - left)/w, color='white', linewidth=.5, alpha=.5)
     for k in range(1, h): ax.axhline(top + k*(bottom - top)/h, color='white', linewidth=.5, alpha=.5)
-    ax.set_xlim(0, heat.width); ax.set_ylim(heat.height, 0)
+    ax.set_xlim(0, heat.width)
+    ax.set_ylim(heat.height, 0)
 
 def _draw_scale(fig, ax, heat):
     "The colours with their meaning"
@@ -192,11 +233,12 @@ def _draw_scale(fig, ax, heat):
     from matplotlib.colors import LinearSegmentedColormap, Normalize
     colours = LinearSegmentedColormap.from_list('for and against', [[v/255 for v in c] for c in (azure, (236, 236, 236), orange)])
     bar = fig.colorbar(ScalarMappable(Normalize(-1, 1), colours), ax=ax, shrink=.8, aspect=24)
-    bar.set_ticks([-1, 0, 1], labels=['speaks for\n' + (short_name(heat.against, 14) if heat.against else 'another class'), 'says\nnothing', f'speaks for\n{short_name(heat.label, 14)}'])
+    other = short_name(heat.against, 14) if heat.against else 'another class'
+    bar.set_ticks([-1, 0, 1], labels=[f'evidence for\n{other}', 'no\nevidence', f'evidence for\n{short_name(heat.label, 14)}'])
     bar.outline.set_visible(False)
 
 def _readable(heat):
-    "(neighbour, photo) of those training images whose files are there"
+    "(neighbour, photo) of the training images that can be read"
     found = []
     for n in heat.near if heat.images else ():
         try: found.append((n, heat.images.image(n['picture'], 300)))
@@ -206,9 +248,13 @@ def _readable(heat):
 def _draw_near(fig, near):
     "A row of training images"
     cells = fig.subplots(1, 4).ravel()
-    for ax in cells: ax.set_axis_off(); ax.set_anchor('N')
-    for ax, (n, im) in zip(cells, near): ax.imshow(im, interpolation='antialiased'); ax.set_title(short_name(n['label'], 24), fontsize=9, color=ink)
-    fig.suptitle('most like it in training', x=.01, ha='left', fontsize=9.5)
+    for ax in cells:
+        ax.set_axis_off()
+        ax.set_anchor('N')
+    for ax, (n, im) in zip(cells, near):
+        ax.imshow(im, interpolation='antialiased')
+        ax.set_title(short_name(n['label'], 24), fontsize=9, color=ink)
+    fig.suptitle('most similar training images', x=.01, ha='left', fontsize=9.5)
 
 HeatMap.plot = plot_heat
 
@@ -218,18 +264,20 @@ kinds_of_file = ('.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg')
 def explain(
     model:str, # Folder of a classifier, as `quickcls train` wrote it
     image:str, # The image to explain
-    *, out:str=None, # Where the heat map goes: .png, .jpg, .webp, .pdf or .svg (heat.png where this is not given; with --json none)
-    label:str=None, # The class to explain (the likeliest where this is not given)
-    against:str=None, # The class to compare it with (all others where this is not given)
-    size:int=None, # Pixels of the square that is looked at: 448 is finer than 224, and slower
-    method:str='cam', # cam (class activation), or occlusion: a second opinion, slower
+    *, out:str=None, # File of the heat map: .png, .jpg, .webp, .pdf or .svg (default: heat.png; with --json no file)
+    label:str=None, # The class to explain (default: the likeliest)
+    against:str=None, # The class to compare it with (default: all others)
+    size:int=None, # Pixels of the square: 448 gives a finer map than 224, and takes longer
+    method:str='cam', # cam (class activation) or occlusion (covers one place after the other; slower)
     json:bool=False # Print the map as one JSON object
 )->HeatMap:
-    "Show what in an image speaks for its class: a heat map over the photo"
-    file = Path(out or 'heat.png').expanduser()
-    if file.suffix.lower() not in kinds_of_file: raise QuickclsError(f'{file} has the suffix {file.suffix or "none"!r}. Expected one of {", ".join(kinds_of_file)}.')
-    if file.exists() and Path(image).expanduser().exists() and file.samefile(Path(image).expanduser()): raise QuickclsError(f'{file} is the image itself, and is not replaced by its map. Name another file with --out (in Python: out=).')
-    heat = Classifier.load(model).explain(Path(image).expanduser(), label, against=against, size=size, method=method)
+    "Write a heat map: which places of an image speak for its class"
+    file, source = Path(out or 'heat.png').expanduser(), Path(image).expanduser()
+    if file.suffix.lower() not in kinds_of_file:
+        raise QuickclsError(f'{file} has the suffix {file.suffix or "none"!r}. Expected one of {", ".join(kinds_of_file)}.')
+    if file.exists() and source.exists() and file.samefile(source):
+        raise QuickclsError(f'The heat map would replace the image {file}. Name another file with --out (in Python: out=).')
+    heat = Classifier.load(model).explain(source, label, against=against, size=size, method=method)
     if out or not json: _write(heat, file)
     if json: print_json(heat.to_dict())
     else: print(_in_words(heat, file))
@@ -237,15 +285,16 @@ def explain(
 
 def _write(heat, file):
     "The figure as a file"
-    from quickcls.evaluate.style import save_figure
     try: save_figure(heat.plot(), file)
     except OSError as e: raise QuickclsError(f'{file} cannot be written: {explain_os_error(e)}') from None
 
 def _in_words(heat, file):
-    "What a terminal says about a map"
+    "What the command prints about a map"
     left, top, right, bottom = heat.peak
-    lines = [f'{heat.label} {heat.probability:.1%}' + ('' if heat.label == heat.predicted else f' (taken for {heat.predicted})'),
-             f'what speaks most for {heat.question} lies around ({(left + right)//2}, {(top + bottom)//2}) of {heat.width} × {heat.height} px; {heat.grid}', heat.how]
-    lines += [f'most like it in training: {n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
-    if heat.near and not any(heat.images.find(n['picture']) for n in heat.near): lines.append('those images are not here, so the map stands alone: they lie in the folder of the training, seen from where it was started')
+    middle = f'({(left + right)//2}, {(top + bottom)//2}) of {heat.width} × {heat.height} px; {heat.grid}'
+    taken = '' if heat.label == heat.predicted else f' (taken for {heat.predicted})'
+    lines = [f'{heat.label} {heat.probability:.1%}{taken}', f'strongest evidence for {heat.question}: around {middle}', heat.how]
+    lines += [f'most similar training image: {n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
+    if heat.near and not any(heat.images.find(n['picture']) for n in heat.near):
+        lines.append('the training images were not found, so the figure shows none of them')
     return '\n'.join([*lines, str(file)])

@@ -20,11 +20,12 @@ from ..evaluate.style import draw_box, short_name
 from ..data.images import NotAnImage, file_bytes, small_image, upright_size
 
 # %% ../../nbs/explain/04_regions.ipynb #windows
-window_shapes = ((1, (1,), .4), (.7, (1, 1.5, 1/1.5), .35), (.5, (1, 1.5, 1/1.5), .35), (.35, (1,), .35)) # size, widths by heights, step as a share of the window
+# each: size, ratios of width to height, step as a share of the window
+window_shapes = ((1, (1,), .4), (.7, (1, 1.5, 1/1.5), .35), (.5, (1, 1.5, 1/1.5), .35), (.35, (1,), .35))
 
 def windows(
     w:int, h:int, # Of the image, pixels
-    squares:bool=False # Only square ones?
+    squares:bool=False # Only square windows?
 ): # int `[n, 4]`: left, top, right, bottom; the first is the whole image
     "Overlapping windows of several sizes and shapes"
     import numpy as np
@@ -32,90 +33,99 @@ def windows(
     for size, aspects, step in window_shapes:
         for a in aspects[:1] if squares else aspects:
             ww, wh = (max(1, round(min(size*unit*r, n))) for r, n in ((a**.5, w), (a**-.5, h)))
-            places = [np.linspace(0, n - s, int(np.ceil((n - s)/(step*s) - 1e-6)) + 1).round().astype(int) for n, s in ((w, ww), (h, wh))]
-            found += [(x, y, x + ww, y + wh) for y in places[1] for x in places[0]]
+            xs, ys = _starts(w, ww, step), _starts(h, wh, step)
+            found += [(x, y, x + ww, y + wh) for y in ys for x in xs]
     return np.array(list(dict.fromkeys(map(tuple, np.array(found).tolist()))))
+
+def _starts(n, side, step):
+    "Where windows of `side` pixels begin along `n` pixels, at most `step` sides apart"
+    import numpy as np
+    return np.linspace(0, n - side, int(np.ceil((n - side)/(step*side) - 1e-6)) + 1).round().astype(int)
 
 # %% ../../nbs/explain/04_regions.ipynb #looks
 @dataclass
 class Looks:
-    "What a classifier says of each window of an image"
+    "The prediction for each window of an image"
     boxes:object # `[n, 4]`: left, top, right, bottom
     probs:object # `[n, classes]`
-    familiar:object # `[n]`, 0 to 1
-    cells:object # `[n, h, w]`, 0 to 1: where in the window the evidence lies
+    familiar:object # `[n]`: in-distribution score, 0 to 1
+    cells:object # `[n, h, w]`: where in the window the evidence lies, 0 to 1
 
 @calm()
 def look_around(
     clf:Classifier,
     photo, # PIL image, RGB
     boxes, # From `windows`
-    bs:int=8 # Windows a batch
+    bs:int=8 # Windows in a batch
 )->Looks:
-    "Ask a classifier about every window"
+    "Predict every window"
     import numpy as np
-    pieces = [clf.prepare(photo.crop(tuple(map(int, b)))) for b in boxes] # one after the other: threads beside those of the engine cost more than they save
-    parts = [_said(clf, [np.stack(v) for v in zip(*pieces[i:i+bs])]) for i in range(0, len(pieces), bs)]
+    pieces = [clf.prepare(photo.crop(tuple(map(int, b)))) for b in boxes] # no threads: they would slow down those of the engine
+    parts = [_predicted(clf, [np.stack(v) for v in zip(*pieces[i:i+bs])]) for i in range(0, len(pieces), bs)]
     return Looks(boxes, *(np.concatenate(p) for p in zip(*parts)))
 
-def _said(clf, batches):
-    "(probabilities, familiarity, places) of one batch of windows"
+def _predicted(clf, batches):
+    "(probabilities, in-distribution scores, places of the evidence) of one batch of windows"
     x, maps = clf.features(batches)
     z = clf.head.logits(x)/clf.temperature
     p = softmax(z)
-    return p, clf.open_set.score(x, z) if clf.open_set else p.max(1)**2, _places(clf, x, z, maps)
+    familiar = clf.open_set.score(x, z) if clf.open_set else p.max(1)**2
+    return p, familiar, _places(clf, x, z, maps)
 
 def _places(clf, x, logits, maps):
     "Where the evidence for the likeliest class lies, 0 to 1 `[n, h, w]`"
     import numpy as np
     n, nf = maps.shape[:2]
-    first = 0 if clf.classic else nf # of the columns of the average; visual words have no others
+    first = 0 if clf.classic else nf # first column of the average pooling; visual words have no other columns
     against_all = np.eye(logits.shape[1]) - 1/logits.shape[1]
-    g = np.stack([gradient(clf.head, e, against_all[c])[first:first+nf] for e, c in zip(x, logits.argmax(1))]).astype(np.float32)
+    gradients = [gradient(clf.head, e, against_all[c]) for e, c in zip(x, logits.argmax(1))]
+    g = np.stack([v[first:first+nf] for v in gradients]).astype(np.float32)
     cells = np.matmul(g[:, None], maps.reshape(n, nf, -1))[:, 0]
     strong = np.maximum(np.quantile(cells, .8, axis=1, keepdims=True), 1e-6)
     return np.clip(2*cells/strong, 0, 1).reshape(n, *maps.shape[2:])
 
 # %% ../../nbs/explain/04_regions.ipynb #class-map
 grid = 40 # cells along the longer side
-half_trusted = .1 # familiarity at which a window has half of its say
+half_trusted = .1 # in-distribution score at which a window has half of its weight
 
 def class_map(
     looks:Looks,
     w:int, h:int # Of the image, pixels
 )->tuple: # (float `[classes, rows, columns]`, side of a cell in pixels)
-    "What the windows around each place say, added up"
+    "The predictions of the windows around each place, added up"
     import numpy as np
     cell = max(w, h)/grid
     rows, cols = (max(1, int(np.ceil(n/cell - 1e-6))) for n in (h, w))
     sums, counts = np.zeros((looks.probs.shape[1], rows, cols)), np.full((rows, cols), 1e-12)
-    say = looks.familiar/(looks.familiar + half_trusted)
-    for (x0, y0, x1, y1), p, s, places in zip(looks.boxes, looks.probs, say, looks.cells):
+    trust = looks.familiar/(looks.familiar + half_trusted)
+    for (x0, y0, x1, y1), p, t, places in zip(looks.boxes, looks.probs, trust, looks.cells):
         weight = (w*h/((x1 - x0)*(y1 - y0)))**2
         (i, at_i), (j, at_j) = _cells(y0, y1, rows, cell, len(places)), _cells(x0, x1, cols, cell, places.shape[1])
         counts[i, j] += weight
-        sums[:, i, j] += (weight*s)*p[:, None, None]*places[at_i][:, at_j]
+        sums[:, i, j] += (weight*t)*p[:, None, None]*places[at_i][:, at_j]
     return sums/counts, cell
 
 def _cells(start, stop, most, side, n):
-    "(the cells whose middle lies in a stretch, which of `n` places of the stretch each of them is)"
+    "(the cells whose middle lies between start and stop, the one of `n` places between them that each cell falls on)"
     import numpy as np
     middle = (np.arange(most) + .5)*side
     a, b = np.searchsorted(middle, (start, stop))
     return slice(a, b), ((middle[a:b] - start)/(stop - start)*n).astype(int)
 
 # %% ../../nbs/explain/04_regions.ipynb #regions
-faintest, of_strongest, smallest = .2, .5, .015 # of a place that is no background; share of a region's strongest place that its box takes in; share of the image
+faintest = .2 # strength from which a place is not background
+of_strongest = .5 # a box holds the places of at least this share of the region's strongest one
+smallest = .015 # of a region, as a share of the image
 
 def regions(
-    said, # From `class_map`
+    strengths, # From `class_map`
     cell:float, # Side of its cells, pixels
     w:int, h:int # Of the image, pixels
 )->list: # of boxes [left, top, right, bottom], pixels
-    "Where one class prevails, in one piece"
+    "Connected areas in which one class is strongest"
     import numpy as np
     from scipy import ndimage
-    best, strength, found = said.argmax(0), said.max(0), []
+    best, strength, found = strengths.argmax(0), strengths.max(0), []
     for c in np.unique(best[strength >= faintest]):
         pieces, n = ndimage.label((best == c) & (strength >= faintest))
         for k in range(1, n + 1):
@@ -130,22 +140,26 @@ def named(
     looks:Looks,
     box # left, top, right, bottom
 ): # `[classes]`
-    "Probabilities of a region: those of the windows that lie in it and fill it, each by its familiarity"
+    "Probabilities of a region: the mean over the windows that lie in it and fill it, weighted by their in-distribution score"
     shared, windows, region = _shared(looks.boxes, box)
     weight = ((shared >= .7*windows) & (shared >= .15*region))*looks.familiar
-    if not weight.any(): union = shared/(windows + region - shared); weight = union == union.max()
+    if not weight.any():
+        union = shared/(windows + region - shared)
+        weight = union == union.max()
     return weight @ looks.probs/weight.sum()
 
 def _shared(boxes, box):
-    "(area that each of `[n, 4]` shares with one box, areas of the former, area of the latter)"
+    "(area of the overlap of each of `[n, 4]` with one box, areas of the former, area of the latter)"
     import numpy as np
     boxes, box = np.asarray(boxes, float).reshape(-1, 4), np.asarray(box, float)
     area = lambda v: np.prod(np.clip(v[..., 2:] - v[..., :2], 0, None), -1)
-    return area(np.concatenate([np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])], 1)), area(boxes), area(box)
+    overlaps = np.concatenate([np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])], 1)
+    return area(overlaps), area(boxes), area(box)
 
 # %% ../../nbs/explain/04_regions.ipynb #closer
-candidates, steps = 4, (.2, .1, .05, .1, .05, .025) # windows that are moved, and how far each time, as shares of their sides: wide, narrow, and once more from there
-as_known, very_sure = .2, .9 # familiarity and probability by which a window counts without others
+candidates = 4 # windows that are moved
+steps = (.2, .1, .05, .1, .05, .025) # how far each time, as shares of their sides: wide to narrow, twice
+as_known, very_sure = .2, .9 # in-distribution score and probability from which a single window is an answer
 _moves = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [.5, .5, -.5, -.5]]
 
 def closer(
@@ -153,7 +167,7 @@ def closer(
     photo, # PIL image, RGB
     looks:Looks # At `windows`
 )->list: # of (box, probabilities `[classes]`)
-    "Windows that are as familiar as known images once they are moved a little"
+    "Windows that, moved a little, have the in-distribution score of known images"
     import numpy as np
     boxes, score = looks.boxes.astype(float), looks.familiar*looks.probs.max(1)
     best = []
@@ -165,10 +179,11 @@ def closer(
     return [(b.tolist(), p) for b, p, f in best if f >= as_known and p.max() >= very_sure]
 
 def _moved(clf, photo, best, step):
-    "Each of (box, probabilities, familiarity) where it is most familiar nearby"
+    "Each of (box, probabilities, in-distribution score), moved to the best of the places nearby"
     import numpy as np
     most, moves = [*photo.size]*2, step*np.array(_moves + [[-v for v in m] for m in _moves])
-    tried = np.concatenate([np.clip(b + moves*np.tile([b[2] - b[0], b[3] - b[1]], 2), 0, most).round() for b, _, _ in best])
+    sides = lambda b: np.tile([b[2] - b[0], b[3] - b[1]], 2)
+    tried = np.concatenate([np.clip(b + moves*sides(b), 0, most).round() for b, _, _ in best])
     tried[:, 2:] = np.maximum(tried[:, 2:], tried[:, :2] + 1)
     looks, k = look_around(clf, photo, tried), len(moves)
     options = [[(tried[i], looks.probs[i], looks.familiar[i]) for i in range(j*k, j*k + k)] for j in range(len(best))]
@@ -177,39 +192,43 @@ def _moved(clf, photo, best, step):
 # %% ../../nbs/explain/04_regions.ipynb #tags
 @dataclass
 class Tags:
-    "What is where in one image"
-    path:str|None # Where it came from, if from a file
-    found:list # of `{'label': str, 'probability': float, 'box': [left, top, right, bottom]}`, pixels of the upright image, the surest first
+    "The classes in one image, with their places"
+    path:str|None # Path of the image, if it came from a file
+    found:list # of dict label, probability, box: [left, top, right, bottom] in pixels of the upright image; the most probable first
     error:str|None=None # Why there is no answer
-    width:int=0; height:int=0 # Of the upright image, pixels
+    width:int=0 # Of the upright image, pixels
+    height:int=0
     photo:object=field(default=None, repr=False) # PIL image, upright, its longer side at most 1024 pixels
 
     def to_dict(self)->dict: return dict(path=self.path, found=self.found, error=self.error) # ready for JSON
 
     def draw(self): # PIL image, its longer side 320 to 1024 pixels
-        "The image with boxes and names"
+        "The image with a labelled box around each class"
         from PIL import Image, ImageDraw
         if self.photo is None: raise QuickclsError(f'{self.path or "image"}: {self.error}')
-        scale = max(320, min(1024, max(self.width, self.height)))/max(self.width, self.height)
+        longer = max(self.width, self.height)
+        scale = max(320, min(1024, longer))/longer
         im = self.photo.resize([max(1, round(n*scale)) for n in (self.width, self.height)], Image.Resampling.BILINEAR)
         draw, labels = ImageDraw.Draw(im), sorted({f['label'] for f in self.found})
-        for f in reversed(self.found): draw_box(draw, [v*scale for v in f['box']], f'{short_name(f["label"], 30)} {f["probability"]:.0%}', labels.index(f['label']))
+        for f in reversed(self.found):
+            words = f'{short_name(f["label"], 30)} {f["probability"]:.0%}'
+            draw_box(draw, [v*scale for v in f['box']], words, labels.index(f['label']))
         return im
 
     def _repr_png_(self): return None if self.error else file_bytes(self.draw(), 'PNG')
     def __str__(self):
-        if self.error: return f'{plain_text(self.path or "image")}: {self.error}'
-        return f'{plain_text(self.path or "image")}: ' + ('; '.join(f'{plain_text(f["label"])} {f["probability"]:.1%} ({", ".join(map(str, f["box"]))})' for f in self.found) or 'none of these')
+        found = [f'{plain_text(f["label"])} {f["probability"]:.1%} ({", ".join(map(str, f["box"]))})' for f in self.found]
+        return f'{plain_text(self.path or "image")}: {self.error or "; ".join(found) or "none of these"}'
 
 # %% ../../nbs/explain/04_regions.ipynb #tag-method
-work_side = 1024 # longer side of the copy that is cut, pixels
+work_side = 1024 # longer side of the copy from which windows are cut, pixels
 
 @patch
 def tag(self:Classifier,
     source, # A path, the bytes of a file, an open file, a PIL image or an array
-    *, sure:float=.55 # Probability from which a kind is named, 0 to 1
+    *, sure:float=.55 # Probability from which a class is named, 0 to 1
 )->Tags:
-    "The kinds in an image, each with its box. A bad image's answer has an `error`"
+    "The classes in an image, each with its box; the answer about a bad image has an `error`"
     path = str(source) if isinstance(source, (str, Path)) else None
     if hasattr(source, 'read'): source = source.read()
     try: photo, (w, h) = small_image(source.copy() if hasattr(source, 'thumbnail') else source, work_side), upright_size(source)
@@ -218,25 +237,27 @@ def tag(self:Classifier,
     probs = [(b, named(looks, b)) for b in regions(*class_map(looks, *photo.size), *photo.size)]
     if self.open_set and not probs: probs = closer(self, photo, looks)
     scale = [w/photo.width, h/photo.height]*2
-    found = [dict(label=self.vocab[int(p.argmax())], probability=round(float(p.max()), 6), box=[round(v*s) for v, s in zip(b, scale)]) for b, p in probs if p.max() >= sure]
+    def one(box, p):
+        return dict(label=self.vocab[int(p.argmax())], probability=round(float(p.max()), 6), box=[round(v*s) for v, s in zip(box, scale)])
+    found = [one(b, p) for b, p in probs if p.max() >= sure]
     return Tags(path, sorted(found, key=lambda f: -f['probability']), width=w, height=h, photo=photo)
 
 # %% ../../nbs/explain/04_regions.ipynb #tag-command
 def tag(
     model:str, # Folder of a classifier, as `quickcls train` wrote it
     *images:str, # Images, folders of them, or patterns such as 'photos/*.jpg'
-    out:str=None, # Image with boxes: a .png file for one image, a folder for several
-    sure:float=.55, # Probability from which a kind is named
-    json:bool=False # One JSON object a line and image
-): # exit code: 1 where an image could not be read
-    "Say which kinds are in images, and where"
-    if not images: raise QuickclsError('No image was named. Expected for instance: quickcls tag models/pets photo.jpg')
+    out:str=None, # Images with boxes: a .png file for one image, a folder for several
+    sure:float=.55, # Probability from which a class is named
+    json:bool=False # Print one JSON object an image, each on its own line
+): # exit code: 1 if an image could not be read
+    "Say which classes are in images, and where"
+    if not images: raise QuickclsError('No image is given. Expected for instance: quickcls tag models/pets photo.jpg')
     if not 0 <= sure <= 1: raise QuickclsError(f'sure is {sure}; expected 0 to 1.')
     clf, failed = Classifier.load(model), 0
     paths = list(expand(images))
     if not paths: raise QuickclsError(f'No files in {", ".join(images)}. Expected images, folders of them, or patterns.')
     files = _files(out, paths)
-    if not clf.open_set and not json: print('This classifier does not know what is familiar (it was trained with --folds 0 or before that was measured): its confidence alone decides, and it may see things on empty walls.')
+    if not clf.open_set and not json: print('This classifier has no OOD score (see --folds of train), so it may mark empty background.')
     for p, file in zip(paths, files):
         tags = clf.tag(p, sure=sure)
         failed += tags.error is not None
@@ -246,7 +267,7 @@ def tag(
     return 1 if failed else 0
 
 def _files(out, paths):
-    "Where the annotated images go, None where they go nowhere; never over an image that was named"
+    "Files of the annotated images (None without `out`); never one of the images themselves"
     if not out: return [None]*len(paths)
     out, taken = Path(out).expanduser(), set()
     if len(paths) == 1 and not out.is_dir():
@@ -255,18 +276,18 @@ def _files(out, paths):
     else: files = [_free(out/f'{p.stem}.png', taken) for p in paths]
     sources = {p.resolve() for p in paths}
     for f in files:
-        if f.resolve() in sources: raise QuickclsError(f'{f} is one of the images, and is not replaced by its boxes. Name another place with --out.')
+        if f.resolve() in sources: raise QuickclsError(f'The image with boxes would replace the image {f}. Name another place with --out.')
     return files
 
 def _free(file, taken):
-    "`file`, numbered where another image of the same name has it"
+    "`file`, or with a number if the name is taken"
     name, i = file, 2
     while name in taken: name, i = file.with_stem(f'{file.stem}-{i}'), i + 1
     taken.add(name)
     return name
 
 def _write(tags, file):
-    "The annotated image as a file"
+    "Write the annotated image"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(file_bytes(tags.draw(), 'PNG'))

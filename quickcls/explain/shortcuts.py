@@ -18,97 +18,125 @@ def zones(
     square, # The prepared image, uint8 `[size, size, 3]`
     shape:tuple # (h, w) of a map of it
 )->dict: # name → bool `[h, w]`: `border`, `corners`, `background`, and each corner
-    "The parts of an image in which a shortcut may lie"
+    "The parts of an image where a shortcut may be"
     import numpy as np
     h, w = shape
     ring, two = [max(1, round(n/7)) for n in shape], [max(1, round(2*n/7)) for n in shape]
-    border, middle, found = np.ones(shape, bool), np.zeros(shape, bool), {}
+    border, middle = np.ones(shape, bool), np.zeros(shape, bool)
     border[ring[0]:h-ring[0], ring[1]:w-ring[1]] = False
     middle[2*ring[0]:h-2*ring[0], 2*ring[1]:w-2*ring[1]] = True
-    for name, rows, columns in zip(corners, (slice(two[0]), slice(two[0]), slice(h-two[0], h), slice(h-two[0], h)), (slice(two[1]), slice(w-two[1], w))*2):
-        found[name] = np.zeros(shape, bool); found[name][rows, columns] = True
+    each = {}
+    for name in corners:
+        rows = slice(two[0]) if name.startswith('top') else slice(h-two[0], h)
+        columns = slice(two[1]) if name.endswith('left') else slice(w-two[1], w)
+        each[name] = np.zeros(shape, bool)
+        each[name][rows, columns] = True
     contrast = _contrast(square, shape)
-    return dict(border=border, corners=sum(found.values()) > 0, background=(contrast <= np.median(contrast)) & ~middle, **found)
+    background = (contrast <= np.median(contrast)) & ~middle
+    return dict(border=border, corners=sum(each.values()) > 0, background=background, **each)
 
 def _contrast(square, shape):
-    "Standard deviation of grey within each cell"
+    "Standard deviation of the grey values in each cell"
     import numpy as np
     h, w = (len(square)//n for n in shape)
-    return np.asarray(square, np.float32).mean(2)[:h*shape[0], :w*shape[1]].reshape(shape[0], h, shape[1], w).std((1, 3))
+    grey = np.asarray(square, np.float32).mean(2)[:h*shape[0], :w*shape[1]]
+    return grey.reshape(shape[0], h, shape[1], w).std((1, 3))
 
 # %% ../../nbs/explain/05_shortcuts.ipynb #suspicion
 fewest = 4 # images of a class
-margin = .25 # How far above chance before there is a warning
-false_alarms = .1 # At most, of the classifiers that look anywhere alike
+margin = .25 # how far above chance before there is a warning
+false_alarms = .1 # at most this share of classifiers without a shortcut gets a warning
 names = dict(border='at the border', corners='in the corners', background='on the background') | {c: f'in the {c} corner' for c in corners}
 
 def suspicions(
-    rows:list, # One class's images, as `focus` lists them
-    classes:int=1 # That are looked at: the more, the more often chance strikes one
-)->list: # of (zone, share of images whose strongest cell lies in it, chance), the most striking first
-    "Zones in which the strongest cell lies far more often than by chance"
+    rows:list, # The images of one class, as `focus` lists them
+    classes:int=1 # Number of classes that are tested (Bonferroni correction)
+)->list: # of (zone, share of images whose strongest cell lies in it, chance), the largest excess first
+    "Zones that hold the strongest cell far more often than by chance"
     import numpy as np
     from scipy.stats import binomtest
     found = []
     for zone in names if len(rows) >= fewest else ():
         at, chance = [zone in r['peak_in'] for r in rows], float(np.mean([r['chance'][zone] for r in rows]))
-        above = float(np.mean(at)) - chance
-        if above > margin and binomtest(sum(at), len(at), chance, alternative='greater').pvalue < false_alarms/(len(names)*classes): found.append((above, zone, float(np.mean(at)), chance))
+        part = float(np.mean(at))
+        if part - chance <= margin: continue
+        p = binomtest(sum(at), len(at), chance, alternative='greater').pvalue
+        if p < false_alarms/(len(names)*classes): found.append((part - chance, zone, part, chance))
     return [f[1:] for f in sorted(found, key=lambda f: -f[0])]
 
 def _sentence(label, n, suspected, others):
-    "A warning in words"
+    "A warning as a sentence"
     zone, share, chance = suspected
     beside = '' if others is None else f', in images of other classes {others:.0%}'
-    return f'what speaks most for {label} lies {names[zone]} in {share:.0%} of {n} images (by chance {chance:.0%}{beside}): perhaps it goes by a mark, a frame or the place, and not by the thing. Look at its heat maps'
+    return (f'the strongest evidence for {label} lies {names[zone]} in {share:.0%} of {n} images (by chance {chance:.0%}{beside}): '
+            'this may be a shortcut, for instance a mark or a frame. Look at its heat maps')
 
 # %% ../../nbs/explain/05_shortcuts.ipynb #focus
-most_looked_at = 48 # images, in all
+most_looked_at = 48 # images in all
 
 def focus(
     clf:Classifier,
     table # Rows of `prediction_table`: path, split, predicted
 )->dict: # `grid`, `size`, `looked`, `classes`, `warnings`, `images`: ready for JSON
     "Where the evidence for each class lies"
-    rows = _watched(clf, table)
+    rows = _measured(clf, table)
     by_class = {c: [r for r in rows if r['class'] == c] for c in clf.vocab}
+    by_class = {c: own for c, own in by_class.items() if own}
     summary, warnings = [], []
     for c, own in by_class.items():
-        if not own: continue
-        suspected, rest = suspicions(own, sum(map(bool, by_class.values()))), [r for r in rows if r['class'] != c]
-        summary.append(dict({'class': c}, n=len(own), held_out=sum(r['split'] != 'train' for r in own), suspected=[s[0] for s in suspected], **{z: _mean(own, 'share', z) for z in ('border', 'corners', 'background')},
-                            chance={z: _mean(own, 'chance', z) for z in ('border', 'corners', 'background')}))
-        if suspected: warnings.append(_sentence(c, len(own), suspected[0], sum(suspected[0][0] in r['peak_in'] for r in rest)/len(rest) if rest else None))
-    shape = (len(rows[0]['cells']), len(rows[0]['cells'][0])) if rows else (0, 0)
-    return dict(grid=list(shape), size=max(v.size for v in clf.views), resize=clf.views[0].resize, looked=len(rows), classes=summary, warnings=warnings,
-                pictures=[{k: v for k, v in r.items() if k != 'chance'} for r in rows])
+        suspected = suspicions(own, len(by_class))
+        summary.append(_summary(c, own, suspected))
+        if suspected: warnings.append(_warning(c, rows, suspected[0]))
+    grid = [len(rows[0]['cells']), len(rows[0]['cells'][0])] if rows else [0, 0]
+    images = [{k: v for k, v in r.items() if k != 'chance'} for r in rows]
+    return dict(grid=grid, size=max(v.size for v in clf.views), resize=clf.views[0].resize, looked=len(rows),
+                classes=summary, warnings=warnings, pictures=images)
+
+def _summary(c, own, suspected):
+    "One class: its images, the suspected zones, the shares of the evidence, and those by chance"
+    three = ('border', 'corners', 'background')
+    counts = dict(n=len(own), held_out=sum(r['split'] != 'train' for r in own))
+    shares, chance = ({z: _mean(own, what, z) for z in three} for what in ('share', 'chance'))
+    return {'class': c} | counts | dict(suspected=[s[0] for s in suspected]) | shares | dict(chance=chance)
+
+def _warning(c, rows, suspected):
+    "The warning about one class, with how often the others have their strongest cell in the same zone"
+    rest = [r for r in rows if r['class'] != c]
+    others = sum(suspected[0] in r['peak_in'] for r in rest)/len(rest) if rest else None
+    return _sentence(c, len(rows) - len(rest), suspected, others)
 
 def _mean(rows, what, zone): return round(sum(r[what][zone] for r in rows)/len(rows), 4)
 
 def _chosen(clf, table):
-    "(path, class, split) of the images to look at"
+    "(path, class, split) of the images to explain, held-out ones first"
     n = max(fewest, most_looked_at//len(clf.vocab))
     found = []
-    for c, rows in table.assign(seen=table.split == 'train').sort_values('seen', kind='stable').groupby('predicted', sort=False):
+    held_out_first = table.assign(seen=table.split == 'train').sort_values('seen', kind='stable')
+    for c, rows in held_out_first.groupby('predicted', sort=False):
         if len(found) + min(n, len(rows)) <= most_looked_at: found += [(p, c, s) for p, s in zip(rows.path[:n], rows.split[:n])]
     return found
 
-def _watched(clf, table, bs=8):
-    "A row an image: class, cells, shares, and where the strongest cell lies"
+def _measured(clf, table, bs=8):
+    "A row an image: class, cells, shares of the evidence, and the zones of the strongest cell"
     import numpy as np
-    chosen, rows = _chosen(clf, table), []
-    about = {p: (c, s) for p, c, s in chosen}
+    rows, about = [], {p: (c, s) for p, c, s in _chosen(clf, table)}
     loaded = [(p, v) for p, v in decode_ahead(list(about), clf.prepare) if not isinstance(v, NotAnImage)]
     for i in range(0, len(loaded), bs):
         part = loaded[i:i+bs]
-        for (p, squares), seen in zip(part, look(clf, [np.stack(b) for b in zip(*(v for _, v in part))], [upright_size(p) for p, _ in part])):
-            c, split = about[p]
-            rows.append(dict(path=p, split=split, p=round(float(seen.probs[clf.vocab.index(c)]), 4), **{'class': c}, **_shares(seen.evidence(clf.vocab.index(c))[0], squares[0])))
+        batches = [np.stack(b) for b in zip(*(v for _, v in part))]
+        for (path, squares), seen in zip(part, look(clf, batches, [upright_size(p) for p, _ in part])):
+            c, split = about[path]
+            k = clf.vocab.index(c)
+            cells, _ = seen.evidence(k)
+            rows.append(dict({'path': path, 'split': split, 'p': round(float(seen.probs[k]), 4), 'class': c}, **_shares(cells, squares[0])))
     return rows
 
 def _shares(cells, square):
-    "Where one map's evidence lies"
+    "Where the evidence of one map lies"
     import numpy as np
     found, good = zones(square, cells.shape), np.maximum(cells, 0)
     total, peak = max(good.sum(), 1e-12), cells.argmax()
-    return dict(cells=np.round(cells, 3).tolist(), share={z: round(float(good[m].sum()/total), 4) for z, m in found.items()}, chance={z: float(m.mean()) for z, m in found.items()}, peak_in=[z for z, m in found.items() if m.flat[peak]])
+    share = {z: round(float(good[m].sum()/total), 4) for z, m in found.items()}
+    chance = {z: float(m.mean()) for z, m in found.items()}
+    peak_in = [z for z, m in found.items() if m.flat[peak]]
+    return dict(cells=np.round(cells, 3).tolist(), share=share, chance=chance, peak_in=peak_in)
