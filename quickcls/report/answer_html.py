@@ -22,21 +22,21 @@ from ..explain.regions import Tags
 # %% ../../nbs/report/08_answer_html.ipynb #ask
 @dataclass
 class Answer:
-    "What is said of one image, and what is shown of it"
+    "The prediction for one image, and the images to show"
     prediction:Prediction
-    photo:object=None # PIL image, upright; None where there is no image
-    heat:object=None # PIL image of the same size: the photo with the map of what decided; None where it was not asked for
-    grid:str='' # How fine the map is, `7 × 7`
+    photo:object=None # PIL image, upright; None if there is no image
+    heat:object=None # PIL image of the same size: the photo with its heat map; None if not asked for
+    grid:str='' # Cells of the heat map, `7 × 7`
 
 def ask(
     clf:Classifier,
-    data, # The bytes of a file, or whatever else `Classifier.predict` takes
-    name:str=None, # What the image is called
-    *, k:int=3, # How many classes to name
-    heat:bool=True, # Make the map?
-    side:int=640 # Of the longer side of what is shown, pixels; 0 where nothing is shown
+    data, # The bytes of a file, or anything else that `Classifier.predict` takes
+    name:str=None, # Name of the image
+    *, k:int=3, # Number of classes to name
+    heat:bool=True, # Make the heat map?
+    side:int=640 # Longer side of the images to show, pixels; 0 for no images
 )->Answer:
-    "The answer about one image, with all that a page shows of it. A bad image's prediction has an `error`"
+    "The answer about one image, with all that a page shows; the prediction for a bad image has an `error`"
     try: squares = clf.prepare(data)
     except NotAnImage as e: squares = e
     prediction = next(clf.answers([(data, squares)], k))
@@ -46,104 +46,134 @@ def ask(
     if not heat: return Answer(prediction, photo)
     seen, = look(clf, [s[None] for s in squares], [photo.size])
     cells, _ = seen.evidence(clf.vocab.index(prediction.label))
-    return Answer(prediction, photo, laid_over(photo, cells, clf.views[0].resize), f'{cells.shape[1]} × {cells.shape[0]}')
+    overlay = laid_over(photo, cells, clf.views[0].resize)
+    return Answer(prediction, photo, overlay, f'{cells.shape[1]} × {cells.shape[0]}')
 
 # %% ../../nbs/report/08_answer_html.ipynb #answer-html
 def name_html(
-    name # Whatever a class or a file may be called
+    name # Any name of a class or a file
 )->str: # HTML
-    "A name as text that stands by itself, whichever way its script runs"
+    "A name as text, isolated so that right-to-left names do not reorder the rest"
     return f'<bdi>{html.escape(clean_text(name))}</bdi>'
 
 def answer_html(
     answer:Answer,
-    image=lambda path: None # Path of a training image → PIL image or None, for those that it resembles
+    image=lambda path: None # Path of a similar training image → PIL image or None
 )->str: # HTML, in the style of `answers.css`
-    "One answer, to look at"
+    "One answer as HTML"
     p = answer.prediction
     if p.error: return refusal_html((f'{clean_text(p.path)}: ' if p.path else '') + p.error)
-    head = f'<div class="qc-strange"><p class="qc-verdict">None of these</p><p class="qc-soft">{sentence(p.strangeness)}</p></div>' if p.unknown else f'<p class="qc-verdict">{name_html(p.label)}</p>'
-    bars = ''.join(f'{name_html(t["label"])}<span class="qc-track"><i style="width:{100*t["probability"]:.1f}%"></i></span><span>{t["probability"]:.1%}</span>' for t in p.top)
-    weak = '<p class="qc-soft">If it were one of them all the same:</p>' if p.unknown else ''
-    return f'<div class="qc-answer">{_seen(answer)}<div class="qc-said">{head}{weak}<div class="qc-bars{" qc-weak" if p.unknown else ""}">{bars}</div>{_near(p, image)}</div></div>'
+    weak = ' qc-weak' if p.unknown else ''
+    bars = f'<div class="qc-bars{weak}">{"".join(map(_bar, p.top))}</div>'
+    return f'<div class="qc-answer">{_seen(answer)}<div class="qc-said">{_verdict(p)}{bars}{_near(p, image)}</div></div>'
+
+def _verdict(p):
+    "The class, or that it is none of these"
+    if not p.unknown: return f'<p class="qc-verdict">{name_html(p.label)}</p>'
+    why = f'<p class="qc-verdict">None of these</p><p class="qc-soft">{sentence(p.strangeness)}</p>'
+    return f'<div class="qc-strange">{why}</div><p class="qc-soft">Closest classes:</p>'
+
+def _bar(t):
+    "A class with its probability"
+    part = t['probability']
+    return f'{name_html(t["label"])}<span class="qc-track"><i style="width:{100*part:.1f}%"></i></span><span>{part:.1%}</span>'
 
 def _seen(answer):
-    "The image, with a switch for the map on it"
+    "The image, with a switch for the heat map on it"
     photo = f'<img src="{data_uri(answer.photo, 82)}" alt="the image">'
     if answer.heat is None: return f'<div class="qc-seen"><div class="qc-photo">{photo}</div></div>'
-    heat = f'<img class="qc-heat" src="{data_uri(answer.heat, 82)}" alt="the image in grey, with a map of what decided">'
-    return (f'<div class="qc-seen"><div class="qc-photo">{photo}{heat}</div><br><label class="qc-toggle"><input class="qc-switch" type="checkbox" checked>Show what decided</label>'
-            f'<p class="qc-soft qc-legend">Orange speaks for {name_html(answer.prediction.label)}, blue against it; seen in {answer.grid} cells.</p></div>')
+    heat = f'<img class="qc-heat" src="{data_uri(answer.heat, 82)}" alt="the image in grey, with its heat map">'
+    switch = '<label class="qc-toggle"><input class="qc-switch" type="checkbox" checked>Show heat map</label>'
+    legend = f'Orange is evidence for {name_html(answer.prediction.label)}, blue against it; {answer.grid} cells.'
+    return f'<div class="qc-seen"><div class="qc-photo">{photo}{heat}</div><br>{switch}<p class="qc-soft qc-legend">{legend}</p></div>'
 
 def _near(p, image):
-    "The training images that it resembles: those that can be shown, else their names where it is strange"
+    "The most similar training images; for none of these, their names if they cannot be shown"
     near = p.nearest or []
     shown = [(n, im) for n in near if (im := image(n['picture'])) is not None]
-    if shown: return '<p class="qc-soft">Most similar known images</p><div class="qc-near">' + ''.join(f'<figure><img src="{data_uri(im)}" alt="">{name_html(n["label"])}<br><span class="qc-soft">similarity {n["similarity"]:.2f}</span></figure>' for n, im in shown) + '</div>'
+    figures = ''.join(_near_figure(n, im) for n, im in shown)
+    if shown: return f'<p class="qc-soft">Most similar training images</p><div class="qc-near">{figures}</div>'
     if not p.unknown or not near: return ''
-    return '<p class="qc-soft">Most similar known images: ' + ', '.join(f'{name_html(n["picture"])} ({name_html(n["label"])}, similarity {n["similarity"]:.2f})' for n in near) + '</p>'
+    names = ', '.join(f'{name_html(n["picture"])} ({name_html(n["label"])}, similarity {n["similarity"]:.2f})' for n in near)
+    return f'<p class="qc-soft">Most similar training images: {names}</p>'
+
+def _near_figure(n, im):
+    "A training image with its label"
+    similarity = f'<span class="qc-soft">similarity {n["similarity"]:.2f}</span>'
+    return f'<figure><img src="{data_uri(im)}" alt="">{name_html(n["label"])}<br>{similarity}</figure>'
 
 def tags_html(
     tags:Tags # From `Classifier.tag`
 )->str: # HTML
-    "Several kinds in one image, each in its box"
+    "The classes in one image, each in its box"
     if tags.error: return ''
-    named = ', '.join(f'{name_html(f["label"])} {f["probability"]:.1%}' for f in tags.found) or 'No place in it is like a known kind.'
-    return f'<div class="qc-several"><p class="qc-soft">Several kinds in it: {named}</p><div class="qc-photo"><img src="{data_uri(tags.draw(), 82)}" alt="the image with a box around each kind"></div></div>'
+    named = ', '.join(f'{name_html(f["label"])} {f["probability"]:.1%}' for f in tags.found) or 'none of the known classes.'
+    photo = f'<img src="{data_uri(tags.draw(), 82)}" alt="the image with a box around each object">'
+    return f'<div class="qc-several"><p class="qc-soft">Objects found: {named}</p><div class="qc-photo">{photo}</div></div>'
 
 def refusal_html(
-    why:str # As text
+    why:str # Plain text
 )->str: # HTML
     "Why there is no answer"
     return f'<p class="qc-error" role="alert">{html.escape(why)}</p>'
 
 # %% ../../nbs/report/08_answer_html.ipynb #table
 def table_columns(
-    top:int # How many classes are named
+    top:int # Number of classes in a row
 )->list: # of str
     "Columns of a table of answers"
-    return ['path', 'label', 'probability', *(f'{what}_{i}' for i in range(2, top + 1) for what in ('label', 'probability')), 'unknown', 'known_score', 'error']
+    others = [f'{what}_{i}' for i in range(2, top + 1) for what in ('label', 'probability')]
+    return ['path', 'label', 'probability', *others, 'unknown', 'known_score', 'error']
 
 def table_row(
     p:Prediction,
     top:int # As in `table_columns`
 )->list:
-    "One answer as a row of a CSV file, whose names no spreadsheet runs"
-    said = [v for t in p.top for v in (t['label'], t['probability'])]
-    row = [p.path, *said, *['']*(2*top - len(said)), *('' if v is None else v for v in (p.unknown, p.known_score)), p.error or '']
+    "One answer as a row of a CSV file; no name in it is a formula for a spreadsheet"
+    named = [v for t in p.top for v in (t['label'], t['probability'])]
+    scores = ['' if v is None else v for v in (p.unknown, p.known_score)]
+    row = [p.path, *named, *['']*(2*top - len(named)), *scores, p.error or '']
     return [csv_text(v) for v in row]
 
 def answers_table(
     answers:list # of `Answer`
 )->str: # HTML
-    "Many answers, with a link that saves them as CSV; the file is in the link"
+    "Many answers, with a link that contains them as a CSV file"
     import base64, csv, io
     top = max((len(a.prediction.top) for a in answers), default=0) or 1
     file = io.StringIO()
     csv.writer(file).writerows([table_columns(top), *(table_row(a.prediction, top) for a in answers)])
     link = 'data:text/csv;charset=utf-8;base64,' + base64.b64encode(file.getvalue().encode('utf-8', 'replace')).decode()
-    return f'<a class="qc-save" download="answers.csv" href="{link}">Save as CSV</a><div class="qc-wide"><table class="qc-table"><thead><tr><th></th><th>image</th><th>most likely</th><th>then</th></tr></thead><tbody>{"".join(map(_table_line, answers))}</tbody></table></div>'
+    save = f'<a class="qc-save" download="answers.csv" href="{link}">Save as CSV</a>'
+    head = '<thead><tr><th></th><th>image</th><th>most likely</th><th>then</th></tr></thead>'
+    body = f'<tbody>{"".join(map(_table_line, answers))}</tbody>'
+    return f'{save}<div class="qc-wide"><table class="qc-table">{head}{body}</table></div>'
 
 def _table_line(answer):
     "One answer as a line of the table"
     p = answer.prediction
-    if p.error: return f'<tr><td></td><td class="qc-file">{name_html(p.path or "")}</td><td colspan="2">{html.escape(p.error)}</td></tr>'
+    file = f'<td class="qc-file">{name_html(p.path or "")}</td>'
+    if p.error: return f'<tr><td></td>{file}<td colspan="2">{html.escape(p.error)}</td></tr>'
     named = [f'{name_html(t["label"])} {t["probability"]:.1%}' for t in p.top]
     first = f'<b>none of these</b><br><span class="qc-soft">{named[0]}</span>' if p.unknown else f'<b>{named[0]}</b>'
-    return f'<tr><td><img src="{data_uri(answer.photo)}" alt=""></td><td class="qc-file">{name_html(p.path or "")}</td><td>{first}</td><td>{"<br>".join(named[1:])}</td></tr>'
+    photo = f'<td><img src="{data_uri(answer.photo)}" alt=""></td>'
+    return f'<tr>{photo}{file}<td>{first}</td><td>{"<br>".join(named[1:])}</td></tr>'
 
 # %% ../../nbs/report/08_answer_html.ipynb #widget
 def demo_widget(
     clf:Classifier,
-    k:int=3 # How many classes to name
+    k:int=3 # Number of classes to name
 ): # ipywidgets `VBox`
-    "A button to upload images, which answers with the most likely classes of each and what decided"
+    "A button to upload images, with the most likely classes and the heat map of each"
     try: import ipywidgets as widgets
-    except ImportError: raise QuickclsError('The upload box needs ipywidgets, which is not installed here: pip install ipywidgets') from None
+    except ImportError: raise QuickclsError('The upload box needs ipywidgets, which is not installed: pip install ipywidgets') from None
     style = f'<style>{read_template("answers.css")}</style>'
-    button, answers = widgets.FileUpload(multiple=True, description='Choose images', layout=dict(width='max-content')), widgets.HTML(style)
+    button = widgets.FileUpload(multiple=True, description='Choose images', layout=dict(width='max-content'))
+    answers = widgets.HTML(style)
     def answer(change):
         answers.value = style
-        for f in button.value: answers.value += f'<p class="qc-soft">{name_html(f["name"])}</p>' + answer_html(ask(clf, bytes(f['content']), k=k))
+        for f in button.value:
+            found = answer_html(ask(clf, bytes(f['content']), k=k))
+            answers.value += f'<p class="qc-soft">{name_html(f["name"])}</p>{found}'
     button.observe(answer, 'value')
     return widgets.VBox([button, answers])

@@ -16,11 +16,11 @@ from ..evaluate.style import clean_text
 # %% ../../nbs/report/07_notebook.ipynb #lesson-cells
 def lesson_cells(
     text:str, # Markdown with fenced cells: three backticks, `python`, a name
-    values:dict # name → what stands for `$name`
+    values:dict # name → replacement of `$name`
 )->list: # of (id, `markdown` or `code`, source)
-    "The cells of a lesson: what stands before a fenced cell is a cell of text, named after it"
+    "The cells of a lesson: the text before a fenced cell becomes a Markdown cell with its name"
     from string import Template
-    fill = lambda source: Template(source).substitute(values).strip() # after the text is cut: no value can begin a cell
+    fill = lambda source: Template(source).substitute(values).strip() # after the text is cut, so that no value can begin a cell
     before, *rest = re.split(r'^```python ([a-z-]+)\n(.*?)^```\n', text, flags=re.M|re.S)
     cells = []
     for id, code, after in zip(*[iter(rest)]*3):
@@ -30,15 +30,15 @@ def lesson_cells(
 
 # %% ../../nbs/report/07_notebook.ipynb #names
 def as_markdown(
-    name:str # Whatever a folder may be called
-)->str: # Shown by Markdown as it stands in `name`
+    name:str # Any name of a folder
+)->str: # Markdown that shows the name unchanged
     "A name as plain text in Markdown"
     return re.sub(r'([\\`*_{}\[\]<>#|~$&^])', r'\\\1', clean_text(name)).strip()
 
 def file_stem(
-    name:str # Whatever a folder may be called
+    name:str # Any name of a folder
 )->str: # At most 60 characters
-    "A name that any file system takes"
+    "A name that is valid in any file system"
     return re.sub(r'[^\w.-]+', '-', name).strip('-.')[:60] or 'images'
 
 # %% ../../nbs/report/07_notebook.ipynb #where
@@ -46,7 +46,7 @@ def path_from(
     notebook:Path, # The file
     folder:Path # Of the images
 )->str: # With `/` on every system
-    "How the notebook says where its images are"
+    "The path from the notebook to its images"
     a, b = (os.path.abspath(p) for p in (Path(notebook).parent, folder))
     try: shared = os.path.commonpath([a, b])
     except ValueError: shared = '' # two disks
@@ -54,50 +54,56 @@ def path_from(
 
 # %% ../../nbs/report/07_notebook.ipynb #lesson-notebook
 def lesson_notebook(
-    folder:str, # Of the images, as the notebook says it
+    folder:str, # Of the images, as it appears in the notebook
     name:str, # Of the data set
-    *, opening:str=None, # The first text, Markdown; a title where this is None
+    *, opening:str=None, # The first text, Markdown; None for a title
     arch:str='auto', # As in `train`
     images:bool=True # Show images?
 ): # `nbformat.NotebookNode`
     "The lesson on one folder, not executed"
     import nbformat
     text = read_template('lesson.md')
-    opening = opening or f'# {as_markdown(name) or "Images"}\n\n> From a folder of labelled images to a classifier, step by step. Written by `quickcls new`; it is yours to edit.'
+    about = 'From a folder of labelled images to a classifier, step by step. Written by `quickcls new`; edit it as you like.'
+    opening = opening or f'# {as_markdown(name) or "Images"}\n\n> {about}'
     values = dict(opening=opening, folder=repr(folder), model=repr(f'models/{file_stem(name)}-notebook'), images=images, arch=repr(arch))
     make = dict(markdown=nbformat.v4.new_markdown_cell, code=nbformat.v4.new_code_cell)
     cells = [make[kind](source, id=id) for id, kind, source in lesson_cells(text, values)]
-    return nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')))
+    kernel = dict(display_name='python3', language='python', name='python3')
+    return nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=kernel))
 
 # %% ../../nbs/report/07_notebook.ipynb #new
 def new_notebook(
-    folder:str, # Folder that holds one folder of images per class, or train and test folders that do
-    *, out:str=None, # The notebook, or a folder for it (<folder>.ipynb in the current folder where this is not given)
-    force:bool=False, # Replace a notebook that is there?
+    folder:str, # Folder with one folder of images per class, or with train and test folders of that form
+    *, out:str=None, # The notebook, or a folder for it (default: <folder>.ipynb in the current folder)
+    force:bool=False, # Overwrite an existing notebook?
     arch:str='auto', # Backbone, as in `quickcls train`
-    no_images:bool=False # Show no images: for people who may not see the data
+    no_images:bool=False # Show no images, for readers who may not see the data
 )->Path: # of the notebook
     "Write a notebook about a folder of labelled images: look, train, judge, improve, save, predict"
-    name = os.path.basename(os.path.abspath(Path(folder).expanduser()))
+    source = Path(folder).expanduser()
+    name = os.path.basename(os.path.abspath(source))
     path = _notebook_path(out, name)
-    check_apart(path.parent/'models', Path(folder).expanduser(), f'{path} would keep its classifier in {path.parent/"models"}, among the images in {folder} or around them. Name another place for the notebook with --out (in Python: out=).')
-    if path.exists() and not force: raise QuickclsError(f'{path} is already there. --force replaces it (in Python: force=True), --out names another notebook (out=).')
+    inside = (f'The classifier of {path} would be in {path.parent/"models"}, inside the image folder {folder} or around it. '
+              'Give another place for the notebook with --out (in Python: out=).')
+    check_apart(path.parent/'models', source, inside)
+    if path.exists() and not force:
+        raise QuickclsError(f'{path} already exists. --force replaces it (in Python: force=True); --out names another notebook (out=).')
     if arch != 'auto': parse_views(arch)
     split_items(scan_folder(folder))
-    nb = lesson_notebook(path_from(path, Path(folder).expanduser()), name, arch=arch, images=not no_images)
+    nb = lesson_notebook(path_from(path, source), name, arch=arch, images=not no_images)
     _write(nb, path)
-    print(f'{path}: {len(nb.cells)} cells; open it with: jupyter lab {shlex.quote(str(path))} (pip install jupyterlab, where there is none)')
+    print(f'{path}: {len(nb.cells)} cells; open it with: jupyter lab {shlex.quote(str(path))} (if needed: pip install jupyterlab)')
     return path
 
 def _notebook_path(out, name):
-    "Where the notebook goes"
+    "The file of the notebook"
     path = Path(out or '.').expanduser()
     if path.suffix == '.ipynb' and not path.is_dir(): return path
     if path.is_dir(): return path/f'{file_stem(name)}.ipynb'
-    raise QuickclsError(f'{path} is no folder and no name of a notebook. Expected a folder that is there, or a name that ends in .ipynb.')
+    raise QuickclsError(f'{path} is neither a folder nor a notebook. Expected an existing folder, or a name that ends in .ipynb.')
 
 def _write(nb, path):
-    "The file, whole or not at all"
+    "Write the file, completely or not at all"
     import nbformat
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

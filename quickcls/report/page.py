@@ -19,33 +19,54 @@ from ..saved.folder import card_file, check_replaceable
 from ..evaluate.thresholds import images_to_prove
 
 # %% ../../nbs/report/05_page.ipynb #context
-most_skipped = 100 # Files that are named as skipped
+most_skipped = 100 # skipped files that the page lists
 
 def page_context(
     facts:Facts,
-    max_miss:float=1/200, # Share of a class that may pass, for the thresholds
-    cost:float=None # What a miss costs, in false alarms; in place of `max_miss`
-)->dict: # What `report.html` prints, but for the images
-    "All that the page says"
-    rows, metrics, counts = numbers(facts), facts.metrics, facts.counts
-    confused, (kind, worst) = facts.held.most_confused(), worst_mistakes(facts)
-    low = min([r['value'] for r in rows] + [r['low'] for r in rows if r['low'] is not None])
-    ctx = dict(facts=facts, summary=summary(facts), warnings=facts.warnings, numbers=rows, scale_from=max(0, int(low*20 - .5)/20), matrix=matrix(facts.held), confused=confused.head(12).to_dict('records'),
-        classes=_class_rows(facts), sorted_classes=len(facts.vocab) > 12, mistakes=kind, crossed_errors=facts.crossed.metrics()['errors'] if facts.crossed else 0, worst=worst, neighbours=any(w['near'] for w in worst),
-        cross_validation=facts.trust.cross_validation, calibration=facts.trust.calibration, learning=facts.trust.learning_curve, weights=facts.trust.class_weights, strange=_strange(facts), two=_two_classes(facts, max_miss, cost),
-        sides=list(counts.columns), counts=list(zip(counts.index, counts.to_numpy().tolist())), totals=counts.sum().tolist(), largest=int(counts.train.max()), smallest=int(counts.train.min()),
-        above=str(facts.data.get('folder') or '').rstrip('/') + '/', notes=metrics.get('notes'), skipped=metrics.get('skipped') or [], command=public_command(metrics.get('command') or ''), recipe=recipe(facts), most_skipped=most_skipped)
-    ctx.update(focus=facts.focus, watched=watched(facts))
+    max_miss:float=1/200, # Share of a class that may be missed, for the thresholds
+    cost:float=None # Cost of a miss, in false alarms; used instead of `max_miss`
+)->dict: # What `report.html` prints, without the images
+    "All text and figures of the page"
+    trust = facts.trust
+    ctx = dict(facts=facts, summary=summary(facts), warnings=facts.warnings, cross_validation=trust.cross_validation,
+               calibration=trust.calibration, learning=trust.learning_curve, weights=trust.class_weights, strange=_open_set(facts),
+               two=_two_classes(facts, max_miss, cost), focus=facts.focus, watched=watched(facts))
+    ctx |= _numbers(facts) | _mistakes(facts) | _data(facts)
     return ctx | dict(figures=figures(facts, ctx), contents=_contents(ctx))
+
+def _numbers(facts):
+    "Figures of the whole classifier, confusion matrix, figures of each class"
+    rows = numbers(facts)
+    low = min([r['value'] for r in rows] + [r['low'] for r in rows if r['low'] is not None])
+    return dict(numbers=rows, scale_from=max(0, int(low*20 - .5)/20), matrix=matrix(facts.held),
+                confused=facts.held.most_confused().head(12).to_dict('records'),
+                classes=_class_rows(facts), sorted_classes=len(facts.vocab) > 12)
+
+def _mistakes(facts):
+    "The worst mistakes, and how many there are in cross-validation"
+    kind, worst = worst_mistakes(facts)
+    errors = facts.crossed.metrics()['errors'] if facts.crossed else 0
+    return dict(mistakes=kind, crossed_errors=errors, worst=worst, neighbours=any(w['near'] for w in worst))
+
+def _data(facts):
+    "Counts, skipped files, and how the classifier was made"
+    counts, metrics = facts.counts, facts.metrics
+    return dict(sides=list(counts.columns), counts=list(zip(counts.index, counts.to_numpy().tolist())), totals=counts.sum().tolist(),
+                largest=int(counts.train.max()), smallest=int(counts.train.min()), notes=metrics.get('notes'),
+                above=str(facts.data.get('folder') or '').rstrip('/') + '/', skipped=metrics.get('skipped') or [],
+                command=public_command(metrics.get('command') or ''), recipe=recipe(facts), most_skipped=most_skipped)
 
 def _contents(ctx):
     "(id, title) of each section"
-    two = [('strange', 'None of these'), *([('thresholds', 'Where to draw the line')] if ctx['two'] else [])]
-    return [('numbers', 'Numbers'), ('matrix', 'Confusion matrix'), ('classes', 'Each class'), ('mistakes', 'Least sure' if ctx['mistakes'] == 'none' else 'Worst mistakes'), *([('focus', 'What it looks at')] if ctx['focus'] else []), ('sure', 'How sure it is'), *two,
-            ('more', 'Would more images help?'), ('balance', 'Balance'), ('data', 'The data'), ('again', 'How to make it again')]
+    found = [('numbers', 'Numbers'), ('matrix', 'Confusion matrix'), ('classes', 'Each class')]
+    found.append(('mistakes', 'Least confident' if ctx['mistakes'] == 'none' else 'Worst mistakes'))
+    if ctx['focus']: found.append(('focus', 'What it looks at'))
+    found += [('sure', 'Confidence'), ('strange', 'None of these')]
+    if ctx['two']: found.append(('thresholds', 'Decision threshold'))
+    return found + [('more', 'Would more images help?'), ('balance', 'Balance'), ('data', 'The data'), ('again', 'How to reproduce it')]
 
 def _class_rows(facts):
-    "A row a class, the weakest first where there are many; beside them how well cross-validation found it"
+    "A row a class, with the recall of cross-validation; of many classes the weakest first"
     c = facts.classes
     if facts.crossed:
         cross = facts.crossed.per_class()
@@ -53,19 +74,24 @@ def _class_rows(facts):
     if len(c) > 12: c = c.assign(untested=c.support == 0).sort_values(['untested', 'f1'], kind='stable')
     return c.reset_index().to_dict('records')
 
-def _strange(facts, most=6):
-    "What is known of strangeness: `Trust.open_set`, how many held-out images are refused, the least familiar ones; None where nothing is"
+def _open_set(facts, most=6):
+    "`Trust.open_set`, the number of held-out images that are rejected, and those with the lowest scores; None if not measured"
     o, t = facts.trust.open_set, facts.held.table
     if not o or 'known_score' not in t: return None
-    least = [dict(path=r['path'], file=file_name(r['path']), label=r['label'], known_score=r['known_score']) for r in t.nsmallest(most, 'known_score').to_dict('records')]
+    def one(r): return dict(path=r['path'], file=file_name(r['path']), label=r['label'], known_score=r['known_score'])
+    least = [one(r) for r in t.nsmallest(most, 'known_score').to_dict('records')]
     return o | dict(refused=int((t.known_score < o['threshold']).sum()), least=least)
 
 def _two_classes(facts, max_miss, cost):
-    "Curves and thresholds where there are two classes and held-out images of both; the curves are of the rarer class"
+    "Curves and thresholds if there are two classes with held-out images; the curves are of the rarer class"
     if len(facts.vocab) != 2 or facts.held.table.label.nunique() != 2: return None
     positive, crossed = facts.counts.sum(1).idxmin(), facts.crossed
-    rows = [dict(drawn, held=facts.held.at_threshold(drawn['class'], drawn['threshold']) if crossed else None) for drawn in (crossed or facts.held).thresholds(max_miss, cost).to_dict('records')]
-    return dict(positive=positive, area=facts.held.area(positive), allowed=_one_in(max_miss), cost=cost, needed=images_to_prove(max_miss) if max_miss else None, n=(crossed or facts.held).n, crossed=crossed is not None, thresholds=rows)
+    source = crossed or facts.held
+    rows = source.thresholds(max_miss, cost).to_dict('records')
+    for r in rows: r['held'] = facts.held.at_threshold(r['class'], r['threshold']) if crossed else None
+    needed = images_to_prove(max_miss) if max_miss else None
+    return dict(positive=positive, area=facts.held.area(positive), allowed=_one_in(max_miss), cost=cost, needed=needed, n=source.n,
+                crossed=crossed is not None, thresholds=rows)
 
 def _one_in(v):
     "`1 in 200` for 0.005"
@@ -75,7 +101,7 @@ def _one_in(v):
 def figures(
     facts:Facts,
     ctx:dict # From `page_context`
-)->dict: # name → inline `<svg>`; a figure that says nothing is not there
+)->dict: # name → inline `<svg>`; only the figures that apply
     "The figures of a page"
     from markupsafe import Markup
     ev, many, drawn = facts.held, len(facts.vocab) > 2, {}
@@ -93,39 +119,49 @@ def figures(
     return {name: Markup(figure_svg(fig)) for name, fig in drawn.items()}
 
 # %% ../../nbs/report/05_page.ipynb #render
-most_bytes = 4_900_000 # Of a page
-most_thumbnail_bytes = 4_000_000
+most_bytes = 4_900_000 # of a page
+most_thumbnail_bytes = 4_000_000 # of all its thumbnails
 
 def render_report(
     facts:Facts,
     *, max_miss:float=1/200, cost:float=None, # As in `write_report`
-    images:bool=True, # Carry thumbnails?
-    image=None, # Where images come from: (path, side in pixels) → PIL image; raises `NotAnImage`. As `facts` knows them where this is None
+    images:bool=True, # Include thumbnails?
+    image=None, # (path, side in pixels) → PIL image; raises `NotAnImage`. None for the image files of `facts`
     kept=None # `Kept`: thumbnails of the page that is replaced
 )->str: # HTML
     "The page"
     image, kept = image or facts.images.image, kept or Kept(facts.images)
     ctx, worth = page_context(facts, max_miss, cost), in_order_of_worth(facts.held)
-    shown = [*(v for w in ctx['worst'] for v in (w, *w['near'])), *(ctx['strange'] or dict(least=[]))['least']]
-    paths = [v['path'] for v in shown] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
-    numbers = {p: i for i, p in enumerate(dict.fromkeys(paths))}
-    for v in shown: v['key'] = numbers[v['path']]
-    ctx.update(cells=dict(classes=facts.vocab, cells=cell_images(worth, facts.vocab, ctx['matrix']['place'], numbers)), images=images, thumbs={}, gone=0)
+    paths = _number_images(ctx, worth)
+    numbers = {p: i for i, p in paths.items()}
+    cells = cell_images(worth, facts.vocab, ctx['matrix']['place'], numbers)
+    ctx.update(cells=dict(classes=facts.vocab, cells=cells), images=images, thumbs={}, gone=0)
     page = new_page('report.html', ctx)
     if not images: return page
     room = min(most_thumbnail_bytes, most_bytes - len(page.encode('utf-8', 'replace')))
     heat = heat_thumbnails(facts, ctx['watched'], room, image, kept)
-    thumbs = thumbnails({i: p for p, i in numbers.items()}, room - sum(len(u) + 50 for u in heat.values()), load=lambda path: thumbnail(path, image=image), instead=kept.get)
-    about = {e['key']: (e['path'], e['cells']) for r in ctx['watched'] for e in r['examples']} | {i: (p, None) for p, i in numbers.items()}
+    room -= sum(len(u) + 50 for u in heat.values())
+    thumbs = thumbnails(paths, room, load=lambda path: thumbnail(path, image=image), instead=kept.get)
+    about = {e['key']: (e['path'], e['cells']) for r in ctx['watched'] for e in r['examples']}
+    about |= {i: (p, None) for i, p in paths.items()}
     ctx['cells']['contents'] = {name: k for k, uri in (thumbs | heat).items() if uri and (name := kept.name(*about[k]))}
     kept.gone = {about[k][0] for k, uri in (thumbs | heat).items() if not uri} - kept.used
     return new_page('report.html', ctx | dict(thumbs=thumbs | heat, gone=sum(not u for u in thumbs.values())))
 
+def _number_images(ctx, worth):
+    "number → path of the images to show, the most important first; those of the worst mistakes get their number as `key`"
+    shown = [v for w in ctx['worst'] for v in (w, *w['near'])]
+    if ctx['strange']: shown += ctx['strange']['least']
+    paths = [v['path'] for v in shown] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
+    numbers = {p: i for i, p in enumerate(dict.fromkeys(paths))}
+    for v in shown: v['key'] = numbers[v['path']]
+    return {i: p for p, i in numbers.items()}
+
 def new_page(
     template:str, # Name of a file in `quickcls/templates`
-    ctx:dict # What it prints; `scale_from`, where bars begin, and `above`, what is cut from the front of paths, where it needs them
+    ctx:dict # Values for the template; optional: `scale_from`, start of the bars, and `above`, a prefix to cut from paths
 )->str: # HTML
-    "A page with the style and the script, and the script's hash"
+    "A page with its style, its script and the hash of the script"
     import base64, hashlib
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
@@ -133,37 +169,40 @@ def new_page(
     style, script = (env.loader.get_source(env, f'report.{s}')[0].replace('\r\n', '\n') for s in ('css', 'js'))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     low, above = ctx.get('scale_from', 0), ctx.get('above', '')
-    env.filters.update(share=share, count='{:,}'.format, images=image_count, exact='{:.3g}'.format, on_scale=lambda v: f'{100*(v - low)/(1 - low):.1f}%', inside=lambda path: path.removeprefix(above), short=short_name, sentence=sentence)
+    env.filters.update(share=share, count='{:,}'.format, images=image_count, exact='{:.3g}'.format, short=short_name, sentence=sentence,
+                       on_scale=lambda v: f'{100*(v - low)/(1 - low):.1f}%', inside=lambda path: path.removeprefix(above))
     return env.get_template(template).render(ctx, style=Markup(style), script=Markup(script), script_hash=f'sha256-{digest}')
 
 # %% ../../nbs/report/05_page.ipynb #write-report
 def write_page(
     out:Path, # The file
-    page:str # HTML; what is no text in it becomes `?`
+    page:str # HTML; invalid characters become `?`
 ):
-    "Write a page; raises `QuickclsError` with the reason where that cannot be"
+    "Write a page; raises `QuickclsError` with the reason if that fails"
     try: out.write_bytes(page.encode('utf-8', 'replace'))
     except OSError as e: raise QuickclsError(f'{out} cannot be written: {explain_os_error(e)}') from None
 
 def write_report(
     model, # Folder of a classifier, as `quickcls train` wrote it, or its `Facts`
     *, data:str=None, # A labelled folder to report on, in place of the images held out in training
-    out:str=None, # The page (report.html in that folder where this is not given, report-<data>.html for other data)
-    name:str=None, # What the classifier is called on the page (its folder's name where this is not given)
-    max_miss:float=1/200, # Of two classes: the share of one that may pass unseen, between 0 and 1
-    cost:float=None, # Of two classes: what a miss costs, in false alarms; in place of `max_miss`
-    images:bool=True, # Carry thumbnails? Without them, no image leaves; names of files do
-    say=print # Called with a line where images are missing
+    out:str=None, # The page (default: report.html in that folder, report-<data>.html for other data)
+    name:str=None, # Name of the classifier on the page (default: the name of its folder)
+    max_miss:float=1/200, # With two classes: the share of one that may be missed, between 0 and 1
+    cost:float=None, # With two classes: the cost of a miss, in false alarms; used instead of `max_miss`
+    images:bool=True, # Include thumbnails? Without them the page holds no images, but still file names
+    say=print # Called with a line if images are missing
 )->Path: # of the page
-    "Write a classifier's report, and its model card"
-    if not 0 <= max_miss < 1: raise QuickclsError(f'max_miss is {max_miss}; expected a share between 0 and 1, for instance 0.005 to let no more than 1 in 200 pass.')
+    "Write the report of a classifier, and its model card"
+    if not 0 <= max_miss < 1:
+        raise QuickclsError(f'max_miss is {max_miss}; expected a share between 0 and 1, for instance 0.005 to miss at most 1 in 200.')
     facts = model if isinstance(model, Facts) else read_facts(model, name)
     if data: facts = facts_on(facts, data)
-    own = out is None
-    out = Path(out or facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')).expanduser()
-    for file in (*([out] if own else []), *([] if facts.on else [facts.folder/card_file])): check_replaceable(file) # before the work
+    usual = facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')
+    if out is None: check_replaceable(usual) # before the work
+    if not facts.on: check_replaceable(facts.folder/card_file)
+    out = Path(out or usual).expanduser()
     kept = Kept(facts.images, out if images else None)
     write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, kept=kept))
-    if kept.gone or kept.used: say(kept.told())
+    if kept.gone or kept.used: say(kept.message())
     if not facts.on: write_card(facts)
     return out

@@ -18,26 +18,28 @@ from .page import new_page, write_page
 
 # %% ../../nbs/report/06_paired_page.ipynb #mcnemar
 def mcnemar(
-    only_a:int, # Images that only A names right
-    only_b:int, # Images that only B names right
-    n:int # Images in all
-)->dict: # difference (accuracy of B minus that of A), low, high (its 95 % interval), p (chance of so uneven a count, or a more uneven one, were both equally good)
-    "Is the difference between two classifiers more than chance?"
+    only_a:int, # Images that only A classifies correctly
+    only_b:int, # Images that only B classifies correctly
+    n:int # Number of images
+)->dict: # difference (accuracy of B minus that of A), low, high (its 95 % interval), p (of the null hypothesis that both are equally good)
+    "Is the difference between two classifiers significant?"
     from scipy.stats import binomtest
     a, b = (only_a + 1)/(n + 2), (only_b + 1)/(n + 2)
     half = 1.96*((a + b - (a - b)**2)/(n + 2))**.5
-    return dict(difference=(only_b - only_a)/n, low=max(-1., b - a - half), high=min(1., b - a + half), p=float(binomtest(only_b, only_a + only_b, .5).pvalue) if only_a + only_b else 1.)
+    p = float(binomtest(only_b, only_a + only_b, .5).pvalue) if only_a + only_b else 1.
+    return dict(difference=(only_b - only_a)/n, low=max(-1., b - a - half), high=min(1., b - a + half), p=p)
 
 # %% ../../nbs/report/06_paired_page.ipynb #efficient
 def efficient(
     seconds, # Of each row `[n]`
     accuracy # Of each row `[n]`
 ): # bool `[n]`
-    "Which rows are such that none is as quick and more accurate, or quicker and as accurate"
+    "The Pareto front: rows for which no other is as fast and more accurate, or faster and as accurate"
     import numpy as np
     s, a = np.asarray(seconds, float), np.asarray(accuracy, float)
-    beaten = (s[None] <= s[:, None]) & (a[None] > a[:, None]) | (s[None] < s[:, None]) & (a[None] >= a[:, None])
-    return ~beaten.any(1) & np.isfinite(a)
+    better = (s[None] <= s[:, None]) & (a[None] > a[:, None])
+    faster = (s[None] < s[:, None]) & (a[None] >= a[:, None])
+    return ~(better | faster).any(1) & np.isfinite(a)
 
 # %% ../../nbs/report/06_paired_page.ipynb #versus-class
 @dataclass
@@ -45,58 +47,64 @@ class Versus:
     "Two classifiers on the same images"
     a:str # Their names
     b:str
-    table:object # DataFrame: path, path_b (what the other calls it), label, a, b (what each took it for), p_a, p_b (probability of the right class), right_a, right_b
-    trained:int=0 # Shared images left out, as one of the two was trained on them
-    relabelled:int=0 # Left out, as they stand under another label
-    images:tuple=() # `quickcls.saved.known_images.KnownImages` of each: the two may have been trained from different places
+    table:object # DataFrame: path, path_b (in the other one), label, a, b (predicted), p_a, p_b (of the right class), right_a, right_b
+    trained:int=0 # Shared images left out because one of the two was trained on them
+    relabelled:int=0 # Images left out because they have another label in the other one
+    images:tuple=() # `quickcls.saved.known_images.KnownImages` of each: they may have been trained in different places
 
     def counts(self)->dict: # both, only_a, only_b, neither
-        "How often both, one, or neither is right"
-        t = self.table
-        return dict(both=int((t.right_a & t.right_b).sum()), only_a=int((t.right_a & ~t.right_b).sum()), only_b=int((~t.right_a & t.right_b).sum()), neither=int((~t.right_a & ~t.right_b).sum()))
+        "On how many images both, one, or neither is right"
+        a, b = self.table.right_a, self.table.right_b
+        found = dict(both=a & b, only_a=a & ~b, only_b=~a & b, neither=~a & ~b)
+        return {name: int(rows.sum()) for name, rows in found.items()}
 
     def test(self)->dict: # As `mcnemar`
-        "Is the difference more than chance?"
+        "Is the difference significant?"
         c = self.counts()
         return mcnemar(c['only_a'], c['only_b'], len(self.table))
 
-    def per_class(self): # DataFrame: a row a class: n, a, b (share found)
-        "The share of each class that each finds"
-        return self.table.groupby('label').agg(n=('right_a', 'size'), a=('right_a', 'mean'), b=('right_b', 'mean')).rename_axis('class')
+    def per_class(self): # DataFrame: a row a class: n, a, b (recall)
+        "The recall of each class"
+        found = self.table.groupby('label').agg(n=('right_a', 'size'), a=('right_a', 'mean'), b=('right_b', 'mean'))
+        return found.rename_axis('class')
 
-    def differ(self): # DataFrame: rows of `table`, those first where the two are furthest apart
-        "The images that only one of them names right"
+    def differ(self): # DataFrame: rows of `table`, the largest difference of probability first
+        "The images that only one of them classifies correctly"
         t = self.table[self.table.right_a != self.table.right_b]
         return t.loc[(t.p_a - t.p_b).abs().sort_values(ascending=False, kind='stable').index]
 
     def verdict(self)->str: # One sentence
-        "Is the difference real?"
+        "Is the difference significant?"
         c, r = self.counts(), self.test()
-        if not c['only_a'] + c['only_b']: return f'{self.a} and {self.b} name the very same images right.'
-        counted = f'McNemar p = {r["p"]:.2g}: {self.a} alone is right about {image_count(c["only_a"])}, {self.b} alone about {c["only_b"]:,}'
-        if r['p'] >= .05: return f'The difference may well be chance ({counted}).'
+        if not c['only_a'] + c['only_b']: return f'{self.a} and {self.b} are right on the same images.'
+        counted = f'McNemar p = {r["p"]:.2g}: only {self.a} is right on {image_count(c["only_a"])}, only {self.b} on {c["only_b"]:,}'
+        if r['p'] >= .05: return f'The difference is not significant ({counted}).'
         best, worst = (self.b, self.a) if r['difference'] > 0 else (self.a, self.b)
-        return f'{best} is better than {worst}: the difference is more than chance ({counted}).'
+        return f'{best} is better than {worst}: the difference is significant ({counted}).'
 
     def __str__(self):
         c, r, n = self.counts(), self.test(), len(self.table)
-        lines = [f'{image_count(n)} that neither was trained on', f'  {self.a}: {share((c["both"] + c["only_a"])/n)} right', f'  {self.b}: {share((c["both"] + c["only_b"])/n)} right',
-                 f'  difference {100*r["difference"]:+.1f} points (95 % interval {100*r["low"]:+.1f} to {100*r["high"]:+.1f})', self.verdict()]
-        if self.trained: lines.append(f'left out: {image_count(self.trained)} that the other was trained on')
-        if self.relabelled: lines.append(f'left out: {image_count(self.relabelled)} with another label in the other, or one that the other does not know')
+        interval = f'{100*r["low"]:+.1f} to {100*r["high"]:+.1f}'
+        lines = [f'{image_count(n)} that neither was trained on',
+                 f'  {self.a}: {share((c["both"] + c["only_a"])/n)} right',
+                 f'  {self.b}: {share((c["both"] + c["only_b"])/n)} right',
+                 f'  difference {100*r["difference"]:+.1f} points (95 % interval {interval})', self.verdict()]
+        if self.trained: lines.append(f'left out: {image_count(self.trained)} that one of them was trained on')
+        if self.relabelled: lines.append(f'left out: {image_count(self.relabelled)} with another label, or an unknown one, in the other')
         return '\n'.join(lines)
     __repr__ = __str__
 
 # %% ../../nbs/report/06_paired_page.ipynb #compare-runs
 def compare_runs(
     a:Facts, b:Facts # From `read_facts`
-)->Versus: # raises `QuickclsError` where they share no image that neither was trained on
-    "Two saved classifiers on the images they share"
+)->Versus: # raises `QuickclsError` if they share no image that neither was trained on
+    "Compare two saved classifiers on the images they share"
     ours, theirs = (f.table.drop_duplicates('sha256').set_index('sha256') for f in (a, b))
     shared = ours.index.intersection(theirs.index)
     learned = a.trained_on | b.trained_on
     fresh = [h for h in shared if h not in learned]
-    split = [h for h in shared if h in learned and h not in a.trained_on & b.trained_on] # one could have been asked about these
+    both = a.trained_on & b.trained_on
+    split = [h for h in shared if h in learned and h not in both] # only one of the two was trained on these
     known = set(a.vocab) & set(b.vocab)
     same = [h for h in fresh if ours.label[h] == theirs.label[h] and ours.label[h] in known]
     if not same: raise QuickclsError(_nothing_shared(a, b, len(shared), len(fresh)))
@@ -105,39 +113,56 @@ def compare_runs(
 def _side_by_side(ours, theirs):
     "The table of a `Versus`"
     import pandas as pd
-    right = lambda t: [r[f'p_{r["label"]}'] for r in t.to_dict('records')]
-    return pd.DataFrame(dict(path=ours.path.to_numpy(), path_b=theirs.path.to_numpy(), label=ours.label.to_numpy(), a=ours.predicted.to_numpy(), b=theirs.predicted.to_numpy(), p_a=right(ours), p_b=right(theirs),
-                             right_a=(ours.label == ours.predicted).to_numpy(), right_b=(theirs.label == theirs.predicted).to_numpy()))
+    of_label = lambda t: [r[f'p_{r["label"]}'] for r in t.to_dict('records')]
+    right = lambda t: (t.label == t.predicted).to_numpy()
+    return pd.DataFrame(dict(
+        path=ours.path.to_numpy(), path_b=theirs.path.to_numpy(), label=ours.label.to_numpy(), a=ours.predicted.to_numpy(),
+        b=theirs.predicted.to_numpy(), p_a=of_label(ours), p_b=of_label(theirs), right_a=right(ours), right_b=right(theirs)))
 
 def _names(a, b):
-    "Their names; where these are the same, with as much of the path as tells them apart"
+    "Their names; if they are the same, with the folder above, or with A and B"
     if a.name != b.name: return a.name, b.name
-    return tuple(f'{f.folder.resolve().parent.name}/{f.name}' for f in (a, b)) if a.folder.resolve().parent.name != b.folder.resolve().parent.name else (f'{a.name} (A)', f'{b.name} (B)')
+    above = [f.folder.resolve().parent.name for f in (a, b)]
+    if above[0] != above[1]: return f'{above[0]}/{a.name}', f'{above[1]}/{b.name}'
+    return f'{a.name} (A)', f'{b.name} (B)'
 
 def _nothing_shared(a, b, shared, fresh):
     "Why two classifiers cannot be compared"
-    if not shared: return f'{a.name} and {b.name} share no image. Expected two classifiers of the same data, or --data with a folder that neither was trained on.'
-    if not fresh: return f'{a.name} and {b.name} share {image_count(shared)}, and each was trained on by one of them. Train both with the same --seed and --valid-pct, or name a folder that neither was trained on with --data.'
-    return f'{a.name} and {b.name} have no class in common under the same label: {", ".join(a.vocab[:4])} and {", ".join(b.vocab[:4])}. Expected two classifiers of the same classes.'
+    both = f'{a.name} and {b.name}'
+    if not shared:
+        return f'{both} share no image. Expected two classifiers of the same data, or --data with a folder that neither was trained on.'
+    if not fresh:
+        return (f'{both} share {image_count(shared)}, but one of them was trained on each. '
+                'Train both with the same --seed and --valid-pct, or give a folder that neither was trained on with --data.')
+    return (f'{both} have no class with the same name: {", ".join(a.vocab[:4])} and {", ".join(b.vocab[:4])}. '
+            'Expected two classifiers of the same classes.')
 
 # %% ../../nbs/report/06_paired_page.ipynb #write-versus
 def write_versus(
     versus:Versus,
     out:Path, # The page
-    *, images:bool=True # Carry thumbnails?
+    *, images:bool=True # Include thumbnails?
 )->Path: # of the page
     "Write the comparison of two classifiers as one HTML page"
-    n, c, rows = len(versus.table), versus.counts(), versus.differ().head(60).to_dict('records')
-    other = {r['path']: r['path_b'] for r in rows}
-    def image(path, side):
-        "From where the first knows it, else from where the other does"
-        try: return versus.images[0].image(path, side)
-        except NotAnImage: return versus.images[1].image(other[path], side)
-    thumbs = thumbnails({i: r['path'] for i, r in enumerate(rows)}, 3_000_000, load=lambda path: thumbnail(path, image=image)) if images and versus.images else {}
-    interval = lambda k: dict(value=k/n, low=accuracy_interval(k, n)[0], high=accuracy_interval(k, n)[1])
-    rest = len(versus.differ()) - len(rows)
-    page = new_page('versus.html', dict(versus=versus, n=n, counts=c, test=versus.test(), verdict=versus.verdict(), scores=[(versus.a, interval(c['both'] + c['only_a'])), (versus.b, interval(c['both'] + c['only_b']))],
-                    classes=versus.per_class().reset_index().to_dict('records'), rows=[r | dict(thumb=thumbs.get(i), file=os.path.basename(r['path'])) for i, r in enumerate(rows)], images=images, more=rest))
+    n, c, differ = len(versus.table), versus.counts(), versus.differ()
+    rows = differ.head(60).to_dict('records')
+    thumbs = _thumbnails(versus, rows) if images and versus.images else {}
+    rows = [r | dict(thumb=thumbs.get(i), file=os.path.basename(r['path'])) for i, r in enumerate(rows)]
+    def score(k):
+        low, high = accuracy_interval(k, n)
+        return dict(value=k/n, low=low, high=high)
+    scores = [(versus.a, score(c['both'] + c['only_a'])), (versus.b, score(c['both'] + c['only_b']))]
+    page = new_page('versus.html', dict(
+        versus=versus, n=n, counts=c, test=versus.test(), verdict=versus.verdict(), scores=scores,
+        classes=versus.per_class().reset_index().to_dict('records'), rows=rows, images=images, more=len(differ) - len(rows)))
     out = Path(out).expanduser()
     write_page(out, page)
     return out
+
+def _thumbnails(versus, rows):
+    "Thumbnails of the rows, from the images of the first classifier, else from those of the second"
+    other = {r['path']: r['path_b'] for r in rows}
+    def image(path, side):
+        try: return versus.images[0].image(path, side)
+        except NotAnImage: return versus.images[1].image(other[path], side)
+    return thumbnails({i: r['path'] for i, r in enumerate(rows)}, 3_000_000, load=lambda path: thumbnail(path, image=image))

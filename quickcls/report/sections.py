@@ -18,22 +18,25 @@ most_listed = 5000 # images that the page names in all
 def matrix(
     ev, # `Evaluation`
     most:int=50 # Rows
-)->dict: # names, rows of cells, place of each class, folded: are the last row and column of several classes?
-    "The confusion matrix as a page shows it"
+)->dict: # names, rows of cells, row of each class, folded: do the last row and column stand for several classes?
+    "The confusion matrix as the page shows it"
     import numpy as np
     full = ev.confusion_matrix().to_numpy()
     n = len(full)
     wrong = full.sum(0) + full.sum(1) - 2*full.diagonal()
     kept = sorted(np.argsort(-wrong, kind='stable')[:most - 1 if n > most else n])
-    place = np.full(n, len(kept)); place[kept] = range(len(kept))
+    place = np.full(n, len(kept))
+    place[kept] = range(len(kept))
     names = [ev.vocab[i] for i in kept] + ([f'{n - len(kept)} other classes'] if n > most else [])
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (place[:, None], place[None]), full)
-    rows = [dict(name=names[i], n=int(c.sum()), cells=[_cell(i, j, int(v), int(c.sum())) for j, v in enumerate(c)]) for i, c in enumerate(counts)]
+    rows = [_row(i, name, c.tolist()) for i, (name, c) in enumerate(zip(names, counts))]
     return dict(names=names, rows=rows, place=dict(zip(ev.vocab, place.tolist())), folded=n > most)
 
+def _row(i, name, counts): return dict(name=name, n=sum(counts), cells=[_cell(i, j, n, sum(counts)) for j, n in enumerate(counts)])
+
 def _cell(i, j, n, of):
-    "One cell; a small share of mistakes is shaded more than it is large, to be seen at all"
+    "One cell; the shade of a mistake is the root of its share, so that small shares are visible"
     part = n/max(of, 1)
     return dict(key=f'{i}-{j}', n=n, share=part, right=i == j, shade=round(part if i == j else part**.5, 2))
 
@@ -43,59 +46,71 @@ def cell_images(
     place:dict, # class → row of the matrix
     numbers:dict # path → number of its thumbnail
 )->dict: # `'row-column'` → list of [file, actual, predicted, p of actual, p of predicted, number]
-    "The images behind each cell, as the page's script reads them"
+    "The images of each cell, for the script of the page"
     import numpy as np
     index, cells = {c: i for i, c in enumerate(vocab)}, {}
     rows = rows.head(most_listed)
     probs, at = rows[[f'p_{c}' for c in vocab]].to_numpy(), np.arange(len(rows))
     a, p = rows.label.map(index).to_numpy(), rows.predicted.map(index).to_numpy()
-    for path, i, j, pa, pp in zip(rows.path, a.tolist(), p.tolist(), probs[at, a].round(4).tolist(), probs[at, p].round(4).tolist()):
-        cells.setdefault(f'{place[vocab[i]]}-{place[vocab[j]]}', []).append([file_name(path), i, j, pa, pp, numbers.get(path, -1)])
+    of_actual, of_predicted = probs[at, a].round(4).tolist(), probs[at, p].round(4).tolist()
+    for path, i, j, pa, pp in zip(rows.path, a.tolist(), p.tolist(), of_actual, of_predicted):
+        key = f'{place[vocab[i]]}-{place[vocab[j]]}'
+        cells.setdefault(key, []).append([file_name(path), i, j, pa, pp, numbers.get(path, -1)])
     return cells
 
 def file_name(
     path:str
 )->str: # At most 60 characters
-    "The last part of a path, a long one without its middle"
+    "The last part of a path, shortened in the middle if it is long"
     return short_name(re.split(r'[\\/]', path)[-1], 60)
 
 # %% ../../nbs/report/04_sections.ipynb #worst
 def worst_mistakes(
     facts:Facts,
     most:int=12
-)->tuple: # (`held`, `crossed` or `none`: where they are from; list of dict path, file, label, predicted, p_actual, p_predicted, near)
-    "What the classifier was most wrong about, with the nearest training images; where no held-out image is wrong, those of cross-validation, or the closest calls"
+)->tuple: # (source: `held`, `crossed` or `none`; list of dict path, file, label, predicted, p_actual, p_predicted, near)
+    "The worst mistakes with similar training images: held-out, else cross-validated; without mistakes, the least confident answers"
     tables = dict(held=facts.held.table, crossed=facts.crossed.table if facts.crossed else None)
     wrong = {k: t[t.label != t.predicted] for k, t in tables.items() if t is not None}
     kind = next((k for k, t in wrong.items() if len(t)), 'none')
     rows = wrong[kind].nlargest(most, 'loss') if kind != 'none' else facts.held.table.nlargest(6, 'loss')
-    near = {path: rows for path, rows in facts.near.groupby('path')} if facts.near is not None and kind == 'held' else {}
-    def one(r): return dict(path=r['path'], file=file_name(r['path']), label=r['label'], predicted=r['predicted'], p_actual=r[f'p_{r["label"]}'], p_predicted=r[f'p_{r["predicted"]}'], near=_nearest(near.get(r['path']), r))
+    near = dict(list(facts.near.groupby('path'))) if facts.near is not None and kind == 'held' else {}
+    def one(r):
+        path, label, predicted = r['path'], r['label'], r['predicted']
+        return dict(path=path, file=file_name(path), label=label, predicted=predicted, p_actual=r[f'p_{label}'],
+                    p_predicted=r[f'p_{predicted}'], near=_nearest(near.get(path), r))
     return kind, [one(r) for r in rows.to_dict('records')]
 
 def _nearest(rows, r, most=6):
-    "Neighbours of an image: of its own class, of the predicted one, then the most similar"
+    "Similar training images: of its own class, of the predicted one, then the most similar"
     if rows is None: return []
     first = {r['label']: 0, r['predicted']: 1}
     rows = sorted(rows.to_dict('records'), key=lambda n: (first.get(n['class'], 2), -n['similarity']))
-    return [dict(path=n['nearest'], file=file_name(n['nearest']), label=n['class'], similarity=n['similarity']) for n in rows[:most]]
+    def one(n): return dict(path=n['nearest'], file=file_name(n['nearest']), label=n['class'], similarity=n['similarity'])
+    return [one(n) for n in rows[:most]]
 
 # %% ../../nbs/report/04_sections.ipynb #watched
-first_heat = 1_000_000 # Thumbnails with a map on them are numbered from here
+first_heat = 1_000_000 # number of the first thumbnail with a heat map
 
 def watched(
     facts:Facts,
     most:int=3 # Examples of each class
-)->list: # of dict class, n, held_out, suspected, border, corners, background, chance, examples: list of dict path, file, p, split, cells, key
-    "What it looks at, class by class; a suspected shortcut comes first, and its examples show it"
+)->list: # of dict: one of the classes of `focus`, and its examples: list of dict path, file, p, split, cells, key
+    "Where the evidence lies, class by class; classes with a suspected shortcut first, with examples of it"
     f, rows = facts.focus or dict(classes=[], pictures=[]), []
     for c in sorted(f['classes'], key=lambda c: not c['suspected']):
-        own = sorted((p for p in f['pictures'] if p['class'] == c['class']), key=lambda p: (c['suspected'] and c['suspected'][0] not in p['peak_in'], p['split'] == 'train', -p['p']))
-        rows.append(c | dict(examples=[dict(p, file=file_name(p['path']), key=first_heat + most*len(rows) + i) for i, p in enumerate(own[:most])]))
+        own, first = _examples(f['pictures'], c)[:most], first_heat + most*len(rows)
+        rows.append(c | dict(examples=[dict(p, file=file_name(p['path']), key=first + i) for i, p in enumerate(own)]))
     return rows
 
+def _examples(images, c):
+    "The images of a class: those of a suspected shortcut first, then held-out ones, then by probability"
+    elsewhere = lambda p: bool(c['suspected']) and c['suspected'][0] not in p['peak_in']
+    return sorted((p for p in images if p['class'] == c['class']), key=lambda p: (elsewhere(p), p['split'] == 'train', -p['p']))
+
 def heat_thumbnails(facts, rows, room, image, kept):
-    "Thumbnails with the map on them, by key"
+    "Thumbnails with the heat map on them, by key"
     about = {e['path']: e for r in rows for e in r['examples']}
-    over = lambda path: thumbnail(path, 176, 70, lambda im: laid_over(im, about[path]['cells'], facts.focus['resize']), image)
-    return thumbnails({e['key']: p for p, e in about.items()}, room, load=over, instead=lambda path: kept.get(path, about[path]['cells']))
+    def load(path): return thumbnail(path, 176, 70, lambda im: laid_over(im, about[path]['cells'], facts.focus['resize']), image)
+    def instead(path): return kept.get(path, about[path]['cells'])
+    return thumbnails({e['key']: p for p, e in about.items()}, room, load=load, instead=instead)
