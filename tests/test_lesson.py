@@ -112,7 +112,7 @@ def test_a_notebook_is_not_overwritten_unless_forced(tmp_path, monkeypatch, caps
     path = new_notebook('../my pets')
     assert str(path) == 'my-pets.ipynb' and "folder = '../my pets'" in path.read_text() and 'jupyter lab my-pets.ipynb' in capsys.readouterr().out
     path.write_text('mine')
-    with pytest.raises(QuickclsError, match='already there. --force'): new_notebook('../my pets')
+    with pytest.raises(QuickclsError, match='already exists. --force'): new_notebook('../my pets')
     assert path.read_text() == 'mine'
     new_notebook('../my pets', force=True)
     nbformat.validate(nbformat.read(path, 4))
