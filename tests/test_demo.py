@@ -77,7 +77,7 @@ def test_the_heat_map_goes_on_and_off_and_stays_so(browser, url):
     with opened(browser, url) as page:
         page.click('#examples button >> nth=0')
         said(page)
-        heat, switch = page.locator('#answer .qc-heat'), page.get_by_label('Show what decided')
+        heat, switch = page.locator('#answer .qc-heat'), page.get_by_label('Show heat map')
         assert heat.is_visible() and page.evaluate("(() => { const [a, b] = document.querySelectorAll('#answer .qc-photo img'); return a.naturalWidth == b.naturalWidth && a.src != b.src })()")
         switch.uncheck()
         assert not heat.is_visible()
