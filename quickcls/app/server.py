@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['most_bytes', 'most_files', 'kept_for', 'most_waiting', 'at_a_time', 'import_gradio', 'taken', 'given_up', 'first_of',
-           'Shelf', 'sweep', 'uploads_only', 'parse_auth', 'check_reach', 'new_page', 'launch']
+           'RecentImages', 'sweep', 'uploads_only', 'parse_auth', 'check_reach', 'new_page', 'launch']
 
 # %% ../../nbs/app/05_server.ipynb #imports
 import asyncio, contextlib, os, secrets, sys, threading, time
@@ -12,75 +12,79 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from ..core import QuickclsError, read_template
 from .guard import Guard, names_of_page, split_hosts
-from .uploads import Room, rooms
+from .uploads import UploadBudget, budgets
 from .bounds import Bounds
 
 # %% ../../nbs/app/05_server.ipynb #import-gradio
 def import_gradio(): # the module `gradio`
-    "Gradio without its type stubs and without its telemetry"
+    "Import Gradio without rewriting its type stubs and without telemetry"
     if sys.modules.get('gradio'): return sys.modules['gradio']
     import inspect
     from unittest.mock import patch
     find = inspect.getfile
     def file_of(obj):
-        if isinstance(obj, type) and hasattr(obj, 'EVENTS'): raise OSError('its stubs stay as they are')
+        if isinstance(obj, type) and hasattr(obj, 'EVENTS'): raise OSError('no stubs are written')
         return find(obj)
-    for k in ('GRADIO_ANALYTICS_ENABLED', 'HF_HUB_DISABLE_TELEMETRY'): os.environ[k] = 'False' if k.startswith('G') else '1'
+    os.environ |= dict(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_DISABLE_TELEMETRY='1')
     try:
         with patch('inspect.getfile', file_of): import gradio
-    except ImportError as e: raise QuickclsError(f'The page needs Gradio 6, which cannot be imported here ({e}): pip install "gradio>=6,<7"') from None
+    except ImportError as e:
+        raise QuickclsError(f'The page needs Gradio 6, which cannot be imported ({e}): pip install "gradio>=6,<7"') from None
     return gradio
 
 # %% ../../nbs/app/05_server.ipynb #taken
-most_bytes, most_files = 30_000_000, 50 # of one upload; images at once
-kept_for = 20 # seconds that an upload stays after its answer
+most_bytes, most_files = 30_000_000, 50 # bytes of a file; images at once
+kept_for = 20 # seconds from the answer until the upload is deleted
 _answered, _lock = {}, threading.Lock() # path → when it was answered
 
 def taken(
-    upload:dict # What Gradio says of an uploaded file: `path`, `orig_name`
-)->tuple: # (bytes of the file, the name it had with its owner)
-    "The content of an upload, which is soon deleted; raises `QuickclsError` for a path that is no upload"
+    upload:dict # Gradio's description of an uploaded file: `path`, `orig_name`
+)->tuple: # (bytes of the file, its original name)
+    "The content of an upload, which is then deleted; raises `QuickclsError` for a path that is not an upload"
     path = given_up(upload)
-    if path.stat().st_size > most_bytes: raise QuickclsError(f'The file has {path.stat().st_size/1e6:.0f} MB; at most {most_bytes/1e6:.0f} are taken.')
+    size = path.stat().st_size
+    if size > most_bytes: raise QuickclsError(f'The file has {size/1e6:.0f} MB. The limit is {most_bytes/1e6:.0f} MB.')
     return path.read_bytes(), str(upload.get('orig_name') or path.name)
 
 def given_up(
     upload:dict # As in `taken`
-)->Path: # Where it lies, for some seconds more
-    "Have an upload deleted soon; raises `QuickclsError` for a path that is no upload"
+)->Path: # Of the file, which stays for some seconds
+    "Mark an upload for deletion; raises `QuickclsError` for a path that is not an upload"
     root = Path(_upload_folder()).resolve()
     try: path = Path(str(upload.get('path') or '')).resolve()
-    except (ValueError, OSError): path = root # a name that no file can have
-    if root not in path.parents or not path.is_file(): raise QuickclsError('That is no uploaded image, or it was answered before. Upload it first.')
-    for room in list(rooms): room.answer(path)
+    except (ValueError, OSError): path = root # no file can have such a name
+    if root not in path.parents or not path.is_file():
+        raise QuickclsError('This is not an uploaded image, or it was deleted after its answer. Upload it first.')
+    for budget in list(budgets): budget.answer(path)
     with _lock:
         _answered[path] = time.monotonic()
         if len(_answered) == 1: _sweep_in(kept_for)
     return path
 
 def first_of(
-    uploads:list, # What Gradio says of uploaded files
-    most:int # How many are taken
-)->tuple: # (the first of them, a sentence where there were more); the others are deleted unseen
-    "As many uploads as there is room for"
+    uploads:list, # Gradio's descriptions of uploaded files
+    most:int # How many to keep
+)->tuple: # (the first `most` of them, a message where there were more)
+    "The first uploads; the others are deleted unread"
     for u in uploads[most:]:
         try: given_up(u)
         except QuickclsError: continue
-    return uploads[:most], f'{len(uploads)} images came; the first {most} were taken.' if len(uploads) > most else ''
+    return uploads[:most], f'{len(uploads)} images were uploaded; only the first {most} are used.' if len(uploads) > most else ''
 
-class Shelf:
-    "The last images that were asked about, by a ticket each, as many as there is room for"
-    def __init__(self, room:int=100_000_000): self.room, self.kept, self.lock = room, {}, threading.Lock() # bytes of all together
+class RecentImages:
+    "The last images that were uploaded, each under a random ticket, within a limit of memory"
+    def __init__(self, most:int=100_000_000): # Bytes of all images together
+        self.most, self.kept, self.lock = most, {}, threading.Lock()
 
     def put(self, data:bytes)->str: # The ticket
-        "Keep an image; the oldest ones go where room is short"
+        "Keep an image, and drop the oldest ones above the limit"
         ticket = secrets.token_urlsafe(16)
         with self.lock:
             self.kept[ticket] = data
-            while sum(map(len, self.kept.values())) > self.room: del self.kept[next(iter(self.kept))]
+            while sum(map(len, self.kept.values())) > self.most: del self.kept[next(iter(self.kept))]
         return ticket
 
-    def get(self, ticket:str)->bytes|None: # None where it had to go
+    def get(self, ticket:str)->bytes|None: # None where it was dropped
         "The image of a ticket"
         with self.lock: return self.kept.get(ticket)
 
@@ -90,17 +94,17 @@ def _sweep_in(seconds):
     timer.start()
 
 def sweep(
-    age:float=kept_for # Seconds since the answer, and since somebody else uploaded the same image
+    age:float=kept_for # Seconds since the answer, and since the same image was last uploaded
 ):
-    "Delete uploads that were answered, again every few seconds while there are some"
+    "Delete answered uploads; runs again after some seconds while some are left"
     with _lock:
         for path, when in list(_answered.items()):
             try:
                 if time.monotonic() - when < age or time.time() - path.stat().st_mtime < age: continue
                 path.unlink(missing_ok=True)
-                for room in list(rooms): room.forget(path)
+                for budget in list(budgets): budget.forget(path)
                 if path.parent != Path(_upload_folder()).resolve(): path.parent.rmdir()
-            except OSError: pass # gone already, or another file lies beside it
+            except OSError: pass # deleted already, or its folder holds another file
             del _answered[path]
         if _answered: _sweep_in(max(age, 1))
 
@@ -110,77 +114,83 @@ def _upload_folder():
 
 def uploads_only(
     component # `gradio.Image` or `gradio.File`
-): # the same
-    "A component that takes uploads and no addresses"
-    async def stays(path):
-        if str(path).lower().startswith(('http://', 'https://')): raise import_gradio().Error('Addresses are not fetched. Upload the image itself.')
-        return path
-    component.async_move_resource_to_block_cache = stays
+): # the same component
+    "Make a component accept uploaded files only, no web addresses"
+    async def refuse_address(path):
+        if not str(path).lower().startswith(('http://', 'https://')): return path
+        raise import_gradio().Error('Web addresses are not fetched. Upload the image itself.')
+    component.async_move_resource_to_block_cache = refuse_address
     return component
 
 # %% ../../nbs/app/05_server.ipynb #auth
 def parse_auth(
-    auth:str, # `name:password`; None or empty for nobody
+    auth:str, # `name:password`; None or empty: what the variable `QUICKCLS_AUTH` holds, if anything
 )->tuple: # (name, password) or None
-    "A name and a password; those of the variable `QUICKCLS_AUTH` where none are given, so that they need not stand in the list of processes"
-    auth = auth or os.environ.get('QUICKCLS_AUTH')
+    "The name and password of a page"
+    auth = auth or os.environ.get('QUICKCLS_AUTH') # a variable is not shown in the list of processes, an option is
     if not auth: return None
     name, _, password = auth.partition(':')
-    if not name or not password: raise QuickclsError('--auth holds no name and password. Expected name:password, here or in the variable QUICKCLS_AUTH.')
+    if not name or not password:
+        raise QuickclsError('--auth has no name or no password. Expected --auth name:password, or QUICKCLS_AUTH=name:password.')
     return name, password
 
 def check_reach(
-    host:str, # To listen on
-    share:bool, # Through Gradio's link?
+    host:str, # Address to listen on
+    share:bool, # With a public link?
     auth:tuple, # From `parse_auth`
-    what:str='teaching' # That writes to this machine's disk
+    what:str='teaching' # What writes to this machine's disk
 ):
-    "Raise `QuickclsError` where strangers could write to the disk"
+    "Raise `QuickclsError` where others could write to the disk without a password"
     alone = host in ('127.0.0.1', 'localhost', '::1') and not share
-    if not alone and not auth: raise QuickclsError(f'With {what}, others could write to this machine through {"a public link" if share else host}. Add --auth name:password (or set QUICKCLS_AUTH), or listen on this machine alone.')
+    if alone or auth: return
+    way = 'a public link' if share else host
+    raise QuickclsError(f'With {what}, others could write to this machine through {way}. '
+                        'Add --auth name:password (or set QUICKCLS_AUTH), or listen on 127.0.0.1 only.')
 
 # %% ../../nbs/app/05_server.ipynb #launch
 most_waiting, at_a_time = 200, 2 # questions
 
 def new_page(
     title:str, # Of the window
-    room:Room=None # For its uploads; one of the usual size where this is None
+    budget:UploadBudget=None # Limits of its uploads; None: the usual ones
 ): # `gradio.Blocks`, to be filled in a `with`
-    "An empty page, which checks who asks and how much comes, however it is launched"
+    "An empty page that checks host names and upload sizes, however it is launched"
     gr = import_gradio()
     page = gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, 300))
-    page.room = room or Room()
+    page.budget = budget or UploadBudget()
     page.launch = _guarded(page, page.launch)
     return page
 
 def _guarded(page, start):
-    "`page.launch`, with one option more: `allow_host`"
+    "`page.launch` with the checks, and with one more option: `allow_host`"
     def launch(*args, server_name=None, share=None, allow_host=None, app_kwargs=None, **kwargs):
         public = share or (share is None and os.environ.get('GRADIO_SHARE', '').lower() == 'true') or 'google.colab' in sys.modules
-        names = page.names = names_of_page(server_name or os.environ.get('GRADIO_SERVER_NAME'), split_hosts(allow_host), public)
+        host = server_name or os.environ.get('GRADIO_SERVER_NAME')
+        names = page.names = names_of_page(host, split_hosts(allow_host), public)
         @contextlib.asynccontextmanager
         async def lifespan(app):
-            page.room.open(_upload_folder())
-            page.room.on_delete = page.upload_file_set.discard
-            app.uploaded_file_dir = str(page.room.folder)
+            page.budget.open(_upload_folder())
+            page.budget.on_delete = page.upload_file_set.discard
+            app.uploaded_file_dir = str(page.budget.folder)
             plain = app.middleware_stack
-            bounded = Bounds(plain, page.room, most_bytes, names.space)
-            app.middleware_stack = Guard(bounded, names) # before all that Gradio adds itself
-            sweeping = asyncio.create_task(page.room.keep_swept())
+            bounded = Bounds(plain, page.budget, most_bytes, names.space)
+            app.middleware_stack = Guard(bounded, names) # outside of all middleware that Gradio adds
+            sweeping = asyncio.create_task(page.budget.keep_swept())
             yield
             sweeping.cancel()
-            page.room.close()
-            app.middleware_stack = plain # Gradio may start the same app once more, on another port
-        return start(*args, server_name=server_name, share=share, app_kwargs=dict(lifespan=lifespan) | (app_kwargs or {}), **kwargs)
+            page.budget.close()
+            app.middleware_stack = plain # Gradio may start the same app again, on another port
+        app_kwargs = dict(lifespan=lifespan) | (app_kwargs or {})
+        return start(*args, server_name=server_name, share=share, app_kwargs=app_kwargs, **kwargs)
     return launch
 
 def launch(
     page, # From `ask_page` and the like
-    host:str=None, # To listen on; where this is None, what the variable GRADIO_SERVER_NAME says, or this machine alone
-    port:int=None, # Where this is None, what GRADIO_SERVER_PORT says, or the first free one from 7860
-    *, share:bool=False, # A public link through Gradio's servers, for three days?
-    auth:tuple=None, # (name, password) to ask for
-    allow_host:str=None, # More names that the page answers to, with commas: pets.example.org, *.example.org, or * for all
+    host:str=None, # Address to listen on; None: the variable GRADIO_SERVER_NAME, or 127.0.0.1 where it is not set
+    port:int=None, # None: the variable GRADIO_SERVER_PORT, or the first free port from 7860 where it is not set
+    *, share:bool=False, # Make a public link through Gradio's servers, for three days?
+    auth:tuple=None, # (name, password) that visitors must give
+    allow_host:str=None, # More host names of the page, with commas: pets.example.org, *.example.org, or * for all
     block:bool=True, # Return only when the page is closed?
     quiet:bool=False # Print nothing?
 )->str: # its address on this machine
@@ -189,27 +199,44 @@ def launch(
     gr = import_gradio()
     page.queue(max_size=most_waiting, default_concurrency_limit=at_a_time)
     _watch_queue(page)
-    threadpool_limits(1, user_api='blas') # for as long as this process lives: those threads get in the way of the network's: 36 answers a second in place of 44 on two cores
-    theme = gr.themes.Default(primary_hue='blue', font=['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif'], font_mono=['ui-monospace', 'Consolas', 'monospace'])
-    try: _, url, public = page.launch(server_name=host, server_port=port, share=share, auth=auth, allow_host=allow_host, prevent_thread_lock=True, quiet=True, max_file_size=most_bytes, state_session_capacity=200, ssr_mode=False, mcp_server=False, enable_monitoring=False, run_history=False, footer_links=['api'], theme=theme, css=read_template('answers.css') + read_template('demo.css'))
-    except OSError: raise QuickclsError(f'The page cannot be served on {host or "this machine"}, port {port or os.environ.get("GRADIO_SERVER_PORT") or "7860 to 7959"}: another program has it, or there is no such address. --port and --host name others.') from None
-    if share and not public: raise QuickclsError('Gradio gave no public link: its servers cannot be reached from here. Without --share the page works on this machine.')
+    threadpool_limits(1, user_api='blas') # more threads would slow the network down: 36 answers a second, not 44, on two cores
+    where = dict(server_name=host, server_port=port, share=share, auth=auth, allow_host=allow_host)
+    try: _, url, public = page.launch(**where, **_launch_options(gr))
+    except OSError: raise QuickclsError(_port_in_use(host, port)) from None
+    if share and not public:
+        raise QuickclsError('Gradio gave no public link: its servers cannot be reached. Without --share the page works on this machine.')
     if public: page.names.named.add(urlsplit(public).hostname)
-    if not quiet: print(f'{page.title}: {url}' + (f' and {public}' if public else '') + ' (Ctrl+C closes it)', flush=True)
+    if not quiet: print(f'{page.title}: {url}{f" and {public}" if public else ""} (Ctrl+C closes it)', flush=True)
     if block: page.block_thread()
     return url
 
+def _launch_options(gr):
+    "What all pages have in common when they are launched"
+    font = ['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif']
+    theme = gr.themes.Default(primary_hue='blue', font=font, font_mono=['ui-monospace', 'Consolas', 'monospace'])
+    look = dict(theme=theme, css=read_template('answers.css') + read_template('demo.css'), footer_links=['api'])
+    off = dict(ssr_mode=False, mcp_server=False, enable_monitoring=False, run_history=False)
+    return look | off | dict(prevent_thread_lock=True, quiet=True, max_file_size=most_bytes, state_session_capacity=200)
+
+def _port_in_use(host, port):
+    "The message where the server cannot start"
+    ports = port or os.environ.get('GRADIO_SERVER_PORT') or '7860 to 7959'
+    return (f'The page cannot be served on {host or "this machine"}, port {ports}: '
+            'the port is in use, or there is no such address. Choose others with --port and --host.')
+
 def _watch_queue(page):
-    "A plain sentence for whoever finds the queue full; uploads that wait for an answer are not deleted"
-    push = page._queue.push
-    async def told(body, *args, **kwargs):
+    "Answer with a plain message where the queue is full; keep uploads while their question waits"
+    queue = page._queue # private in Gradio, which has no public way to see a question before it waits
+    push = queue.push
+    async def watched(body, *args, **kwargs):
         paths = list(_paths_in(body.data))
-        for path in paths: page.room.ask(path)
-        ok, said, kind = await push(body, *args, **kwargs)
+        for path in paths: page.budget.ask(path)
+        ok, message, reason = await push(body, *args, **kwargs)
         if not ok:
-            for path in paths: page.room.answer(Path(path))
-        return ok, f'{most_waiting} questions are waiting already. Please try again in a few seconds.' if kind == 'queue_full' else said, kind
-    page._queue.push = told
+            for path in paths: page.budget.answer(Path(path))
+        if reason == 'queue_full': message = f'{most_waiting} questions are waiting already. Please try again in a few seconds.'
+        return ok, message, reason
+    queue.push = watched
 
 def _paths_in(data):
     "The paths of uploads in the data of a question: one file, or a list of them"
