@@ -12,7 +12,7 @@ from tests.helpers import as_bytes, image, png_header, repo
 httpx = pytest.importorskip('httpx', reason='no gradio')
 pytest.importorskip('gradio', reason='no gradio')
 from quickcls.app import server
-from quickcls.app.server import import_gradio, launch, new_page, taken, uploads_only
+from quickcls.app.server import import_gradio, launch, new_page, read_upload, uploads_only
 mb = 1_000_000
 
 @pytest.fixture(scope='module', autouse=True)
@@ -30,7 +30,7 @@ def sizes_page(budget=None):
     with new_page('Sizes', budget) as page:
         image, out, go = uploads_only(gr.Image(type='filepath')), gr.JSON(), gr.Button()
         def size(upload):
-            try: return dict(size=len(taken(upload or {})[0]), error=None)
+            try: return dict(size=len(read_upload(upload or {})[0]), error=None)
             except QuickclsError as e: return dict(size=None, error=str(e))
         go.click(size, image, out, preprocess=False, api_name='predict')
     return page

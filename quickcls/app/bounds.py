@@ -9,7 +9,7 @@ __all__ = ['most_asked', 'patience', 'slowest', 'thrown_away', 'client_of', 'Bou
 import asyncio, contextlib, ipaddress, json, time
 from ..core import plain_text
 from .guard import refuse
-from .uploads import Coming, TooMuch, UploadBudget
+from .uploads import IncomingUpload, UploadRefused, UploadBudget
 
 # %% ../../nbs/app/04_bounds.ipynb #bounds
 most_asked = 4_000_000 # bytes of a request that is not an upload
@@ -17,14 +17,14 @@ patience, slowest = 30, 50_000 # longest pause in seconds; fewest bytes per seco
 thrown_away = 20 # seconds for reading the rest of a refused upload
 
 class _Form:
-    "Parses the body of an upload while Gradio parses it too; raises `TooMuch`"
-    def __init__(self, content_type:bytes, most:int, budget:UploadBudget, coming:Coming):
+    "Parses the body of an upload while Gradio parses it too; raises `UploadRefused`"
+    def __init__(self, content_type:bytes, most:int, budget:UploadBudget, coming:IncomingUpload):
         from python_multipart.multipart import MultipartParser, parse_options_header
         self.most, self.budget, self.coming, self.options = most, budget, coming, parse_options_header
         self.key, self.value, self.disposition, self.size, self.name = b'', b'', b'', 0, ''
         kind, options = parse_options_header(content_type)
         if kind != b'multipart/form-data' or not options.get(b'boundary'):
-            raise TooMuch('This upload is not a form. Expected multipart/form-data with a boundary.', 400)
+            raise UploadRefused('This upload is not a form. Expected multipart/form-data with a boundary.', 400)
         names = ('part_begin', 'header_field', 'header_value', 'header_end', 'headers_finished', 'part_data')
         self.parser = MultipartParser(options[b'boundary'], {f'on_{n}': getattr(self, n) for n in names})
 
@@ -37,12 +37,12 @@ class _Form:
     def headers_finished(self):
         _, options = self.options(self.disposition)
         if options.get(b'name') != b'files' or b'filename' not in options:
-            raise TooMuch('This upload has an unexpected field. Expected only files in the field `files`.', 400)
+            raise UploadRefused('This upload has an unexpected field. Expected only files in the field `files`.', 400)
         self.name = plain_text(options[b'filename'].decode('utf-8', 'replace'))[:100]
         self.budget.grow(self.coming, files=1)
     def part_data(self, data, start, end):
         self.size += end - start
-        if self.size > self.most: raise TooMuch(f'{self.name} is larger than {self.most/1e6:.0f} MB, the limit for a file.')
+        if self.size > self.most: raise UploadRefused(f'{self.name} is larger than {self.most/1e6:.0f} MB, the limit for a file.')
 
     def take(self, data:bytes):
         "Check the next bytes of the body"
@@ -50,14 +50,14 @@ class _Form:
         self.budget.check_rate(self.coming.client, size=len(data))
         self.budget.grow(self.coming, len(data))
         try: self.parser.write(data)
-        except MultipartParseError: raise TooMuch('This upload is a damaged form. Please upload again.', 400) from None
+        except MultipartParseError: raise UploadRefused('This upload is a damaged form. Please upload again.', 400) from None
 
 class _Short:
     "Counts the bytes of a request that is not an upload"
     def __init__(self): self.size = 0
     def take(self, data:bytes):
         self.size += len(data)
-        if self.size > most_asked: raise TooMuch(f'The request is larger than {most_asked/1e6:.0f} MB, the limit for a request.')
+        if self.size > most_asked: raise UploadRefused(f'The request is larger than {most_asked/1e6:.0f} MB, the limit for a request.')
 
 def client_of(
     scope:dict, # ASGI scope
@@ -100,7 +100,7 @@ class Bounds:
             bounded = _Bounded(form)
             bounded.on_answer = lambda answer: self._stored(coming, answer)
             await bounded.run(self.app, scope, receive, send)
-        except TooMuch as e:
+        except UploadRefused as e:
             await _throw_away(receive)
             await refuse(send, e.status, str(e))
         finally:
@@ -118,7 +118,7 @@ class _Bounded:
     on_answer = None # Called with the body of an answer with status 200, before it is sent
     def __init__(self, intake):
         self.intake, self.answer = intake, None # a `_Form` or a `_Short`; the answer's bytes so far
-        self.refused, self.whole, self.started = None, False, False # a `TooMuch`; all of the body read? answer begun?
+        self.refused, self.whole, self.started = None, False, False # a `UploadRefused`; all of the body read? answer begun?
 
     async def run(self, app, scope, receive, send):
         from starlette.formparsers import MultiPartException # the exception at which Gradio's parser deletes what it stored
@@ -129,13 +129,14 @@ class _Bounded:
             try:
                 message = await asyncio.wait_for(receive(), patience)
                 self.whole = not message.get('more_body')
-                if message['type'] == 'http.disconnect': raise TooMuch('The upload was broken off.', 400)
+                if message['type'] == 'http.disconnect': raise UploadRefused('The upload was broken off.', 400)
                 size += len(message.get('body', b''))
-                if size < slowest*(time.monotonic() - begun - 60): raise TooMuch('The upload was too slow. Please try again.', 408)
+                if size < slowest*(time.monotonic() - begun - 60): raise UploadRefused('The upload was too slow. Please try again.', 408)
                 self.intake.take(message.get('body', b''))
                 return message
-            except (TooMuch, asyncio.TimeoutError) as e:
-                self.refused = e if isinstance(e, TooMuch) else TooMuch('The upload stopped for too long. Please try again.', 408)
+            except (UploadRefused, asyncio.TimeoutError) as e:
+                stalled = UploadRefused('The upload stopped for too long. Please try again.', 408)
+                self.refused = e if isinstance(e, UploadRefused) else stalled
                 raise MultiPartException(str(self.refused)) from None
         try: await app(scope, bounded, lambda message: self._send(message, send))
         except Exception:

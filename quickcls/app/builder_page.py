@@ -15,7 +15,7 @@ from ..report.record import image_count
 from .builder import Live
 from .predict_page import image_box
 from ..data.images import data_uri, small_image
-from .server import first_of, import_gradio, new_page, taken, uploads_only
+from .server import first_uploads, import_gradio, new_page, read_upload, uploads_only
 from .uploads import UploadBudget
 
 # %% ../../nbs/app/08_builder_page.ipynb #desk
@@ -33,10 +33,10 @@ class Desk:
 
     def add(self, kind:str, uploads:list): # Generator: the list of error messages so far, after every few images
         "Add images to a class"
-        uploads, more = first_of(uploads, most_at_once)
+        uploads, more = first_uploads(uploads, most_at_once)
         wrong = [more] if more else []
         for n, upload in enumerate(uploads, 1):
-            try: self.live.add(kind, taken(upload)[0])
+            try: self.live.add(kind, read_upload(upload)[0])
             except QuickclsError as e: wrong.append(f'{upload.get("orig_name") or "image"}: {e}')
             if n % 20 == 0: yield wrong
         yield wrong
@@ -161,7 +161,7 @@ def _page_events(gr, page, desk, more, photo, out):
         return _after(gr, desk, desk.live.add_kind, name)
     def tried(upload):
         if not upload: return gr.skip(), gr.skip()
-        try: desk.tried, _ = taken(upload)
+        try: desk.tried, _ = read_upload(upload)
         except QuickclsError as e: return None, refusal_html(str(e))
         return None, desk.answer()
     photo.input(tried, photo, [photo, answer], preprocess=False, show_progress_on=answer, **_turn)

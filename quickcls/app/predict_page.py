@@ -15,7 +15,7 @@ from ..report.answer_html import Answer, answer_html, answers_table, ask, refusa
 from ..model.classifier import Classifier, Prediction
 from ..report.thumbnails import Packed
 from ..data.images import data_uri, small_image
-from .server import RecentImages, at_a_time, first_of, import_gradio, most_files, new_page, taken, uploads_only
+from .server import RecentImages, at_a_time, first_uploads, import_gradio, most_files, new_page, read_upload, uploads_only
 
 # %% ../../nbs/app/07_predict_page.ipynb #asked
 def answer_upload(
@@ -24,12 +24,12 @@ def answer_upload(
     **kwargs # To `ask`
 )->tuple: # (`Answer`, bytes of the image or None)
     "Predict an upload, which is then deleted"
-    try: data, name = taken(upload)
+    try: data, name = read_upload(upload)
     except QuickclsError as e: return Answer(Prediction(upload.get('orig_name'), [], error=str(e))), None
     return ask(clf, data, name, **kwargs), data
 
 # %% ../../nbs/app/07_predict_page.ipynb #report-frame
-# the report tells its height, and its frame grows to it
+# the report sends its height, and its frame grows to it
 _grow = """
 window.addEventListener('message', e => {
   const frame = element.querySelector('iframe')
@@ -201,7 +201,7 @@ def _images(packed, teacher):
 
 def _table_of(clf, uploads):
     "The table of several uploads, all of which are then deleted"
-    uploads, more = first_of(uploads, most_files)
+    uploads, more = first_uploads(uploads, most_files)
     note = refusal_html(f'{more} For more images, use the command `quickcls predict`.') if more else ''
     return note + answers_table([answer_upload(clf, u, heat=False, side=144)[0] for u in uploads])
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['most_together', 'most_files_together', 'most_uploads', 'most_sent', 'forgotten_after', 'given_up_after', 'budgets',
-           'TooMuch', 'Stored', 'Coming', 'UploadBudget']
+           'UploadRefused', 'StoredUpload', 'IncomingUpload', 'UploadBudget']
 
 # %% ../../nbs/app/03_uploads.ipynb #imports
 import asyncio, contextlib, shutil, tempfile, threading, time, weakref
@@ -18,14 +18,14 @@ most_together, most_files_together = 500_000_000, 2_000 # bytes and files on dis
 most_uploads, most_sent = 1_000, 3_000_000_000 # requests and bytes per minute, of one visitor
 forgotten_after, given_up_after = 300, 1_800 # seconds until an upload is deleted: without a question; with one that waits
 
-class TooMuch(QuickclsError):
+class UploadRefused(QuickclsError):
     "An upload that is refused, with its HTTP status"
     def __init__(self, why:str, status:int=413):
         super().__init__(why)
         self.status = status
 
 @dataclass(eq=False)
-class Stored:
+class StoredUpload:
     "An upload on disk"
     client:str # Address of the visitor
     size:int # Bytes
@@ -33,10 +33,10 @@ class Stored:
     asked:bool=False # Is a question about it waiting for its answer?
 
 @dataclass(eq=False)
-class Coming:
+class IncomingUpload:
     "An upload of one or more files that is still being received"
     client:str
-    begun:float # As in `Stored`
+    begun:float # As in `StoredUpload`
     size:int=0
     files:int=0
 
@@ -51,7 +51,7 @@ class UploadBudget:
     ):
         self.most, self.most_files, self.forgotten_after = most, most_files, forgotten_after
         self.folder, self.on_delete = None, lambda path: None
-        self.stored, self.coming, self.lock = {}, [], threading.RLock() # path → `Stored`, oldest first; list of `Coming`
+        self.stored, self.coming, self.lock = {}, [], threading.RLock() # path → `StoredUpload`, oldest first; list of `IncomingUpload`
         self.bytes, self.files = Counter(), Counter() # by visitor, stored and coming together
         self.all_bytes = self.all_files = 0
         self.rates = {} # visitor → (requests left, bytes left, `time.monotonic` of that count)
@@ -68,7 +68,7 @@ class UploadBudget:
         budgets.add(self)
 
     def check_rate(self, client:str, requests:int=0, size:int=0):
-        "Count what a visitor sends; raises `TooMuch` where it exceeds the limits per minute"
+        "Count what a visitor sends; raises `UploadRefused` where it exceeds the limits per minute"
         now = time.monotonic()
         with self.lock:
             if len(self.rates) > 10_000: self.rates = {c: r for c, r in self.rates.items() if now - r[2] < 60}
@@ -76,24 +76,24 @@ class UploadBudget:
             left = min(most_uploads, left + (now - then)/60*most_uploads) - requests
             left_bytes = min(most_sent, left_bytes + (now - then)/60*most_sent) - size
             if left < 0 or left_bytes < 0:
-                raise TooMuch('Your address sent too many uploads. Please wait a minute.', 429)
+                raise UploadRefused('Your address sent too many uploads. Please wait a minute.', 429)
             self.rates[client] = left, left_bytes, now
 
-    def begin(self, client:str)->Coming:
+    def begin(self, client:str)->IncomingUpload:
         "Register an upload that starts"
-        coming = Coming(client, time.time())
+        coming = IncomingUpload(client, time.time())
         with self.lock: self.coming.append(coming)
         return coming
 
-    def grow(self, coming:Coming, size:int=0, files:int=0):
-        "Count more of an upload, and delete older uploads for it where needed; raises `TooMuch` where that is not enough"
+    def grow(self, coming:IncomingUpload, size:int=0, files:int=0):
+        "Count more of an upload, and delete older uploads for it where needed; raises `UploadRefused` where that is not enough"
         client = coming.client
         with self.lock:
             while self.bytes[client] + size > self.most/2 or self.files[client] + files > self.most_files/2:
-                if not self._drop(client): raise TooMuch(self._own_limit(coming))
+                if not self._drop(client): raise UploadRefused(self._own_limit(coming))
             while self.all_bytes + size > self.most or self.all_files + files > self.most_files:
                 if not any(self._drop(c) for c, _ in self.bytes.most_common()):
-                    raise TooMuch('The disk space for uploads is in use. Please try again in a minute.', 429)
+                    raise UploadRefused('The disk space for uploads is in use. Please try again in a minute.', 429)
             coming.size, coming.files = coming.size + size, coming.files + files
             self._count(client, size, files)
 
@@ -101,7 +101,7 @@ class UploadBudget:
         if coming.files > self.most_files/2 - 1: return f'Too many files: at most {self.most_files//2:,} at once. Please upload fewer.'
         return f'Too much data: at most {self.most/2e6:,.0f} MB at once from one address. Please upload less at once.'
 
-    def end(self, coming:Coming, paths=()):
+    def end(self, coming:IncomingUpload, paths=()):
         "Register that an upload is complete, with its `paths`; no paths where it was broken off"
         with self.lock:
             self.coming.remove(coming)
@@ -110,7 +110,7 @@ class UploadBudget:
                 with contextlib.suppress(OSError):
                     size = path.stat().st_size
                     self.forget(path)
-                    self.stored[path] = Stored(coming.client, size, time.time())
+                    self.stored[path] = StoredUpload(coming.client, size, time.time())
                     self._count(coming.client, size, 1)
 
     def ask(self, path):
