@@ -103,7 +103,7 @@ def test_the_folder_cannot_harm(few, tmp_path):
     def refuses(match, **changes):
         (clf.path/'classifier.json').write_text(json.dumps(d | changes))
         with pytest.raises(QuickclsError, match=match): Classifier.load(clf.path)
-    refuses('answers 2 classes, its vocab names 3', vocab=['a', 'b', 'c'])
+    refuses('2 classes, its vocab 3', vocab=['a', 'b', 'c'])
     refuses('two or more class names', vocab=['a'])
     refuses('format 99', format=99)
     refuses('above 0', temperature=0)
