@@ -30,6 +30,7 @@ def candidates(
     endings = ('', '/crop') if np.median(np.maximum(*sizes)/np.minimum(*sizes)) > 1.1 else ('',)
     sides = lambda b: (b.size, round(b.size*1.44/20)*20)
     views = [(b.params*side**2, f'{b.name}@{side}{ending}') for b in here for side in sides(b) for ending in endings]
+    return [v for _, v in sorted(views, key=lambda v: v[0])]
 
 # %% ../../nbs/model/07_auto.ipynb #score
 tried_heads = ('linear', 'ridge')
@@ -42,14 +43,15 @@ def score(
     "How good a head is on an embedding; its strength is chosen once for all folds"
     import numpy as np
     c = fit_head(head, (x, y), (x, y), n_out=n_out, groups=groups, seed=seed).notes['C']
-    cv = cross_validate(x, y, groups, n_out=n_out, head=head, c=c, folds=4, repeats=1 if len(y) > 1000 else 3, seed=seed, desc='trying')
-    c, repeats = fit_head(head, (x, y), (x, y), n_out=n_out, groups=groups, seed=seed).notes['C'], 1 if len(y) > 1000 else 3
+    repeats = 1 if len(y) > 1000 else 3
     cv = cross_validate(x, y, groups, n_out=n_out, head=head, c=c, folds=4, repeats=repeats, seed=seed, desc='trying')
     if cv is None: return None
     tested = cv.fold >= 0
     logits, truth = cv.logits[tested], np.broadcast_to(y, tested.shape)[tested]
     loss = capped_log_loss(logits, truth, fit_temperature(logits, truth))
     return dict(accuracy=round(cv.accuracy, 5), log_loss=round(float(loss), 5))
+
+# %% ../../nbs/model/07_auto.ipynb #choose
 @dataclass
 class Choice:
     "What was chosen, and from what"
@@ -76,6 +78,7 @@ def choose(
     say=print # Called with each line of text
 )->Choice:
     "The views, levels and head with the fewest cross-validated errors that can be found in time; `in_order` decides"
+    until, began = time.perf_counter() + seconds, time.perf_counter()
     rows = items.table[items.table.split == 'train']
     trial = _Trial(rows, items, seed, offline, say)
     late, left = [], lambda: until - time.perf_counter()
@@ -135,6 +138,7 @@ class _Trial:
             raise QuickclsError(f'The {len(self.rows)} training images of {self.items.folder} are too few to choose by: two classes need '
                                 'two images that differ. Expected more, or a choice of your own with --arch.')
         self.join(view, left)
+
     def open(self, view):
         "Get the graph of a view, exported now if it has to be; raises `QuickclsError` where that fails"
         from quickcls.backbones.onnx_graph import get_graph
@@ -179,124 +183,6 @@ class _Trial:
         more = {*views, view}
         if view in views or len(more) > most or self.head_seconds > .2*left(): return
         if any({*t['views']} == more for t in self.tried): return
-        self.judge((*views, view), head)
-
-    def best(self)->tuple: # (views, head)
-        "The leader so far"
-        t = min(self.tried, key=_rank)
-        return t['views'], t['head']
-
-# %% ../../nbs/model/07_auto.ipynb #choose
-@dataclass
-class Choice:
-    "What was chosen, and from what"
-    arch:str; head:str; levels:str # As in `train`
-    tried:list # of dict: arch, head, levels, accuracy, log_loss, the best first
-    passed_over:list # Views for which there was no time
-    seconds:float
-
-    @property
-    def why(self)->str: # One sentence
-        best, more = self.tried[0], f'; no time was left for {", ".join(self.passed_over)}' if self.passed_over else ''
-        other = next((t for t in self.tried if t['arch'] != self.arch), None)
-        than = f' (the best without it: {other["arch"]}, {other["head"]}, {other["accuracy"]:.2%})' if other else ''
-        return f'chosen from {len(self.tried)} in {self.seconds:.0f} s: {self.arch}, head {self.head}, {self.levels} levels, for few errors in cross-validation of the training images, and of those that chance does not tell apart the one that sees most: {best["accuracy"]:.2%} right{than}{more}'
-
-def choose(
-    items, # `Items` with their split; only the training side is looked at
-    seconds:float, # How long it may take
-    *, seed:int=42, offline:bool=False, known=None, # As in `candidates`
-    say=print # Called with each line of text
-)->Choice:
-    "Views, levels and head with few cross-validated errors, as `in_order` has it, that can be found in time"
-    until, began = time.perf_counter() + seconds, time.perf_counter()
-    rows = items.table[items.table.split == 'train']
-    trial = _Trial(rows, items, seed, offline, say)
-    late, left = [], lambda: until - time.perf_counter()
-    waiting = candidates((rows.width.to_numpy(), rows.height.to_numpy()), known)
-    while waiting:
-        view = trial.next_of(waiting)
-        waiting.remove(view)
-        if trial.tried and trial.open_seconds > .3*left(): late.append(view); continue
-        try: trial.open(view)
-        except QuickclsError as e: say(f'  {view} cannot be tried: {e}'); continue
-        if trial.tried and trial.cost(view) > .7*left(): late.append(view); continue
-        trial.take(view)
-        for head in tried_heads:
-            if not trial.tried or trial.head_seconds < .2*left(): trial.judge((view,), head)
-        if not trial.tried: raise QuickclsError(f'The {len(rows)} training images of {items.folder} are too few to choose by: two classes need two images that differ. Expected more, or a choice of your own with --arch.')
-        trial.join(view, left)
-    if not trial.tried: raise QuickclsError('No network on this machine could be opened, so there is nothing to choose from. Name one with --arch.')
-    for _ in range(3): # what did not help the leader of then may help that of now
-        leader = trial.best()
-        for view in trial.taken: trial.join(view, left)
-        if trial.best() == leader: break
-    best, head = trial.best()
-    if trial.head_seconds < .5*left(): trial.judge(best, head, 'last')
-    tried = in_order(trial.tried, len(rows))
-    return Choice(tried[0]['arch'], tried[0]['head'], tried[0]['levels'], tried, late, time.perf_counter() - began)
-
-def in_order(
-    tried:list, # of dict: `views`, `accuracy`, `log_loss`
-    n:int # Images that they were judged by
-)->list: # The chosen one first, then the others by what they got right
-    "Of those that chance does not tell apart from the best (its errors and their square root), the one that sees most"
-    found = sorted(tried, key=_rank)
-    errors = n*(1 - found[0]['accuracy'])
-    alike = [t for t in found if n*(1 - t['accuracy']) <= errors + errors**.5]
-    chosen = max(alike, key=lambda t: len(t['views'])) # of equally many the first
-    return [chosen, *(t for t in found if t is not chosen)]
-
-def _rank(tried): return -tried['accuracy'], tried['log_loss'] # the best first
-
-class _Trial:
-    "What was embedded and judged so far"
-    def __init__(self, rows, items, seed, offline, say):
-        self.rows, self.items, self.seed, self.offline, self.say = rows, items, seed, offline, say
-        self.y, self.groups = class_numbers(rows.label, items.vocab), rows.group.to_numpy().astype(str)
-        self.opened, self.taken, self.tried, self.head_seconds, self.open_seconds = {}, {}, [], 0., 0. # view → `Embeddings`; view → (embedding, graph); the longest so far
-
-    def open(self, view):
-        "Have the graph of a view, exported now if it has to be; raises `QuickclsError` where it cannot be had"
-        from quickcls.backbones.onnx_graph import get_graph
-        began = time.perf_counter()
-        self.opened[view] = Embeddings([get_graph(parse_views(view)[0], offline=self.offline, images=list(self.rows.path[:8]), say=self.say)])
-        self.open_seconds = max(self.open_seconds, time.perf_counter() - began)
-
-    def cost(self, view)->float: # seconds
-        "How long the pass of a view would take all images, judged by the first ones (which are kept)"
-        done = []
-        self.opened[view].embed(replace(self.items, table=self.items.table[:48].copy(), skipped=[]), lambda g, d: done.append(d))
-        return len(self.items)/done[0].images_per_s if done[0].embedded >= 8 else 0.
-
-    def take(self, view):
-        "Embed all images: the held-out ones too, since the winner needs them"
-        e = self.opened[view]
-        e.embed(replace(self.items, table=self.items.table.copy(), skipped=[]))
-        self.taken[view] = (e.read(self.rows), e.graphs[0])
-
-    def judge(self, views, head, levels='all'):
-        "Score some views with a head, and say so"
-        began = time.perf_counter()
-        x = joined([self.taken[v][0] for v in views], [self.taken[v][1] for v in views], levels)
-        got = score(x, self.y, self.groups, head, n_out=len(self.items.vocab), seed=self.seed)
-        self.head_seconds = max(self.head_seconds, time.perf_counter() - began)
-        if got is None: return
-        self.tried.append(dict(arch=','.join(str(self.taken[v][1].view) for v in views), views=views, head=head, levels=levels, **got))
-        self.say(f'  {self.tried[-1]["arch"]}, {head}, {levels} levels: accuracy {got["accuracy"]:.2%}, log loss {got["log_loss"]:.4f}')
-
-    def next_of(self, waiting):
-        "The cheapest view of a network that was not looked through yet; then those of the network that was surest of what is right"
-        name, sure = lambda v: v.partition('@')[0], {}
-        for t in self.tried:
-            if len(t['views']) == 1: sure[name(t['views'][0])] = min(t['log_loss'], sure.get(name(t['views'][0]), 9.))
-        return min(waiting, key=lambda v: sure.get(name(v), 0.)) # of equals the first: they come the cheaper first
-
-    def join(self, view, left, most=4):
-        "Try the leader with one view more, if there is time and it was not tried"
-        views, head = self.best()
-        more = {*views, view}
-        if view in views or len(more) > most or self.head_seconds > .2*left() or any({*t['views']} == more for t in self.tried): return
         self.judge((*views, view), head)
 
     def best(self)->tuple: # (views, head)

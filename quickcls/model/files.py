@@ -50,7 +50,7 @@ def read_classifier(
     folder:Path # Of a saved classifier
 )->dict: # What `quickcls.model.classifier.Classifier` is made from
     "The parts of a saved classifier; raises `QuickclsError` where a file is missing, or the files do not fit together"
-    d = read_description(folder/description_file) if _there(folder/description_file) else None
+    d = read_description(folder) if _there(folder/description_file) else None
     classic = d and d['views'][0]['backbone'].get('keypoints')
     need = (description_file, weights_file) if classic else (description_file, graph_file, weights_file)
     missing = [n for n in need if not _there(folder/n)]

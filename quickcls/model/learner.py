@@ -204,7 +204,6 @@ def _untrained_head(head, n_in, n_out):
 
 def _views(arch, weights, size, resize, offline, strategy):
     "The views that a text names; a note is printed where `auto` takes another backbone"
-    "The views that a text names, and a word about what `auto` is"
     arch, note = choose_arch(arch, weights, strategy=strategy, offline=offline)
     if note: print(note)
     return parse_views(arch, size, resize)
