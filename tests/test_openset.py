@@ -47,7 +47,7 @@ def test_json_says_it(quickcls, clf, tmp_path):
     lines = [json.loads(l) for l in quickcls('predict', clf.path, tmp_path/'strange.png', drawn[0], '--json').stdout.splitlines()]
     assert [l['unknown'] for l in lines] == [True, False] and lines[0]['known_score'] < .05 < lines[1]['known_score']
     assert set(lines[0]['nearest'][0]) == {'picture', 'label', 'similarity'} and lines[0]['top']
-    assert quickcls('predict', clf.path, tmp_path/'strange.png').stdout.startswith('none of these: less familiar than')
+    assert quickcls('predict', clf.path, tmp_path/'strange.png').stdout.startswith('none of these: more unusual than')
     many = quickcls('predict', clf.path, tmp_path/'strange.png', drawn[0]).stdout.splitlines()
     assert 'none of these; ' in many[0] and 'none of these' not in many[1]
 

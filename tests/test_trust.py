@@ -22,7 +22,7 @@ def test_cross_validation_stands_beside_the_split(parts):
     assert t.path.is_unique and len(t) == 240 and (t.label == t.predicted).mean() == pytest.approx(cv['per_repeat'][0], abs=.02)
 
 def test_few_images_are_called_few(parts):
-    assert any('held-out images tell the accuracy to ±' in w for w in parts.trust.warnings) and 'points only' in str(parts.trust)
+    assert any('held-out images are few' in w and 'points off' in w for w in parts.trust.warnings) and 'points off' in str(parts.trust)
 
 def test_images_that_tell_nothing_score_like_a_coin(tmp_path):
     "Noise under two labels: nothing leaks from training into the figure"

@@ -27,7 +27,8 @@ from ..saved.known_images import remember_folders
 from .steps import Run, check_sides, check_tuned, drop_damaged, embed_all, embed_background, evaluate_sides, fit_sides
 from .steps import import_ahead, neighbours, own_weights, write_beside
 from ..features.store import data_fingerprint
-from ..evaluate.diagnostics import doubts, with_held_out
+from ..evaluate.diagnostics import doubts
+from ..evaluate.none_of_these import with_held_out
 
 # %% ../../nbs/train/03_pipeline.ipynb #pipeline-class
 class Pipeline:

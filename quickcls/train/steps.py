@@ -21,7 +21,8 @@ from ..evaluate.predictions import Evaluation, held_out, prediction_table
 from ..features.embed import decode_ahead, parse_augment
 from ..heads.head import by_strength
 from ..data.images import NotAnImage, load_image
-from ..evaluate.diagnostics import Trust, check, familiar, fewest_known
+from ..evaluate.diagnostics import Trust, check
+from ..evaluate.none_of_these import fewest_known, none_of_these
 
 # %% ../../nbs/train/01_steps.ipynb #run-class
 @dataclass
@@ -131,7 +132,7 @@ def check_sides(
     items, sides, views, # As in `fit_sides`
     fitted, # `Head`
     *, folds:str, epochs:int, class_weights:bool, seed:int,
-    strange:dict # To `quickcls.evaluate.diagnostics.familiar`
+    strange:dict # To `quickcls.evaluate.none_of_these.none_of_these`
 )->tuple: # (`Trust`, cross-validated predictions or None, `OpenSet` or None)
     "How far the head can be believed; images of a test side stay out"
     import numpy as np, pandas as pd
@@ -144,7 +145,7 @@ def check_sides(
 
 def _familiar(trust, rows, x, items, cv, fitted, c, seed, strange):
     "The `OpenSet`, or None with a word in `trust` about why"
-    open_set, trust.open_set = familiar(rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **strange)
+    open_set, trust.open_set = none_of_these(rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **strange)
     if open_set is None: trust.warnings.append(f'what is familiar was not measured, so no image is refused{" and the background was not used" if strange["background"] else ""}: that takes {fewest_known} different training images that were held out once')
     return open_set
 
