@@ -223,8 +223,8 @@ def test_what_train_says_of_bad_corrections(quickcls, said, tmp_path):
     from tests.test_cli import refused
     data = repo/'datasets'/'parts'
     refused(quickcls('train', data, '--with', tmp_path/'none', '--out', tmp_path/'m'), 'There are no corrections', manifest)
-    refused(quickcls('train', data, '--with', data/'ok', '--out', tmp_path/'m'), 'lie one inside the other')
-    refused(quickcls('train', data, '--with', said[0].folder, '--out', said[0].folder/'m'), 'lie one inside the other')
+    refused(quickcls('train', data, '--with', data/'ok', '--out', tmp_path/'m'), 'inside the other')
+    refused(quickcls('train', data, '--with', said[0].folder, '--out', said[0].folder/'m'), 'inside the other')
     row = said[0].rows()[-1]
     said[0].path(row).write_bytes(b'changed')
     assert len(take_corrections(said[0].folder)) == 4 and len(take_corrections(said[0].folder).skipped) == 1
