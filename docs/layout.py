@@ -1,17 +1,18 @@
-"Draw the packages of the project from their imports, and list every file with a line: what the README shows of them."
+"Write the generated part of the README: a graph of the packages from their imports, and a list of all modules."
 import ast, re, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-order = ('core', 'data', 'saved', 'backbones', 'features', 'heads', 'model', 'evaluate', 'explain', 'report', 'train', 'app', 'demo', 'cli', 'all')
+order = ('core', 'data', 'saved', 'backbones', 'features', 'heads', 'model', 'evaluate', 'explain', 'report', 'train', 'app', 'demo', 'cli',
+         'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 
 def package_of(path:Path)->str: # `quickcls/data/items.py` → `data`
-    "The package of a module; one that stands alone is called as its file"
+    "The package of a module; for a module outside of packages its own name"
     return path.relative_to(root/'quickcls').with_suffix('').parts[0]
 
 def imports(path:Path)->set: # of packages
-    "Which packages a module imports from"
+    "The packages that a module imports from"
     here, found = ['quickcls', *path.relative_to(root/'quickcls').parts[:-1]], set()
     for n in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if not isinstance(n, ast.ImportFrom): continue
@@ -30,7 +31,7 @@ def modules()->list: # of paths, in the order of the notebooks
     return sorted(found, key=lambda p: (order.index(package_of(p)), place.get(p.relative_to(root/'quickcls').with_suffix('').parts, '')))
 
 def image()->str: # Mermaid, which GitHub draws
-    "Packages and their imports; an arrow that follows from two others is left out"
+    "Packages and their imports, without arrows that follow from others"
     import networkx as nx
     g = nx.DiGraph()
     g.add_nodes_from(order)
@@ -39,7 +40,7 @@ def image()->str: # Mermaid, which GitHub draws
     return '\n'.join(['```mermaid', 'graph LR', *(f'  {a} --> {b}' for a, b in edges), '```'])
 
 def tree()->str: # Lines of text
-    "Every module with what it is for, from the first line of its docstring"
+    "Every module with the first line of its docstring"
     lines, last = [], None
     for p in modules():
         *above, name = p.relative_to(root/'quickcls').parts

@@ -2,7 +2,8 @@
 from quickcls.core import QuickclsError
 from quickcls.backbones.registry import parse_views
 from quickcls.features.benchmark import backbone_table
-from quickcls.data.items import Items, scan_folder, split_items
+from quickcls.data.items import Items, scan_folder
+from quickcls.data.split import split_items
 from quickcls.heads.head import Head
 from quickcls.heads.networks import fit_head
 from quickcls.model.classifier import Classifier, Prediction

@@ -155,7 +155,7 @@ modules = dict( # of commands whose function stands in another module
     train='train.pipeline', compare='train.compare', preview='train.augment_preview', backbones='features.benchmark', demo='demo',
     new='report.notebook', explain='explain.heatmap', tag='explain.regions')
 functions = dict(new='new_notebook') # of commands whose function has a longer name
-earlier = {'--no-pictures': '--no-images', '--with': '--corrections'} # options of version 0.1: scripts and saved commands go on working
+earlier = {'--no-pictures': '--no-images', '--with-pictures': '--with-images', '--with': '--corrections'} # options of version 0.1: scripts and saved commands go on working
 
 def basic_first(
     formatter, # Class of an `argparse` formatter

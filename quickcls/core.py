@@ -14,7 +14,7 @@ from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #quickcls-error
 class QuickclsError(Exception):
-    "A failure that was foreseen: one line with what was found, what was expected, what to do"
+    "An expected failure: one line with what was found, what was expected, what to do"
 
 # %% ../nbs/00_core.ipynb #explain-os-error
 _os_reasons = {errno.ENOSPC: 'the disk is full: free some space, or choose another place',
@@ -34,44 +34,53 @@ def explain_os_error(
     return f'{where}{_os_reasons.get(e.errno, e.strerror or str(e))}.'
 
 # %% ../nbs/00_core.ipynb #cache-dir
+_other_cache = 'Set the variable QUICKCLS_CACHE to another folder.'
+
 def cache_dir(
     *parts:str # Names of folders below it
 )->Path: # The folder, made if it was not there
-    "The folder for what can be made again; the variable `QUICKCLS_CACHE` moves it"
+    "The folder for files that can be made again; the variable `QUICKCLS_CACHE` moves it"
     home = os.environ.get('QUICKCLS_CACHE')
     if not home:
         from fastcore.xdg import xdg_cache_home
         home = xdg_cache_home()/'quickcls'
     path = Path(home).expanduser().joinpath(*parts)
     try: path.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise QuickclsError(f'The cache folder {path} cannot be made: {explain_os_error(e)} The variable QUICKCLS_CACHE names another one.') from None
+    except OSError as e: raise QuickclsError(f'The cache folder {path} cannot be made: {explain_os_error(e)} {_other_cache}') from None
     return path
 
 # %% ../nbs/00_core.ipynb #leftovers
-_unfinished = re.compile(r'\.((?P<name>.+)-)?quickcls-[a-z0-9_]{8}(?P<old>-old)?(\.[^.]*)?') # names that `write_whole` and `whole_file` give
+# The names that `write_whole` and `whole_file` give to what is not finished
+_unfinished = re.compile(r'\.((?P<name>.+)-)?quickcls-[a-z0-9_]{8}(?P<old>-old)?(\.[^.]*)?')
 
 @contextmanager
 def _writing_in(
     folder:Path,
     alone:bool=False # Only if nobody else writes there?
-): # Yields True, False where others write there, None where locks are not known (Windows, some network disks)
-    "Hold a lock on a folder while something is written in it; the system releases it when the process ends, however it ends"
-    try: import fcntl
-    except ImportError: yield None; return
+): # Yields True, False where others write there, None where there are no locks (Windows, some network disks)
+    "Hold a lock on a folder while something is written in it; the system releases it when the process ends"
     try: fd = os.open(folder, os.O_RDONLY)
-    except OSError: yield None; return
-    try:
-        try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH); held = True
-        except BlockingIOError: held = False
-        except OSError: held = None
-        yield held
+    except OSError: fd = None # Windows opens no folders
+    if fd is None:
+        yield None
+        return
+    try: yield _locked(fd, alone)
     finally: os.close(fd)
+
+def _locked(fd, alone):
+    "Lock an open folder; True, False or None as in `_writing_in`"
+    try: import fcntl
+    except ImportError: return None
+    try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+    except BlockingIOError: return False
+    except OSError: return None
+    return True
 
 def remove_leftovers(
     folder:Path, # In which `write_whole` or `whole_file` write
-    *, day:float=86_400 # Seconds after which unfinished files are leftovers, where locks are not known
+    *, day:float=86_400 # Seconds after which unfinished files are leftovers, where there are no locks
 ):
-    "Remove what killed processes left half-written in a folder; a finished classifier that had not yet taken its name takes it"
+    "Remove half-written files of killed processes from a folder; a finished classifier without its name gets it"
     try: found = [(p, m) for p in Path(folder).iterdir() if (m := _unfinished.fullmatch(p.name))]
     except OSError: return
     if not found: return
@@ -82,7 +91,7 @@ def remove_leftovers(
             if p not in kept and (alone or _age(p) > day): _remove(p)
 
 def _finish_move(old, folder)->tuple: # Paths that must stay: those of a move that could not be finished
-    "An old folder had stepped aside, so the new one was finished: it takes the name now"
+    "The old folder was already renamed, so the new one was finished: it gets the name now"
     new = old.with_name(old.name.removesuffix('-old'))
     try:
         if not folder.exists(): (new if new.is_dir() else old).rename(folder)
@@ -96,7 +105,7 @@ def _age(path):
 
 def _remove(path):
     try: shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    except OSError: pass # of another user, say
+    except OSError: pass # it belongs to another user, for example
 
 _tidied = set() # folders from which leftovers were removed by this process
 
@@ -109,75 +118,79 @@ def _tidy_once(folder):
 # %% ../nbs/00_core.ipynb #write-whole
 @contextmanager
 def write_whole(
-    folder:Path, # Takes its name only when the body of the `with` ends well
-    force:bool=False, # Replace a folder that is there?
+    folder:Path, # Gets its name only when the body of the `with` ends without an error
+    force:bool=False, # Replace an existing folder?
     **how # `kind`, `ours`, `option`, `name` of `check_free`
 ):
-    "A new folder, filled in the body of a `with`, that appears whole or not at all"
+    "A new folder, filled in the body of a `with`; it appears complete or not at all"
     folder = Path(folder)
     check_free(folder, force, **how)
     try: folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise QuickclsError(f'{folder} cannot be written: {explain_os_error(e)}') from None
-    with _writing_in(folder.parent), _moved_in(folder) as beside: yield beside
+    with _writing_in(folder.parent), _moved_in(folder) as beside:
+        yield beside
 
 @contextmanager
 def _moved_in(folder):
-    "A folder beside `folder`, which takes its name in the end"
+    "A folder beside `folder`, renamed to it at the end"
     try: beside = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-quickcls-', dir=folder.parent))
     except OSError as e: raise QuickclsError(f'{folder} cannot be written: {explain_os_error(e)}') from None
     try:
-        beside.chmod(0o755) # mkdtemp keeps others out; a classifier is there to be shared
+        beside.chmod(0o755) # mkdtemp allows only its owner; a classifier is shared
         yield beside
         _flush(beside)
         old = beside.with_name(beside.name + '-old')
         if folder.exists(): folder.rename(old)
         try: beside.rename(folder)
         except OSError:
-            if old.exists(): old.rename(folder) # better the old one than none
+            if old.exists(): old.rename(folder) # put the old one back
             raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as e: raise QuickclsError(f'{folder} was not written: {explain_os_error(e)}') from None
     finally: shutil.rmtree(beside, ignore_errors=True)
 
 def _flush(folder):
-    "Have the disk take all files of a folder: after a power cut, a name must not stand for files of zeros"
+    "Write all files of a folder to the disk: after a power cut they must not be empty"
     for p in folder.rglob('*'):
         if not p.is_file(): continue
-        with open(p, 'rb' if os.name == 'posix' else 'rb+') as f: os.fsync(f.fileno()) # Windows asks for the right to write
+        with open(p, 'rb' if os.name == 'posix' else 'rb+') as f: os.fsync(f.fileno()) # Windows needs write access for it
 
 def check_free(
     folder:Path, # To be written
-    force:bool=False, # May it be there already?
+    force:bool=False, # May an existing one be replaced?
     *, kind:str='classifier', # What is written there
-    ours=lambda folder: (folder/'classifier.json').is_file(), # folder → is it such a one? Nothing else is ever replaced
-    option:str='--out', # Names the folder on the command line
-    name:str='out' # And in Python
+    ours=lambda folder: (folder/'classifier.json').is_file(), # folder → is it of that kind? Nothing else is replaced
+    option:str='--out', # The option of the command line that names the folder
+    name:str='out' # The argument in Python
 ):
-    "Raise `QuickclsError` if `folder` is there and may not be replaced: better now than after the work"
-    folder = Path(folder)
+    "Raise `QuickclsError` if `folder` exists and may not be replaced; called before the work starts"
+    folder, other = Path(folder), f'Name another folder with {option} (in Python: {name}=).'
     remove_leftovers(folder.parent)
     check_writable(folder)
     if not folder.exists(): return
-    if not folder.is_dir(): raise QuickclsError(f'{folder} is a file, where a folder was to be written. Name another one with {option} (in Python: {name}=).')
+    if not folder.is_dir(): raise QuickclsError(f'{folder} is a file, so no folder can be written there. {other}')
     if not any(folder.iterdir()) and not folder.samefile('.'): return
-    if not ours(folder): raise QuickclsError(f'{folder} is there and is no {kind}, so nothing replaces it. Name another folder with {option} (in Python: {name}=).')
-    if not force: raise QuickclsError(f'{folder} is already there. --force replaces it (in Python: force=True), {option} names another folder ({name}=).')
+    if not ours(folder): raise QuickclsError(f'{folder} exists and is not a {kind}, so it is not replaced. {other}')
+    if force: return
+    raise QuickclsError(f'{folder} is already there. --force replaces it (in Python: force=True), {option} names another folder ({name}=).')
 
 def check_writable(
-    path:Path # Of a file or folder that is to be written, whether its folder is there already or not
+    path:Path # Of a file or folder that will be written; its folder may be missing
 ):
     "Raise `QuickclsError` if nothing can be written there"
     there = next(p for p in path.absolute().parents if p.exists())
-    try:
-        with _writing_in(there): tempfile.TemporaryDirectory(prefix='.quickcls-', dir=there).cleanup() # permissions say less: root may do anything, and fails on a read-only disk
-    except OSError as e: raise QuickclsError(f'{path} cannot be written: {explain_os_error(OSError(e.errno, e.strerror, str(there)))}') from None
+    try: # permissions are not enough: root has all of them, and still fails on a read-only disk
+        with _writing_in(there): tempfile.TemporaryDirectory(prefix='.quickcls-', dir=there).cleanup()
+    except OSError as e:
+        why = explain_os_error(OSError(e.errno, e.strerror, str(there)))
+        raise QuickclsError(f'{path} cannot be written: {why}') from None
 
 # %% ../nbs/00_core.ipynb #whole-file
 @contextmanager
 def whole_file(
-    path:Path # Takes its content only when the body of the `with` ends well
+    path:Path # Gets its content only when the body of the `with` ends without an error
 ): # Path beside it, with its suffix, to write to
-    "A file that appears, or changes, whole or not at all, whoever else writes it; raises `OSError`"
+    "A file that appears or changes completely or not at all, even if others write it too; raises `OSError`"
     _tidy_once(path.parent)
     beside = path.with_name(f'.quickcls-{secrets.token_hex(4)}{path.suffix}')
     with _writing_in(path.parent):
@@ -193,15 +206,17 @@ def cache_file(
     "`whole_file` for the cache folder; raises `QuickclsError` where that cannot be written"
     try:
         with whole_file(path) as f: yield f
-    except OSError as e: raise QuickclsError(f'The cache folder {path.parent} cannot be written: {explain_os_error(OSError(e.errno, e.strerror or str(e)))} The variable QUICKCLS_CACHE names another one.') from None
+    except OSError as e:
+        why = explain_os_error(OSError(e.errno, e.strerror or str(e)))
+        raise QuickclsError(f'The cache folder {path.parent} cannot be written: {why} {_other_cache}') from None
 
 # %% ../nbs/00_core.ipynb #check-apart
 def check_apart(
-    written:Path, # A folder that is to be written
-    folder:Path, # One of the user's
-    told:str # What is said where one lies in the other: what was found and what to do
+    written:Path, # A folder that will be written
+    folder:Path, # A folder of the user
+    told:str # The error message: what was found and what to do
 ):
-    "Raise `QuickclsError` where a folder would be written over another, around it or into it"
+    "Raise `QuickclsError` if the two folders are the same, or one is inside the other"
     a, b = Path(written).resolve(), Path(folder).resolve()
     if a == b or a in b.parents or b in a.parents: raise QuickclsError(told)
 
@@ -211,7 +226,7 @@ def progress(
     desc:str, # What is being done, in a word or two
     unit:str='img' # What one step is
 ):
-    "A progress bar with rate and time left on standard error; call its `update(n)`"
+    "A progress bar with rate and remaining time on standard error; call its `update(n)`"
     from tqdm import tqdm
     quiet = os.environ.get('QUICKCLS_QUIET') or not (in_notebook() or sys.stderr.isatty())
     return tqdm(total=total, desc=desc, unit=unit, disable=bool(quiet), leave=False, dynamic_ncols=True, file=sys.stderr)
@@ -224,7 +239,7 @@ def read_template(
     return (files('quickcls')/'templates'/name).read_text(encoding='utf-8')
 
 def print_json(d:dict):
-    "One line of JSON, at once: another program may be waiting for it. What would act on a terminal is written as `\\u001b`"
+    "Print one line of JSON and flush it; control characters are written as `\\u001b`"
     import json
     print(_acts.sub(lambda m: f'\\u{ord(m[0]):04x}', json.dumps(d, ensure_ascii=False)), flush=True)
 
@@ -234,18 +249,19 @@ def in_notebook()->bool: # True in Jupyter, False in a terminal or a script
     return bool(shell) and type(shell.get_ipython()).__name__ == 'ZMQInteractiveShell'
 
 # %% ../nbs/00_core.ipynb #plain-text
-_acts = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206f\ud800-\udfff]') # controls, line ends, bidi overrides, no text
+# Control characters, line ends, bidi overrides, lone surrogates
+_acts = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206f\ud800-\udfff]')
 
 def plain_text(
-    text, # A name, or whatever holds one
-    keep:str='' # Of what would be replaced, what stays: for instance line ends
-)->str: # The same with `?` in place of what acts on a terminal
-    "Text that can be shown on a terminal without doing anything there"
+    text, # A name, or anything that contains one
+    keep:str='' # Control characters that stay, for example line ends
+)->str: # The text with `?` in place of control characters
+    "Text that can be shown on a terminal safely"
     return _acts.sub(lambda m: m[0] if m[0] in keep else '?', str(text))
 
 # %% ../nbs/00_core.ipynb #import-openvino
 def import_openvino(): # the module `openvino`
     "OpenVINO without its telemetry"
-    if 'openvino' not in sys.modules: sys.modules.setdefault('openvino_telemetry', None) # to Python: not installed
+    if 'openvino' not in sys.modules: sys.modules.setdefault('openvino_telemetry', None) # Python then takes it as not installed
     import openvino
     return openvino

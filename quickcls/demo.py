@@ -11,39 +11,40 @@ from .model.classifier import Classifier
 from .app.guard import split_hosts
 from .app.builder_page import live_page
 from .report.thumbnails import pack_images
-from .app.predict_page import ask_page, compare_page # the latter for apps
+from .app.predict_page import ask_page, compare_page # compare_page is for apps/
 from .app.server import check_reach, import_gradio, launch, parse_auth
 from .model.update import Teacher
 
 # %% ../nbs/46_demo.ipynb #demo
 def demo(
-    model:str=None, # Folder of a classifier, as `quickcls train` wrote it; without one, a page on which a classifier is made from a few images
-    *, host:str='127.0.0.1', # Where to listen: 127.0.0.1 is this machine alone, 0.0.0.0 every network it is in
-    port:int=None, # Port of the page (the first free one from 7860 where this is not given)
-    share:bool=False, # Also give a public link, through Gradio's servers
+    model:str=None, # Folder of a classifier from `quickcls train`; without one, a page to make a classifier from a few images
+    *, host:str='127.0.0.1', # Address to listen on: 127.0.0.1 for this machine only, 0.0.0.0 for the network too
+    port:int=None, # Port of the page (default: the first free port from 7860)
+    share:bool=False, # Make a public link, through Gradio's servers
     auth:str=None, # name:password that visitors must give; or set QUICKCLS_AUTH
-    allow_host:str=None, # More names that the page answers to, as behind a proxy: a.example.org,*.example.net; or set QUICKCLS_ALLOW_HOST
-    teach:bool=False, # Let visitors say what an image is, and learn from it
-    corrections:str='corrections', # Folder for the images that were corrected
-    with_images:bool=False, # Pack thumbnails of the known images into the classifier's folder, to show them: whoever sees the page sees them
+    allow_host:str=None, # More host names of the page, behind a proxy: a.example.org,*.example.net; or set QUICKCLS_ALLOW_HOST
+    teach:bool=False, # Let visitors correct answers, and learn from the corrections
+    corrections:str='corrections', # Folder for the corrected images
+    with_images:bool=False, # Store thumbnails of the known images with the classifier; every visitor of the page can see them
     examples:str=None, # Folder of images that visitors can pick
-    arch:str='auto', # Backbone of a classifier that is made on the page, as in `quickcls train`
-    title:str=None, # What the page is called (the folder's name where this is not given)
-    space:str=None, # Write this folder, ready to be a Hugging Face Space, in place of opening the page
-    force:bool=False, # Replace a Space's folder that is there?
-    open:bool=False # Open the page in this machine's browser?
+    arch:str='auto', # Backbone of a classifier made on the page, as in `quickcls train`
+    title:str=None, # Title of the page (default: the folder's name)
+    space:str=None, # Write a Hugging Face Space into this folder instead of opening the page
+    force:bool=False, # Overwrite an existing Space?
+    open:bool=False # Open the page in a browser?
 ):
-    "Open a page that says what is in images, and can be taught"
-    alone = dict(teach=teach, with_images=with_images, examples=examples, space=space)
-    if not model and any(alone.values()): raise QuickclsError(f'--{next(k for k, v in alone.items() if v).replace("_", "-")} needs a classifier. Expected for instance: quickcls demo models/pets --teach')
+    "Open a page that classifies images and can be taught"
+    needs_model = dict(teach=teach, with_images=with_images, examples=examples, space=space)
+    given = [f'--{k.replace("_", "-")}' for k, v in needs_model.items() if v]
+    if given and not model: raise QuickclsError(f'{given[0]} needs a classifier: quickcls demo models/pets {given[0]} …')
     if with_images: pack_images(model)
     if space:
         from quickcls.app.space import publish_help, write_space
         print(publish_help(write_space(model, space, title=title, examples=examples, force=force)))
         return
     entry = parse_auth(auth)
-    split_hosts(allow_host) # what is wrong with it is said before the work
-    if teach or not model: check_reach(host, share, entry, 'teaching' if model else 'a page that makes classifiers')
+    split_hosts(allow_host) # a wrong name is reported before the work
+    if teach or not model: check_reach(host, share, entry, 'teaching' if model else 'a page for making classifiers')
     page = _page(model, title, examples, teach and corrections, arch)
     url = launch(page, host, port, share=share, auth=entry, allow_host=allow_host, block=False)
     if open:
@@ -52,12 +53,14 @@ def demo(
     page.block_thread()
 
 def _page(model, title, examples, corrections, arch):
-    "The page of a classifier, or of none"
-    if not model: import_gradio(); return live_page(title=title, arch=arch)
+    "The page of a classifier, or without one the page that makes one"
+    if not model:
+        import_gradio()
+        return live_page(title=title, arch=arch)
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(1) as pool:
         clf = pool.submit(Classifier.load, model)
         try: import_gradio()
-        finally: clf = clf.result() # what is wrong with the classifier is said first
+        finally: clf = clf.result() # an error of the classifier is reported first
     if not corrections: return ask_page(clf, title=title, examples=examples)
     return ask_page(clf, title=title, examples=examples, teacher=Teacher.of(clf, corrections))

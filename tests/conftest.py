@@ -7,6 +7,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent)) # the tests are of this tree, whatever is installed
 os.environ['HF_HUB_OFFLINE'] = '1' # huggingface_hub reads it once, when it is imported
 from tests.helpers import as_bytes, bad_files, broken_images, odd_images, image, repo
+from tests.photos import folder
 
 @pytest.fixture(scope='session', autouse=True)
 def cache(tmp_path_factory):
@@ -25,10 +26,10 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope='session')
 def photos():
-    "Function: name of a set of real photographs → its folder; skips where it is absent"
+    "Function: name of a set of real photographs, as in `photos.csv` → its folder; skips where it is absent"
     def find(name):
-        path = repo/'..'/'shared'/'data'/name
-        if not path.is_dir(): pytest.skip(f'no ../shared/data/{name}')
+        path = folder/name
+        if not path.is_dir(): pytest.skip(f'no photographs {name}; tests/photos.py says how to have them')
         return path
     return find
 

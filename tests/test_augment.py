@@ -84,7 +84,7 @@ def test_preview_shows_what_train_embeds(tmp_path, capsys):
     "The sheet's views are those of `random_view` with the seed and number that training uses; it is written where it cannot be trained on"
     from quickcls.backbones.registry import parse_views
     from quickcls.train.augment_preview import chosen_images, contact_sheet, preview
-    from quickcls.data.items import split_items
+    from quickcls.data.split import split_items
     folder = write_folder(tmp_path/'set', a=6, b=6, c=6)
     fig = contact_sheet(folder, augment='guide:2', n=2, size=48)
     assert len(fig.axes) == 6 and 'guide: rotation up to 10°' in fig.get_suptitle() and '2 of 3 classes' in fig.get_suptitle()

@@ -1,5 +1,5 @@
 "What chooses for you: the dial, the automatic choice, and how much of the network learns"
-import json
+import json, re
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -7,7 +7,9 @@ from tests.helpers import repo
 from quickcls.model.auto import candidates, choose
 from quickcls.backbones.registry import of_quality, parse_views, qualities
 from quickcls.core import QuickclsError
-from quickcls.data.items import scan_folder, split_items
+from quickcls.data.items import scan_folder
+from quickcls.data.split import split_items
+from quickcls.train.options import Training
 from quickcls.train.pipeline import train
 
 @pytest.fixture(scope='module')
@@ -28,17 +30,34 @@ def test_every_mark_of_the_dial_is_a_classifier(tmp_path, python, cache):
     np.testing.assert_allclose(*answers_of(python, clf), atol=.02) # the store keeps 16 bits
     assert '--quality best' in json.loads((clf.path/'metrics.json').read_text())['command']
 
+def test_a_head_that_is_named_stays_with_a_quality():
+    "And one that is not named comes with it; what was not given is not in the command"
+    assert [Training('parts', quality='best', head=h).head for h in (None, 'linear', 'ridge')] == ['ridge', 'linear', 'ridge']
+    assert Training('parts', arch='sift-bow-svm').head == 'svm'
+    assert Training('parts', quality='best', head='linear', arch='auto').command == 'quickcls train parts --quality best --head linear'
+
+def test_a_training_cannot_be_changed():
+    t = Training('parts', strategy='full')
+    with pytest.raises(AttributeError): t.seed = 3
+    assert (t.replace(seed=3).seed, t.seed, t.augment, t.replace(strategy='head').augment) == (3, 42, 'fastai', 'none')
+
+def test_the_help_shows_ten_options_first(quickcls):
+    first, advanced = quickcls('train', '--help').stdout.split('advanced options:')
+    options = [re.findall(r'^  (--[\w-]+)', part, re.M) for part in (first, advanced)]
+    assert len(set(options[0]) - {'--json', '--debug'}) == 10 and '--arch' in options[0]
+    assert {'--folds', '--keep-known'} <= set(options[1]) and not set(options[0]) & set(options[1])
+
 def test_views_name_their_own_size_and_way():
-    "name@size/resize, with commas; what a view prints is what names it"
-    views = parse_views('efficientnet_lite0, efficientnet_lite0@320/crop', resize='pad')
+    "name@size/resize, joined with +; what a view prints is what names it"
+    views = parse_views('efficientnet_lite0 + efficientnet_lite0@320/crop', resize='pad')
     assert [(v.size, v.resize) for v in views] == [(224, 'pad'), (320, 'crop')]
     assert parse_views(str(views[1])) == [views[1]]
 
 @pytest.mark.parametrize('given, expected', [
     (dict(quality='superb'), 'fast, good, best'), (dict(quality='best', arch='resnet18'), 'one or the other'), (dict(auto=-1), 'number of seconds'), (dict(auto=9, head='svm'), 'Expected it without'),
     (dict(auto=9, quality='good'), 'Expected it without'), (dict(strategy='all'), 'Expected head'), (dict(strategy='partial', unfreeze=0), '1 or more'), (dict(arch='efficientnet_lite0@320/stretch'), 'squish, crop, pad'),
-    (dict(arch='sift-bow-svm', strategy='full'), 'no network'), (dict(arch='luna'), '--strategy scratch'),
-    (dict(unfreeze=3), 'only --strategy partial'), (dict(strategy='scratch', arch='luna', weights='w.pth'), 'one or the other'), (dict(strategy='scratch', arch='luna', head='svm'), 'found in one step')])
+    (dict(arch='sift-bow-svm', strategy='full'), 'not a network'), (dict(arch='luna'), '--strategy scratch'),
+    (dict(unfreeze=3), '--strategy partial'), (dict(strategy='scratch', arch='luna', weights='w.pth'), '--weights'), (dict(arch='resnet18,resnet34'), re.escape('resnet18+resnet34')), (dict(strategy='scratch', arch='luna', head='svm'), 'found in one step')])
 def test_choices_that_cannot_be(tmp_path, given, expected):
     "One line, before an image is embedded"
     with pytest.raises(QuickclsError, match=expected) as e: train(str(repo/'datasets'/'parts'), out=str(tmp_path/'model'), quiet=True, **given)

@@ -60,7 +60,8 @@ def test_an_image_without_key_points(trained):
 
 def test_where_it_looks(trained, parts):
     "The cells and what has no place add up to the score; covering works too; so do the windows of `tag`"
-    from quickcls.explain.attribution import comparison, look
+    from quickcls.explain.attribution import look
+    from quickcls.explain.evidence import comparison
     import quickcls.explain.regions
     clf, _ = trained
     photo = next((parts/'valid'/'defect').glob('*.jpg'))

@@ -105,7 +105,7 @@ def test_force_replaces_classifiers_only(quickcls, tmp_path):
     for words in (('--out', root), ('--out', root.parent), ('--out', root/'cat'/'new'), ()): # without `--out` it is models/pets, the photographs themselves
         refused(quickcls('train', root, *lite0, *words, '--force', cwd=tmp_path), 'inside the other')
     (tmp_path/'diary').mkdir(); (tmp_path/'diary'/'today.txt').touch()
-    refused(quickcls('train', root, *lite0, '--out', tmp_path/'diary', '--force'), 'is no classifier, so nothing replaces it')
+    refused(quickcls('train', root, *lite0, '--out', tmp_path/'diary', '--force'), 'is not a classifier, so it is not replaced')
     assert sorted(root.rglob('*')) == before and (tmp_path/'diary'/'today.txt').exists()
 
 def test_names_that_are_no_text(quickcls, trained, tmp_path):

@@ -77,7 +77,7 @@ def test_the_heat_map_goes_on_and_off_and_stays_so(browser, url):
     with opened(browser, url) as page:
         page.click('#examples button >> nth=0')
         said(page)
-        heat, switch = page.locator('#answer .qc-heat'), page.get_by_label('Show what decided')
+        heat, switch = page.locator('#answer .qc-heat'), page.get_by_label('Show heat map')
         assert heat.is_visible() and page.evaluate("(() => { const [a, b] = document.querySelectorAll('#answer .qc-photo img'); return a.naturalWidth == b.naturalWidth && a.src != b.src })()")
         switch.uncheck()
         assert not heat.is_visible()
@@ -141,7 +141,7 @@ def test_several_kinds_are_looked_for_when_asked(browser, url):
     im = Image.new('RGB', (640, 400), (96, 98, 92))
     for kind, at in (('ok', (50, 150)), ('defect', (390, 60))): im.paste(Image.open(sorted((repo/'datasets'/'parts'/kind).glob('*.jpg'))[0]).convert('RGB').resize((200, 200)), at)
     with opened(browser, url) as page:
-        page.get_by_label('Look for several kinds in it').check()
+        page.get_by_label('Find several objects').check()
         show(page, as_file(as_bytes(im, 'PNG'), 'two.png'))
         named = page.locator('#answer .qc-several').inner_text()
         assert 'ok ' in named and 'defect ' in named and page.locator('#answer .qc-several img').evaluate('i => i.naturalWidth') == 640
@@ -228,7 +228,7 @@ def test_no_path_of_a_request_is_followed(url, path):
     for meta in (True, False):
         try: event, data = call(url, about(path, meta))
         except httpx.HTTPError: continue
-        assert event == 'error' or 'no uploaded image' in data[0]['error'], data
+        assert event == 'error' or 'Upload it first' in data[0]['error'], data
     if path: assert httpx.get(f'{url}/gradio_api/file={path.replace(chr(0), "%00")}').status_code in (403, 404)
 
 def test_no_address_is_fetched(url):
@@ -284,7 +284,7 @@ def test_the_thread_that_serves_does_not_decode(parts):
 
 def learn(page, word):
     page.fill('#teach input', word)
-    page.get_by_role('button', name='Learn this').click()
+    page.get_by_role('button', name='Teach').click()
 
 def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, parts, tmp_path):
     from quickcls.model.update import Teacher
@@ -302,7 +302,7 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, p
         show(page, as_file(foreign()))
         page.get_by_text('None of these').wait_for()
         learn(page, f'static {hostile}'.replace('/', ''))
-        page.get_by_text('A new kind wants three to five images').wait_for()
+        page.get_by_text('three to five images').wait_for()
         assert page.locator('#answer .qc-verdict').inner_text() == f'static {hostile}' and page.locator('#answer .qc-near img').count() >= 1
         learn(page, 'stat') # the beginning of a name: a slip, or a new kind?
         page.get_by_text('is the beginning of').wait_for()
@@ -311,8 +311,8 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, p
         learn(page, '../../evil')
         page.locator('#learned [role=alert]').wait_for()
         for _ in range(2):
-            page.get_by_role('button', name='Take back').click()
-            page.get_by_text('Taken back').wait_for(); page.wait_for_timeout(500)
+            page.get_by_role('button', name='Undo').click()
+            page.get_by_text('Undone').wait_for(); page.wait_for_timeout(500)
         assert question(url, defect.read_bytes())['top'] == before.top
     assert teacher.rows() == [] and not [p for p in tmp_path.rglob('evil*')]
 
@@ -324,9 +324,9 @@ def test_words_said_to_another_classifier_teach_nothing_here(parts, tmp_path):
     with pytest.raises(QuickclsError, match='was said to other, and this is parts. Name another folder with --corrections'): Teacher.of(parts, tmp_path/'corrections')
 
 def test_images_to_learn_from_take_a_bounded_room():
-    shelf = server.Shelf(room=100)
-    tickets = [shelf.put(bytes(30)) for _ in range(5)]
-    assert [len(shelf.get(t) or b'') for t in tickets] == [0, 0, 30, 30, 30] and shelf.get('guess') is None
+    recent = server.RecentImages(100)
+    tickets = [recent.put(bytes(30)) for _ in range(5)]
+    assert [len(recent.get(t) or b'') for t in tickets] == [0, 0, 30, 30, 30] and recent.get('guess') is None
 
 def test_kinds_are_known_by_name_while_others_go():
     "A window that is behind, a double click: nothing happens to a kind that was not meant"
@@ -335,7 +335,7 @@ def test_kinds_are_known_by_name_while_others_go():
     with Live(('this', 'that', 'third', 'fourth'), 'efficientnet_lite0') as live, served(live_page(live)) as url:
         config = httpx.get(f'{url}/config').json()
         ids = {d['targets'][0][0]: d['id'] for d in config['dependencies'] if d['targets'] and d['targets'][0][1] == 'click'}
-        remove = [c['id'] for c in config['components'] if c['props'].get('value') == 'Remove']
+        remove = [c['id'] for c in config['components'] if c['props'].get('value') == 'Delete class']
         def press(button):
             httpx.post(f'{url}/gradio_api/queue/join', json=dict(fn_index=ids[button], data=[None], session_hash='x'))
             with httpx.stream('GET', f'{url}/gradio_api/queue/data?session_hash=x', timeout=20) as events: return next(l for l in events.iter_lines() if 'process_completed' in l)
@@ -343,7 +343,7 @@ def test_kinds_are_known_by_name_while_others_go():
         ids['load'] = load
         press('load') # the session learns which kind each card shows
         live.drop_kind('this')
-        assert 'There is no kind' in press(remove[0]) and list(live.counts()) == ['that', 'third', 'fourth']
+        assert 'There is no class' in press(remove[0]) and list(live.counts()) == ['that', 'third', 'fourth']
 
 def test_a_page_that_cannot_be_taught_has_no_way_to_teach(browser, url):
     with opened(browser, url) as page:
@@ -364,12 +364,12 @@ def test_from_nothing_to_a_saved_classifier(browser, tmp_path, monkeypatch, quic
         show(page, files['ok'][0], into='#add-0')
         page.locator('#strip-0 img').wait_for()
         show(page, defect, into='#try')
-        page.get_by_text('as soon as two kinds have an image').wait_for()
+        page.get_by_text('as soon as two classes have an image').wait_for()
         show(page, files['defect'][0], into='#add-1')
         said(page) # it is alive
         first = page.locator('#answer .qc-bars').inner_text()
         for i, kind in enumerate(('ok', 'defect')):
-            with page.expect_file_chooser() as chooser: page.locator('button:visible', has_text='Many images').nth(i).click()
+            with page.expect_file_chooser() as chooser: page.locator('button:visible', has_text='Upload several').nth(i).click()
             chooser.value.set_files(files[kind][1:])
             page.locator(f'#strip-{i}').get_by_text('12 images').wait_for()
         page.wait_for_function('first => document.querySelector("#answer .qc-bars").innerText != first', arg=first) # and it moves

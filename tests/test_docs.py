@@ -1,13 +1,14 @@
 "What the README and the reference say is what the program does"
 import re, runpy
 import pytest
-from tests.helpers import repo
+from tests.helpers import repo, some_parts
 
 def blocks(language): return re.findall(rf'```{language}\n(.*?)```', (repo/'README.md').read_text(), re.S)
 
 def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch):
-    "In order, in one namespace, as a reader would"
-    for d in ('datasets', 'docs'): (tmp_path/d).symlink_to(repo/d)
+    "In order, in one namespace, as a reader would; on a third of the images"
+    (tmp_path/'docs').symlink_to(repo/'docs')
+    some_parts(tmp_path/'datasets'/'parts', slice(40))
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in blocks('python'): exec(compile(block, 'README.md', 'exec'), names)
@@ -38,3 +39,12 @@ def test_parts_are_what_the_script_draws(tmp_path):
     for p in sorted((tmp_path/'parts').glob('*/*.jpg')):
         a, b = (np.asarray(Image.open(f)).astype(int) for f in (p, repo/'datasets'/'parts'/p.relative_to(tmp_path/'parts')))
         assert np.abs(a - b).mean() < 2
+
+def test_the_photographs_are_those_that_are_listed(photos):
+    "Each set that tests read has a line in `photos.csv`; what is here is what the line says"
+    from tests.photos import folder, found, listed
+    used = {m for f in (repo/'tests').glob('test_*.py') for m in re.findall(r"\bphotos\('(\w+)", f.read_text(encoding='utf8'))}
+    lines = listed()
+    assert used and used <= set(lines)
+    for name, line in lines.items():
+        if (folder/name).is_dir(): assert found(folder/name) == (int(line['files']), line['sha256'])

@@ -41,7 +41,7 @@ def models(sets, tmp_path_factory):
 
 # arithmetic
 
-@pytest.mark.parametrize('levels,arch', [('all', 'efficientnet_lite0'), ('last', 'efficientnet_lite0'), ('all', 'efficientnet_lite0@128,efficientnet_lite0')])
+@pytest.mark.parametrize('levels,arch', [('all', 'efficientnet_lite0'), ('last', 'efficientnet_lite0'), ('all', 'efficientnet_lite0@128+efficientnet_lite0')])
 def test_the_cells_add_up_to_the_answer(sets, tmp_path, levels, arch):
     "Linear head: cells, what has no place and the score of a usual image sum to the log-odds that `predict` gives"
     from quickcls.all import train
@@ -55,7 +55,7 @@ def test_the_cells_add_up_to_the_answer(sets, tmp_path, levels, arch):
     assert heat.cells.sum() + heat.nowhere + usual[0] - usual[1] == pytest.approx(seen.logits[0] - seen.logits[1], abs=1e-3)
 
 def test_of_several_classes_each_is_compared_with_the_others():
-    from quickcls.explain.attribution import comparison, gradient
+    from quickcls.explain.evidence import comparison, gradient
     from quickcls.heads.head import Head
     rng = np.random.default_rng(0)
     arrays = {'0.running_mean': rng.normal(size=5), '0.running_var': rng.random(5) + .5, '2.weight': rng.normal(size=(8, 5)), '4.weight': rng.normal(size=(3, 8)), '4.bias': rng.normal(size=3)}
@@ -138,9 +138,9 @@ def test_the_command_writes_a_figure_or_json(models, tmp_path, capsys):
     assert d['label'] == 'mark' and np.shape(d['cells']) == (7, 7) and d['exact'] and len(d['peak']) == 4
     for name in ('heat.svg', 'heat.jpg'): explain(str(models('anywhere').path), str(tmp_path/'p.png'), out=str(tmp_path/name)); assert (tmp_path/name).stat().st_size > 5000
 
-@pytest.mark.parametrize('change,match', [(dict(label='marks'), 'Did you mean mark'), (dict(against='x'), "'x' is no class"), (dict(label='mark', against='mark'), 'against itself'), (dict(size=100), 'Expected 224'), (dict(size=9000), 'to 896'),
+@pytest.mark.parametrize('change,match', [(dict(label='marks'), 'Did you mean mark'), (dict(against='x'), "'x' is not a class"), (dict(label='mark', against='mark'), '--against'), (dict(size=100), 'Expected 224'), (dict(size=9000), 'to 896'),
     (dict(method='magic'), 'cam, occlusion'), (dict(out='heat.docx'), 'suffix'), (dict(out='gone/heat.png'), 'cannot be written'), (dict(image='.'), 'a folder'), (dict(image='gone.png'), 'No such file'), (dict(image='text.png'), 'not an image'),
-    (dict(out='p.png'), 'the image itself'), (dict(model='gone'), 'no classifier')])
+    (dict(out='p.png'), 'would replace the image'), (dict(model='gone'), 'no classifier')])
 def test_bad_input_is_named(models, tmp_path, monkeypatch, change, match):
     from quickcls.all import QuickclsError
     from quickcls.explain.heatmap import explain

@@ -4,7 +4,8 @@ import numpy as np, pytest
 from quickcls.model import finetune as room
 from quickcls.backbones.registry import parse_views
 from quickcls.core import QuickclsError
-from quickcls.data.items import scan_folder, split_items
+from quickcls.data.items import scan_folder
+from quickcls.data.split import split_items
 from quickcls.model.auto import advise
 from quickcls.model.finetune import tune
 from tests.helpers import halves, repo

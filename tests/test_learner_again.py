@@ -18,7 +18,7 @@ def saved(few, tmp_path_factory):
     "Function: head and levels → a classifier, made once, without the report of `train`"
     from quickcls.all import Classifier, scan_folder
     from quickcls.backbones.registry import parse_views
-    from quickcls.data.items import split_items
+    from quickcls.data.split import split_items
     from quickcls.features.embed import Embeddings
     from quickcls.backbones.onnx_graph import get_graph
     from quickcls.heads.networks import fit_head

@@ -94,7 +94,8 @@ def test_any_name_stays_text(name):
     assert len(file_stem(name).encode()) < 200 and not re.search(r'[\\/:*?"<>|\s]', file_stem(name)) and not re.search(r'(?<!\\)[<>*`$]', as_markdown(name))
 
 def test_what_cannot_be_trained_on_is_refused_with_the_same_words(tmp_path):
-    from quickcls.data.items import scan_folder, split_items
+    from quickcls.data.items import scan_folder
+    from quickcls.data.split import split_items
     write_folder(tmp_path/'one', cat=3); (tmp_path/'none'/'cat').mkdir(parents=True); write_folder(tmp_path/'singles', cat=1, dog=1)
     def words(f):
         with pytest.raises(QuickclsError) as e: f()
@@ -102,7 +103,7 @@ def test_what_cannot_be_trained_on_is_refused_with_the_same_words(tmp_path):
     for name in ('one', 'none', 'singles', 'nowhere'): assert words(lambda: new_notebook(tmp_path/name, out=tmp_path)) == words(lambda: split_items(scan_folder(tmp_path/name)))
     write_folder(tmp_path/'two', cat=3, dog=3)
     assert "Unknown backbone 'resnet43'" in words(lambda: new_notebook(tmp_path/'two', out=tmp_path, arch='resnet43'))
-    assert 'among the images' in words(lambda: new_notebook(tmp_path/'two', out=tmp_path/'two'/'a.ipynb')) and 'no folder' in words(lambda: new_notebook(tmp_path/'two', out=tmp_path/'a.txt'))
+    assert 'inside the image folder' in words(lambda: new_notebook(tmp_path/'two', out=tmp_path/'two'/'a.ipynb')) and 'neither a folder' in words(lambda: new_notebook(tmp_path/'two', out=tmp_path/'a.txt'))
     assert not list(tmp_path.rglob('*.ipynb*'))
 
 def test_a_notebook_is_not_overwritten_unless_forced(tmp_path, monkeypatch, capsys):
@@ -112,7 +113,7 @@ def test_a_notebook_is_not_overwritten_unless_forced(tmp_path, monkeypatch, caps
     path = new_notebook('../my pets')
     assert str(path) == 'my-pets.ipynb' and "folder = '../my pets'" in path.read_text() and 'jupyter lab my-pets.ipynb' in capsys.readouterr().out
     path.write_text('mine')
-    with pytest.raises(QuickclsError, match='already there. --force'): new_notebook('../my pets')
+    with pytest.raises(QuickclsError, match='already exists. --force'): new_notebook('../my pets')
     assert path.read_text() == 'mine'
     new_notebook('../my pets', force=True)
     nbformat.validate(nbformat.read(path, 4))

@@ -1,4 +1,4 @@
-"A page is asked under its own name and by itself alone; uploads take a bounded room; nothing hostile stays"
+"A page is asked under its own name and by itself alone; uploads take bounded space; nothing hostile stays"
 import json, os, random, re, socket, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from quickcls.core import QuickclsError
 from quickcls.app.guard import Names, host_name, names_of_page, split_hosts
-from quickcls.app.uploads import Room
+from quickcls.app.uploads import UploadBudget
 from tests.helpers import as_bytes, image, png_header, repo
 
 httpx = pytest.importorskip('httpx', reason='no gradio')
 pytest.importorskip('gradio', reason='no gradio')
 from quickcls.app import server
-from quickcls.app.server import import_gradio, launch, new_page, taken, uploads_only
+from quickcls.app.server import import_gradio, launch, new_page, read_upload, uploads_only
 mb = 1_000_000
 
 @pytest.fixture(scope='module', autouse=True)
@@ -24,13 +24,13 @@ def uploads(tmp_path_factory):
         for k in ('QUICKCLS_ALLOW_HOST', 'SPACE_ID', 'SPACE_HOST', 'GRADIO_SERVER_NAME'): m.delenv(k, raising=False)
         yield path
 
-def sizes_page(room=None):
+def sizes_page(budget=None):
     "A page that tells how many bytes an upload has, as quick as a page can be"
     gr = import_gradio()
-    with new_page('Sizes', room) as page:
+    with new_page('Sizes', budget) as page:
         image, out, go = uploads_only(gr.Image(type='filepath')), gr.JSON(), gr.Button()
         def size(upload):
-            try: return dict(size=len(taken(upload or {})[0]), error=None)
+            try: return dict(size=len(read_upload(upload or {})[0]), error=None)
             except QuickclsError as e: return dict(size=None, error=str(e))
         go.click(size, image, out, preprocess=False, api_name='predict')
     return page
@@ -105,35 +105,35 @@ def test_a_space_a_public_link_and_a_star(monkeypatch):
     for wrong in ('http://pets.example', 'a/b', '*x'):
         with pytest.raises(QuickclsError, match='is not a host name'): split_hosts(wrong)
 
-# room
+# uploads
 
 def test_many_uploads_take_a_bounded_room_and_others_are_still_answered(uploads):
-    room = Room(most=200*mb, forgotten_after=6)
-    with served(sizes_page(room)) as url:
+    budget = UploadBudget(most=200*mb, forgotten_after=6)
+    with served(sizes_page(budget)) as url:
         for i in range(12): assert send(url, os.urandom(8) + bytes(29*mb - 8), f'{i}.jpg').status_code == 200
         assert 0 < bytes_on_disk(uploads) <= 100*mb # one visitor has half of it
-        assert bytes_on_disk(room.folder) == room.all_bytes
+        assert bytes_on_disk(budget.folder) == budget.all_bytes
         path = send(url, as_bytes(image(1))).json()[0]
         assert question(url, path)['error'] is None
         t = time.time()
         while on_disk(uploads) and time.time() < t + 60: time.sleep(.5); server.sweep(0)
-        assert not on_disk(uploads) and room.all_bytes == room.all_files == 0
+        assert not on_disk(uploads) and budget.all_bytes == budget.all_files == 0
 
 def test_what_waits_for_its_answer_stays(tmp_path):
-    room = Room(most=100)
-    room.open(tmp_path)
+    budget = UploadBudget(most=100)
+    budget.open(tmp_path)
     def upload(name, size):
-        coming = room.begin('ann')
+        coming = budget.begin('ann')
         try:
-            room.grow(coming, size, 1)
-            (room.folder/name).write_bytes(bytes(size))
-        finally: room.end(coming, [room.folder/name])
-    upload('a', 30); room.ask(room.folder/'a')
+            budget.grow(coming, size, 1)
+            (budget.folder/name).write_bytes(bytes(size))
+        finally: budget.end(coming, [budget.folder/name])
+    upload('a', 30); budget.ask(budget.folder/'a')
     for n in 'bcd': upload(n, 20)
     assert {p.name for p in on_disk(tmp_path)} == {'a', 'd'}
     with pytest.raises(QuickclsError): upload('e', 40)
-    room.answer(room.folder/'a'); upload('e', 40)
-    assert {p.name for p in on_disk(tmp_path)} == {'e'} and room.all_bytes == 40
+    budget.answer(budget.folder/'a'); upload('e', 40)
+    assert {p.name for p in on_disk(tmp_path)} == {'e'} and budget.all_bytes == 40
 
 def test_a_visitor_has_a_rate(url, monkeypatch):
     from quickcls.app import uploads as module
@@ -175,10 +175,10 @@ def test_an_upload_without_or_with_a_false_length_is_bounded(uploads, url):
 def test_a_slow_upload_is_cut_off(uploads, monkeypatch):
     from quickcls.app import bounds
     monkeypatch.setattr(bounds, 'patience', 1); monkeypatch.setattr(bounds, 'thrown_away', 1)
-    room = Room()
-    with served(sizes_page(room)) as url:
+    budget = UploadBudget()
+    with served(sizes_page(budget)) as url:
         assert b'408' in raw(url, f'Content-Length: {mb}', part, bytes(10))[:20]
-        assert not room.coming and not on_disk(room.folder) and not room.all_bytes
+        assert not budget.coming and not on_disk(budget.folder) and not budget.all_bytes
 
 def test_a_long_question_is_not_read(url):
     r = httpx.post(f'{url}/gradio_api/call/predict', content=b'{"data": ["' + b'a'*6*mb + b'"]}', headers={'Content-Type': 'application/json'})

@@ -13,7 +13,7 @@ def probs_of(clf, images):
     return np.array([[next(t['probability'] for t in p.top if t['label'] == c) for c in clf.vocab] for p in clf.predict(images, k=len(clf.vocab))])
 
 cases = [('linear', 'all', 'efficientnet_lite0'), ('linear', 'last', 'efficientnet_lite0'), ('fastai', 'all', 'efficientnet_lite0'), ('fastai', 'last', 'efficientnet_lite0'),
-         ('mlp:30', 'all', 'efficientnet_lite0'), ('linear', 'all', 'efficientnet_lite0,efficientnet_lite0@128')]
+         ('mlp:30', 'all', 'efficientnet_lite0'), ('linear', 'all', 'efficientnet_lite0+efficientnet_lite0@128')]
 
 @pytest.mark.parametrize('head,levels,arch', cases)
 def test_a_saved_classifier_opens_as_a_learner_with_the_same_predictions(few, tmp_path, monkeypatch, head, levels, arch):

@@ -117,7 +117,7 @@ def test_gone_and_damaged_images_have_a_placeholder(tmp_path):
     assert sum(not t for t in thumbs.values()) == 3
     for p in (tmp_path/'images').iterdir(): p.unlink()
     page = write_report(folder).read_text()
-    assert 'image not there any more' in page and 'could not be read' in page
+    assert 'image not found' in page and 'could not be read' in page
 
 def test_images_may_be_left_out(tmp_path):
     folder, _ = folder_of(tmp_path, ['a', 'b'])
@@ -125,7 +125,7 @@ def test_images_may_be_left_out(tmp_path):
     assert 'data:image' not in page and 'left out on purpose' in page and blocks(page)[1] == {}
 
 def test_thumbnails_carry_nothing_but_pixels(tmp_path):
-    from quickcls.report.page import thumbnail
+    from quickcls.report.thumbnails import thumbnail
     exif = Image.Exif(); exif[0x010e] = 'shot by Ann'; exif[0x0112] = 6
     (tmp_path/'a.jpg').write_bytes(as_bytes(image(1, 400, 200), exif=exif, comment=b'at home', icc_profile=b'profile'))
     import base64, io
@@ -151,7 +151,7 @@ def test_five_thousand_noisy_images_fit_into_five_megabytes(tmp_path):
     held = table[table.split == 'valid']
     worst = held[held.label != held.predicted].nlargest(12, 'loss').path
     shown = {r[0] for rows in cells[0]['cells'].values() for r in rows if cells[1].get(str(r[5]))}
-    from quickcls.report.page import file_name
+    from quickcls.report.sections import file_name
     assert {file_name(p) for p in worst} <= shown
 
 def test_hundreds_of_classes_are_folded(tmp_path):

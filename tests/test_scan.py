@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from tests.helpers import as_bytes, halves, odd_images, image, with_orientation, write_folder
 from quickcls.core import QuickclsError
-from quickcls.data.items import describe, scan_folder, split_items
+from quickcls.data.items import describe, scan_folder
+from quickcls.data.split import split_items
 from quickcls.data.images import NotAnImage, load_image
 
 def ends(im): a = np.asarray(im).astype(int); h = len(a); return a[h//8].mean(0), a[-h//8].mean(0) # mean colour near the top and near the bottom
@@ -78,7 +79,7 @@ def test_twins_are_named(tmp_path):
     (tmp_path/'cat'/'copy.png').write_bytes((tmp_path/'cat'/'000.png').read_bytes())
     (tmp_path/'dog'/'copy.png').write_bytes((tmp_path/'cat'/'001.png').read_bytes())
     notes = scan_folder(tmp_path).notes
-    assert notes[0].startswith('2 images are byte-identical') and notes[1].startswith('1 image stands under two labels')
+    assert notes[0].startswith('2 images are byte-identical') and notes[1].startswith('1 image has two different labels')
 
 # one image
 
@@ -229,7 +230,7 @@ def test_bears_from_the_web(photos):
 def test_the_leak_of_castings(photos):
     "64 test images are in train too, byte by byte"
     items = scan_folder(photos('casting'))
-    assert len(items) == 7348 and any(n.startswith('64 held-out images stand in train too') for n in items.notes)
+    assert len(items) == 7348 and any(n.startswith('64 held-out images are also training images') for n in items.notes)
 
 def test_one_image_of_a_sushi(photos):
     "Classes of one image stay in training and are named"

@@ -91,19 +91,19 @@ def repo_settings():
 
 def test_nothing_of_somebody_else_is_replaced(made, tmp_path):
     model, space = made
-    with pytest.raises(QuickclsError, match='already there. --force replaces it'): write_space(model, space)
+    with pytest.raises(QuickclsError, match='--force'): write_space(model, space)
     (tmp_path/'diary').mkdir()
     (tmp_path/'diary'/'app.py').write_text('print(1)')
-    with pytest.raises(QuickclsError, match='no Space that quickcls wrote'): write_space(model, tmp_path/'diary', force=True)
+    with pytest.raises(QuickclsError, match='Space that quickcls wrote'): write_space(model, tmp_path/'diary', force=True)
     assert (tmp_path/'diary'/'app.py').read_text() == 'print(1)'
     again = write_space(model, tmp_path/'again')
     (again/'.git').mkdir()
-    with pytest.raises(QuickclsError, match='no Space'): write_space(model, again, force=True) # its history would be lost
+    with pytest.raises(QuickclsError, match='Space that quickcls wrote'): write_space(model, again, force=True) # its history would be lost
     (again/'.git').rmdir()
     (again/'old').touch()
     write_space(model, again, force=True)
     assert not (again/'old').exists() and not (again/'examples').exists()
-    with pytest.raises(QuickclsError, match='one inside the other'): write_space(model, model/'space')
+    with pytest.raises(QuickclsError, match='--space'): write_space(model, model/'space')
     with pytest.raises(QuickclsError, match='is no classifier'): write_space(tmp_path/'diary', tmp_path/'new')
     with pytest.raises(QuickclsError, match='No image for the examples'): write_space(model, tmp_path/'new', examples=tmp_path/'diary')
     assert not (tmp_path/'new').exists() and sorted(p.name for p in tmp_path.iterdir()) == ['again', 'diary']
@@ -115,7 +115,7 @@ def test_a_card_of_ones_own_goes_along(made, tmp_path):
     space = write_space(tmp_path/'own', tmp_path/'space')
     assert header(space)['license'] == 'cc-by-4.0' and '# My words' in (space/'README.md').read_text()
     for f in ('predictions.csv', 'metrics.json', 'README.md'): (tmp_path/'own'/f).unlink() # saved by hand: no table, no card
-    assert 'told apart' in (write_space(tmp_path/'own', tmp_path/'bare')/'README.md').read_text()
+    assert 'trained by quickcls' in (write_space(tmp_path/'own', tmp_path/'bare')/'README.md').read_text()
 
 def test_paths_and_sentences():
     public = Public('C:\\ann\\pets', ['cat'], [])

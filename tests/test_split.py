@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from tests.helpers import as_bytes, image, write_folder
 from quickcls.core import QuickclsError
-from quickcls.data.items import Items, columns, draw_number, scan_folder, split_items
+from quickcls.data.items import Items, columns, scan_folder
+from quickcls.data.split import draw_number, split_items
 
 def sides(items, **kw):
     "Content → side"

@@ -74,7 +74,7 @@ def test_a_training_image_that_was_mislabelled(parts, tmp_path):
     p = teacher.teach(Path(row.path).read_bytes(), 'defect').predict(row.path)
     assert p.label == 'defect' and {n['label'] for n in p.nearest[:2]} == {'defect'}
 
-@pytest.mark.parametrize('head, levels, arch', [('fastai', 'all', 'efficientnet_lite0'), ('mlp:20', 'last', 'efficientnet_lite0'), ('linear', 'last', 'efficientnet_lite0,efficientnet_lite0@128')])
+@pytest.mark.parametrize('head, levels, arch', [('fastai', 'all', 'efficientnet_lite0'), ('mlp:20', 'last', 'efficientnet_lite0'), ('linear', 'last', 'efficientnet_lite0+efficientnet_lite0@128')])
 def test_heads_and_views_of_every_kind(tmp_path, head, levels, arch):
     clf = train(repo/'datasets'/'parts', out=tmp_path/'m', arch=arch, head=head, levels=levels, epochs=3, folds='3', quiet=True)
     teacher, t = Teacher.of(clf, tmp_path/'c'), clf.evaluate().table
@@ -191,7 +191,8 @@ def test_two_threads_write_whole_lines(tmp_path):
 @pytest.fixture
 def said(tmp_path):
     "(corrections, a training image and a held-out one that were named otherwise)"
-    from quickcls.data.items import scan_folder, split_items
+    from quickcls.data.items import scan_folder
+    from quickcls.data.split import split_items
     t = split_items(scan_folder(repo/'datasets'/'parts')).table
     rows = [t[t.split == s].iloc[0] for s in ('train', 'valid')]
     c = Corrections(tmp_path/'corrections')
@@ -203,13 +204,13 @@ def test_train_with_corrections(quickcls, said, tmp_path):
     c, rows = said
     p = quickcls('train', repo/'datasets'/'parts', '--arch', 'efficientnet_lite0', '--with', c.folder, '--out', tmp_path/'m')
     assert p.returncode == 0, p.stderr
-    assert '3 new, for training; 2 of the folder under another label (1 of them held out, and still so)' in p.stdout
+    assert '3 new, for training; 2 of the folder with another label (1 of them held out' in p.stdout
     t = pd.read_csv(tmp_path/'m'/'predictions.csv').set_index('sha256')
     for r in rows: assert (t.split[r.sha256], t.label[r.sha256]) == (r.split, 'ok' if r.label == 'defect' else 'defect')
     new = t[t.label == 'plate']
     assert len(new) == 3 and set(new.split) == {'train'} and len(t) == 243
     m = json.loads((tmp_path/'m'/'metrics.json').read_text())
-    assert m['data']['corrections'] == 5 and '--with' in m['command'] and m['data']['n_train'] + m['data']['n_valid'] == 243
+    assert m['data']['corrections'] == 5 and '--corrections' in m['command'] and m['data']['n_train'] + m['data']['n_valid'] == 243
     clf = Classifier.load(tmp_path/'m')
     assert clf.predict(plate(8)).label == 'plate' and clf.predict(plate(8)).nearest[0]['picture'].startswith('corrections/plate/')
     assert Teacher.of(clf, c.folder).clf.info['taught'] == 1 # the held-out one; the others were learned
@@ -223,8 +224,8 @@ def test_what_train_says_of_bad_corrections(quickcls, said, tmp_path):
     from tests.test_cli import refused
     data = repo/'datasets'/'parts'
     refused(quickcls('train', data, '--with', tmp_path/'none', '--out', tmp_path/'m'), 'There are no corrections', manifest)
-    refused(quickcls('train', data, '--with', data/'ok', '--out', tmp_path/'m'), 'inside the other')
-    refused(quickcls('train', data, '--with', said[0].folder, '--out', said[0].folder/'m'), 'inside the other')
+    refused(quickcls('train', data, '--with', data/'ok', '--out', tmp_path/'m'), 'one would be inside the other')
+    refused(quickcls('train', data, '--with', said[0].folder, '--out', said[0].folder/'m'), 'one would be inside the other')
     row = said[0].rows()[-1]
     said[0].path(row).write_bytes(b'changed')
     assert len(take_corrections(said[0].folder)) == 4 and len(take_corrections(said[0].folder).skipped) == 1

@@ -1,4 +1,4 @@
-"Ask a classifier what is in an image: python apps/ask/app.py models/pets"
+"A page that classifies images: python apps/ask/app.py models/pets"
 import sys
 from quickcls.demo import ask_page, launch
 

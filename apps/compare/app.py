@@ -1,4 +1,4 @@
-"Ask two classifiers about the same image: python apps/compare/app.py models/pets models/pets2"
+"A page that shows the answers of two classifiers for the same image: python apps/compare/app.py models/pets models/pets2"
 import sys
 from quickcls.demo import compare_page, launch
 

@@ -246,8 +246,9 @@ def draw_set(out, held_out, n, seed):
 def main():
     p = argparse.ArgumentParser(description='Draw top views of cast pump impellers, sound and defective')
     p.add_argument('--out', type=Path, default=Path(__file__).parent, help='folder to write to (default: beside this script)')
-    p.add_argument('--held-out', type=Path, default=Path(__file__).parents[2]/'docs'/'parts', help='folder for the two held-out images (default: docs/parts)')
-    p.add_argument('--n', type=int, default=120, help='images a class (default: 120)')
+    held_out = Path(__file__).parents[2]/'docs'/'parts'
+    p.add_argument('--held-out', type=Path, default=held_out, help='folder for the two held-out images (default: docs/parts)')
+    p.add_argument('--n', type=int, default=120, help='images per class (default: 120)')
     p.add_argument('--seed', type=int, default=7, help='another seed draws another set (default: 7)')
     args = p.parse_args()
     draw_set(args.out, args.held_out, args.n, args.seed)

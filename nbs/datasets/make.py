@@ -2,23 +2,24 @@
 
     python nbs/datasets/make.py                        # all of them
     python nbs/datasets/make.py flowers --data ~/data  # one, with its images in ~/data/flowers
-    python nbs/datasets/make.py --keep                 # the lesson has changed: execute it, and keep what was measured
+    python nbs/datasets/make.py --keep                 # the lesson has changed: execute it again, and keep the measured figures
 """
 import argparse, base64, io, json, os, platform, re, subprocess, sys, tempfile, time
 from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbdev.clean import clean_nb
-from quickcls.data.items import scan_folder, split_items
+from quickcls.data.items import scan_folder
+from quickcls.data.split import split_items
 from quickcls.report.notebook import lesson_notebook, path_from
 
 here = Path(__file__).resolve().parent
 repo = here.parent.parent
-names, free = ('parts', 'casting', 'hymenoptera', 'flowers'), ('parts',) # of whose images some may be shown
-arch = 'efficientnet_lite0' # comes with quickcls, so that the figures are the same with and without a network
+names, free = ('parts', 'casting', 'hymenoptera', 'flowers'), ('parts',) # free: images may be shown
+arch = 'efficientnet_lite0' # included in quickcls, so that the figures are the same with and without internet
 seeds = (1, 2, 3, 4, 5)
 
-# measuring: each run is the command itself, in a process of its own
+# measuring: each run is the command itself, in a separate process
 
 def train_once(folder, seed, cache):
     "(metrics.json of one training, seconds of the whole process)"
@@ -40,23 +41,28 @@ def percent(share): return f'{share:.1%}'.replace('%', ' %')
 def over_seeds(values):
     "Mean and range, or the one value that all seeds gave"
     a, b = (percent(f(values)) for f in (min, max))
-    return f'{a} with each of the seeds 1 to 5' if a == b else f'mean {percent(sum(values)/len(values))}, {a.removesuffix(" %")} to {b} (seeds 1 to 5)'
+    if a == b: return f'{a} with each of the seeds 1 to 5'
+    return f'mean {percent(sum(values)/len(values))}, {a.removesuffix(" %")} to {b} (seeds 1 to 5)'
 
 def held_out_words(m):
-    "Accuracy on the held-out side, of the default seed and of others, and without twins where there are some"
-    d, twins = m['default'], m['default'].get('without_twins')
-    text = f'{over_seeds([r["accuracy"] for r in m["runs"]])}; {percent(d["accuracy"])} ({d["n"] - d["errors"]} of {d["n"]}) with the default seed 42'
-    return text + (f'. Without the {twins["twins"]} twins: {over_seeds([r["without_twins"]["accuracy"] for r in m["runs"]])}; {percent(twins["accuracy"])} of {twins["n"]} with seed 42' if twins else '')
+    "Accuracy on the held-out images, of the default seed and of others; without duplicates too, where there are some"
+    d, apart = m['default'], m['default'].get('without_twins')
+    right = f'{percent(d["accuracy"])} ({d["n"] - d["errors"]} of {d["n"]}) with the default seed 42'
+    text = f'{over_seeds([r["accuracy"] for r in m["runs"]])}; {right}'
+    if not apart: return text
+    others = over_seeds([r['without_twins']['accuracy'] for r in m['runs']])
+    return f'{text}. Without the {apart["twins"]} duplicates: {others}; {percent(apart["accuracy"])} of {apart["n"]} with seed 42'
 
 def cross_validated_words(m):
     return over_seeds([r['trust']['cross_validation']['accuracy'] for r in m['runs']])
 
-# the card: what stands there already is told again, what was measured is filled in
+# the card: its text is repeated in the notebook, and measured figures are filled in
 
 def read_card(name):
-    "(title, first paragraph, {row: text}) of a data set's card, its links made to hold from here"
+    "(title, first paragraph, {row: text}) of a data set's card, its links relative to this folder"
     text = (repo/'datasets'/name/'README.md').read_text(encoding='utf-8')
-    text = re.sub(r'\]\((?!https?:)([^)#]+)\)', lambda m: f'](../../datasets/{name}/{m[1]})', text).replace(f'../../datasets/{name}/../../', '../../').replace(f'/{name}/../', '/')
+    text = re.sub(r'\]\((?!https?:)([^)#]+)\)', lambda m: f'](../../datasets/{name}/{m[1]})', text)
+    text = text.replace(f'../../datasets/{name}/../../', '../../').replace(f'/{name}/../', '/')
     title, about = re.match(r'# (.+?)\n\n(.+?)\n\n', text, re.S).groups()
     return title, ' '.join(about.split()), dict(re.findall(r'^\| (\w+) \| (.+) \|$', text, re.M))
 
@@ -70,33 +76,53 @@ def fill_card(name, m):
 
 # the notebook
 
+defaults = ('nothing was tuned to this data set: the defaults of `quickcls train`, which were chosen on several data sets together, '
+            'and the included backbone')
+own_split = 'the splits are those of the folder; a seed changes only the folds'
+no_split = 'another seed changes the held-out images and the folds'
+not_here = ('The images are not part of this repository: [get them](../../datasets/{name}/README.md#get-it) and set `folder`. '
+            'No images are shown here (`show_images = False`).')
+
 def class_words(items):
     "`ants` 194 (train 124, valid 70), …"
     counts = items.table.groupby(['label', 'split']).size().unstack(fill_value=0)
-    return ', '.join(f'`{c}` {row.sum():,} ({", ".join(f"{s} {n:,}" for s, n in row.items())})' for c, row in counts.sort_index(axis=1, key=lambda sides: sides.map(dict(train=0, valid=1, test=2))).iterrows())
+    counts = counts.sort_index(axis=1, key=lambda splits: splits.map(dict(train=0, valid=1, test=2)))
+    def words(row): return ', '.join(f'{split} {n:,}' for split, n in row.items())
+    return ', '.join(f'`{c}` {row.sum():,} ({words(row)})' for c, row in counts.iterrows())
 
 def machine_words(m):
     "Cores, system and time, as measured"
     system = f'{os.cpu_count()} cores ({platform.machine()}), no GPU, {platform.system()}, Python {platform.python_version()}'
-    return f'{system}. {m["first"]/60:.1f} minutes from an empty cache ({m["first"]:.0f} s, of which {m["default"]["seconds"]["embed"]:.0f} s for the images to pass the network, its export included), then {m["again"]:.0f} s'
+    embed = f'{m["default"]["seconds"]["embed"]:.0f} s for embedding the images, including the export of the network'
+    first = f'{m["first"]/60:.1f} minutes from an empty cache ({m["first"]:.0f} s, of which {embed})'
+    return f'{system}. {first}, then {m["again"]:.0f} s'
 
 def opening(name, scanned, m):
     "The first cell: what it is, what to expect, and the one command"
     title, about, card = read_card(name)
     own, items = scanned.table.split.notna().any(), split_items(scanned)
-    seed = 'the sides are those of the folder; a seed deals the images to other folds' if own else 'another seed holds out other images and deals them to other folds'
-    get = '' if name in free else f' The images are not part of this repository: [get them](../../datasets/{name}/README.md#get-it) and set `folder`. None is shown here (`show_images = False`).'
-    rows = dict(Source=card['Source'], Licence=card['Licence'], Classes=class_words(items), Images=f'{len(items):,}' + (f', {len(items.skipped)} files skipped' if items.skipped else ''))
-    rows |= {'Expected accuracy': f'held-out side: {held_out_words(m)}<br>cross-validated: {cross_validated_words(m)}', 'How chosen': f'nothing was tuned to this data set: the defaults of `quickcls train`, settled on several data sets together, and the backbone that comes with it; {seed}', 'Machine': machine_words(m),
-             'Command': f'`quickcls train {"datasets/" if name in free else ""}{name} --arch {arch}`'}
-    return f'# {title}\n\n{about} The [card](../../datasets/{name}/README.md) tells its faults.{get}\n\n| | |\n|---|---|\n' + '\n'.join(f'| {k} | {v} |' for k, v in rows.items())
+    seed = own_split if own else no_split
+    skipped = f', {len(items.skipped)} files skipped' if items.skipped else ''
+    rows = {'Source': card['Source'], 'Licence': card['Licence'], 'Classes': class_words(items), 'Images': f'{len(items):,}{skipped}',
+            'Expected accuracy': f'held-out images: {held_out_words(m)}<br>cross-validated: {cross_validated_words(m)}',
+            'How chosen': f'{defaults}; {seed}', 'Machine': machine_words(m),
+            'Command': f'`quickcls train {"datasets/" if name in free else ""}{name} --arch {arch}`'}
+    table = '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in rows.items())])
+    get = '' if name in free else f' {not_here.format(name=name)}'
+    return f'# {title}\n\n{about} The [card](../../datasets/{name}/README.md) lists its known faults.{get}\n\n{table}'
 
 def execute(nb):
-    "Run all cells here, keep what a reader can see, and no trace of this machine"
-    NotebookClient(nb, timeout=600, kernel_name='python3', store_widget_state=False, record_timing=False, coalesce_streams=True, resources=dict(metadata=dict(path=str(here)))).execute()
+    "Run all cells in this folder; keep the visible outputs, without widgets and without paths of this machine"
+    options = dict(store_widget_state=False, record_timing=False, coalesce_streams=True)
+    NotebookClient(nb, timeout=600, kernel_name='python3', resources=dict(metadata=dict(path=str(here))), **options).execute()
     for c in nb.cells:
-        if c.cell_type == 'code': c.outputs = [as_jpeg(o) if c.id in ('look-at-images', 'worst-images', 'predict') else o for o in c.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
+        if c.cell_type == 'code': c.outputs = kept_outputs(c)
     clean_nb(nb)
+
+def kept_outputs(cell):
+    "The outputs of a cell without widgets, photographs as JPEG"
+    shown = [o for o in cell.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
+    return [as_jpeg(o) for o in shown] if cell.id in ('look-at-images', 'worst-images', 'predict') else shown
 
 def as_jpeg(output):
     "Photographs as JPEG: a tenth of the bytes"
@@ -124,18 +150,19 @@ def write(name, folder, opening):
     print(f'{path.relative_to(repo)}: {path.stat().st_size/1000:.0f} kB')
 
 def kept(name):
-    "The opening of the notebook that is there: all down to the last row of its table"
+    "The opening of the existing notebook, up to the last row of its table"
     return re.match(r'.+?\n\| Command \|[^\n]+', nbformat.read(here/f'{name}.ipynb', 4).cells[0].source, re.S)[0]
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('names', nargs='*', metavar='NAME', default=names, help=f'of {", ".join(names)}; all where none is given')
-    parser.add_argument('--data', type=Path, default=repo.parent/'shared'/'data', help='folder that holds the data sets that are not in this repository')
-    parser.add_argument('--keep', action='store_true', help='measure nothing: execute again under the openings that are there')
+    parser.add_argument('names', nargs='*', metavar='NAME', default=names, help=f'of {", ".join(names)}; default: all')
+    data = 'folder of the data sets that are not in this repository'
+    parser.add_argument('--data', type=Path, default=repo.parent/'shared'/'data', help=data)
+    parser.add_argument('--keep', action='store_true', help='measure nothing: keep the openings and execute the notebooks again')
     args = parser.parse_args()
     os.environ['QUICKCLS_QUIET'] = '1'
     for name in args.names:
         folder = repo/'datasets'/name if name in free else args.data.expanduser()/name
-        if not folder.is_dir(): print(f'{name}: passed over, no folder {folder}'); continue
-        if args.keep: write(name, folder, kept(name))
+        if not folder.is_dir(): print(f'{name}: skipped, no folder {folder}')
+        elif args.keep: write(name, folder, kept(name))
         else: make(name, folder)

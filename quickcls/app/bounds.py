@@ -9,65 +9,66 @@ __all__ = ['most_asked', 'patience', 'slowest', 'thrown_away', 'client_of', 'Bou
 import asyncio, contextlib, ipaddress, json, time
 from ..core import plain_text
 from .guard import refuse
-from .uploads import Coming, Room, TooMuch
+from .uploads import IncomingUpload, UploadRefused, UploadBudget
 
 # %% ../../nbs/app/04_bounds.ipynb #bounds
-most_asked = 4_000_000 # bytes of a request that is no upload
-patience, slowest = 30, 50_000 # seconds without a byte; bytes a second, after the first minute
-thrown_away = 20 # seconds for the rest of an upload that is refused
+most_asked = 4_000_000 # bytes of a request that is not an upload
+patience, slowest = 30, 50_000 # longest pause in seconds; fewest bytes per second, after the first minute
+thrown_away = 20 # seconds for reading the rest of a refused upload
 
 class _Form:
-    "Reads the body of an upload beside Gradio; raises `TooMuch`"
-    def __init__(self, content_type:bytes, most:int, room:Room, coming:Coming):
+    "Parses the body of an upload while Gradio parses it too; raises `UploadRefused`"
+    def __init__(self, content_type:bytes, most:int, budget:UploadBudget, coming:IncomingUpload):
         from python_multipart.multipart import MultipartParser, parse_options_header
-        self.most, self.room, self.coming, self.options = most, room, coming, parse_options_header
-        self.key, self.value, self.told, self.size, self.name = b'', b'', b'', 0, ''
+        self.most, self.budget, self.coming, self.options = most, budget, coming, parse_options_header
+        self.key, self.value, self.disposition, self.size, self.name = b'', b'', b'', 0, ''
         kind, options = parse_options_header(content_type)
-        if kind != b'multipart/form-data' or not options.get(b'boundary'): raise TooMuch('An upload is a form with files.', 400)
+        if kind != b'multipart/form-data' or not options.get(b'boundary'):
+            raise UploadRefused('This upload is not a form. Expected multipart/form-data with a boundary.', 400)
         names = ('part_begin', 'header_field', 'header_value', 'header_end', 'headers_finished', 'part_data')
         self.parser = MultipartParser(options[b'boundary'], {f'on_{n}': getattr(self, n) for n in names})
 
-    def part_begin(self): self.told, self.size = b'', 0
+    def part_begin(self): self.disposition, self.size = b'', 0
     def header_field(self, data, start, end): self.key += data[start:end]
     def header_value(self, data, start, end): self.value += data[start:end]
     def header_end(self):
-        if self.key.lower() == b'content-disposition': self.told = self.value
+        if self.key.lower() == b'content-disposition': self.disposition = self.value
         self.key, self.value = b'', b''
     def headers_finished(self):
-        _, options = self.options(self.told)
+        _, options = self.options(self.disposition)
         if options.get(b'name') != b'files' or b'filename' not in options:
-            raise TooMuch('Images are taken as files in the field `files`, and nothing else is.', 400)
+            raise UploadRefused('This upload has an unexpected field. Expected only files in the field `files`.', 400)
         self.name = plain_text(options[b'filename'].decode('utf-8', 'replace'))[:100]
-        self.room.grow(self.coming, files=1)
+        self.budget.grow(self.coming, files=1)
     def part_data(self, data, start, end):
         self.size += end - start
-        if self.size > self.most: raise TooMuch(f'{self.name} has more than {self.most/1e6:.0f} MB; at most {self.most/1e6:.0f} are taken.')
+        if self.size > self.most: raise UploadRefused(f'{self.name} is larger than {self.most/1e6:.0f} MB, the limit for a file.')
 
     def take(self, data:bytes):
-        "Some bytes of the body"
+        "Check the next bytes of the body"
         from python_multipart.exceptions import MultipartParseError
-        self.room.pace(self.coming.client, size=len(data))
-        self.room.grow(self.coming, len(data))
+        self.budget.check_rate(self.coming.client, size=len(data))
+        self.budget.grow(self.coming, len(data))
         try: self.parser.write(data)
-        except MultipartParseError: raise TooMuch('This upload is no form that can be read.', 400) from None
+        except MultipartParseError: raise UploadRefused('This upload is a damaged form. Please upload again.', 400) from None
 
 class _Short:
-    "Counts the bytes of a request that is no upload"
+    "Counts the bytes of a request that is not an upload"
     def __init__(self): self.size = 0
     def take(self, data:bytes):
         self.size += len(data)
-        if self.size > most_asked: raise TooMuch(f'The question has more than {most_asked/1e6:.0f} MB, and is not read.')
+        if self.size > most_asked: raise UploadRefused(f'The request is larger than {most_asked/1e6:.0f} MB, the limit for a request.')
 
 def client_of(
-    scope:dict, # Of ASGI
-    space:bool=False # In a Hugging Face Space, behind whose proxy all visitors stand?
+    scope:dict, # ASGI scope
+    space:bool=False # In a Hugging Face Space, where a proxy sends the requests of all visitors?
 )->str: # An address
-    "Who sends a request"
+    "The visitor that sends a request"
     address = (scope.get('client') or ('',))[0]
-    if space: # the proxy adds the visitor's address at the end; what stands before it may be invented
+    if space: # the proxy adds the visitor's address at the end; what comes before it may be invented
         sent = b','.join(v for k, v in scope['headers'] if k == b'x-forwarded-for').decode('latin-1')
         address = next((a.strip() for a in reversed(sent.split(',')) if _is_public(a.strip())), address)
-    with contextlib.suppress(ValueError): # of the new kind of address one line has very many
+    with contextlib.suppress(ValueError): # one IPv6 connection has very many addresses: a /64 network counts as one
         if ':' in address: return str(ipaddress.ip_network(f'{address}/64', strict=False))
     return address
 
@@ -76,47 +77,51 @@ def _is_public(address):
     except ValueError: return False
 
 class Bounds:
-    "ASGI middleware: bodies of requests are bounded while they come in"
+    "ASGI middleware: limits the body of a request while it is received"
     def __init__(self,
-        app, # ASGI
-        room:Room,
+        app, # ASGI application
+        budget:UploadBudget,
         most:int, # Bytes of one file
         space:bool=False # As in `client_of`
     ):
-        self.app, self.room, self.most, self.space = app, room, most, space
+        self.app, self.budget, self.most, self.space = app, budget, most, space
 
     async def __call__(self, scope, receive, send):
         if scope['type'] != 'http' or scope['method'] in ('GET', 'HEAD', 'OPTIONS'): return await self.app(scope, receive, send)
         if scope['method'] != 'POST' or not scope['path'].rstrip('/').endswith('/gradio_api/upload'):
             return await _Bounded(_Short()).run(self.app, scope, receive, send)
-        coming = self.room.begin(client_of(scope, self.space))
+        coming = self.budget.begin(client_of(scope, self.space))
         try:
-            self.room.pace(coming.client, requests=1)
+            self.budget.check_rate(coming.client, requests=1)
             headers = dict(scope['headers'])
-            form = _Form(headers.get(b'content-type', b''), self.most, self.room, coming)
-            scope = scope | dict(headers=[(k, v) for k, v in scope['headers'] if k != b'accept-encoding']) # the answer is read here
+            form = _Form(headers.get(b'content-type', b''), self.most, self.budget, coming)
+            plain = [(k, v) for k, v in scope['headers'] if k != b'accept-encoding'] # Gradio's answer is read here: no compression
+            scope = scope | dict(headers=plain)
             bounded = _Bounded(form)
             bounded.on_answer = lambda answer: self._stored(coming, answer)
             await bounded.run(self.app, scope, receive, send)
-        except TooMuch as e:
+        except UploadRefused as e:
             await _throw_away(receive)
             await refuse(send, e.status, str(e))
         finally:
-            if any(c is coming for c in self.room.coming): self.room.end(coming)
+            if any(c is coming for c in self.budget.coming): self.budget.end(coming)
 
     def _stored(self, coming, answer):
-        "Gradio's answer names the paths; only then they may be asked about"
+        "Register the stored files: Gradio's answer holds their paths"
         try: paths = json.loads(answer)
         except ValueError: paths = []
-        self.room.end(coming, [p for p in paths if isinstance(p, str)] if isinstance(paths, list) else [])
+        if not isinstance(paths, list): paths = []
+        self.budget.end(coming, [p for p in paths if isinstance(p, str)])
 
 class _Bounded:
     "One request with a body"
     on_answer = None # Called with the body of an answer with status 200, before it is sent
-    def __init__(self, intake): self.intake, self.refused, self.whole, self.started, self.answer = intake, None, False, False, None
+    def __init__(self, intake):
+        self.intake, self.answer = intake, None # a `_Form` or a `_Short`; the answer's bytes so far
+        self.refused, self.whole, self.started = None, False, False # a `UploadRefused`; all of the body read? answer begun?
 
     async def run(self, app, scope, receive, send):
-        from starlette.formparsers import MultiPartException # at this one, Gradio's parser deletes what it stored
+        from starlette.formparsers import MultiPartException # the exception at which Gradio's parser deletes what it stored
         begun, size = time.monotonic(), 0
         async def bounded():
             nonlocal size
@@ -124,13 +129,14 @@ class _Bounded:
             try:
                 message = await asyncio.wait_for(receive(), patience)
                 self.whole = not message.get('more_body')
-                if message['type'] == 'http.disconnect': raise TooMuch('The upload was broken off.', 400)
+                if message['type'] == 'http.disconnect': raise UploadRefused('The upload was broken off.', 400)
                 size += len(message.get('body', b''))
-                if size < slowest*(time.monotonic() - begun - 60): raise TooMuch('The upload was too slow. Please try again.', 408)
+                if size < slowest*(time.monotonic() - begun - 60): raise UploadRefused('The upload was too slow. Please try again.', 408)
                 self.intake.take(message.get('body', b''))
                 return message
-            except (TooMuch, asyncio.TimeoutError) as e:
-                self.refused = e if isinstance(e, TooMuch) else TooMuch('Nothing came for too long. Please try again.', 408)
+            except (UploadRefused, asyncio.TimeoutError) as e:
+                stalled = UploadRefused('The upload stopped for too long. Please try again.', 408)
+                self.refused = e if isinstance(e, UploadRefused) else stalled
                 raise MultiPartException(str(self.refused)) from None
         try: await app(scope, bounded, lambda message: self._send(message, send))
         except Exception:
@@ -140,7 +146,7 @@ class _Bounded:
             await refuse(send, self.refused.status, str(self.refused))
 
     async def _send(self, message, send):
-        "Hand the answer on, unless the request was refused"
+        "Pass the answer on, unless the request was refused"
         if self.refused and not self.started: return
         if message['type'] == 'http.response.start':
             self.started = True
@@ -151,7 +157,7 @@ class _Bounded:
         await send(message)
 
 async def _throw_away(receive):
-    "Read what is left of a body, for some seconds"
+    "Read and discard the rest of a body, for some seconds"
     with contextlib.suppress(asyncio.TimeoutError):
         async def rest():
             while True:

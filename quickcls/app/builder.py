@@ -27,37 +27,37 @@ _opened, _opening = {}, threading.Lock()
 
 def shared_engines(
     arch:str='auto', # As in `train`
-    say=print # Called with a sentence about the choice of `auto`, and before slow work
-)->tuple: # (list of graphs, list of engines, the text that names the backbones), the same in the whole process
-    "Backbones, ready to embed"
+    say=print # Called with a message about the choice of `auto`, and before slow work
+)->tuple: # (list of graphs, list of engines, name of the backbones as text); the same objects for the whole process
+    "Backbones, opened once and ready to embed"
     with _opening:
         if arch not in _opened:
             named, note = choose_arch(arch)
             if note: say(note)
             graphs = [get_graph(v, say=say) for v in parse_views(named)]
-            _opened[arch] = graphs, [open_engine(g, streams=1) for g in graphs], named # one image at a time: all cores for it
+            _opened[arch] = graphs, [open_engine(g, streams=1) for g in graphs], named # one stream: all cores for one image
         return _opened[arch]
 
 # %% ../../nbs/app/01_builder.ipynb #live-class
 strength = .03 # inverse L2 strength of a head on few images
-plenty = 10 # images of a kind from which nothing is said of more
+plenty = 10 # images of a class from which on more are not asked for
 
 @dataclass
 class Shot:
-    "An image of a kind"
-    file:Path # Where its bytes lie
+    "A training image"
+    file:Path # Where its bytes are kept
     sha256:str
     x:object # Its embedding, float32 `[d]`
 
 class Live:
-    "Kinds, their images so far, and the classifier that follows from them"
+    "Classes, their images so far, and the classifier trained on them"
     def __init__(self,
-        kinds=('one', 'another'), # Names to begin with
+        kinds=('one', 'another'), # Names of the first classes
         arch:str='auto', # As in `train`
-        folder:Path=None, # Where images are kept; a temporary one, removed by `close`, where this is None
-        say=print # Called with a line of text before slow work
+        folder:Path=None, # Where images are kept; None: a temporary folder, which `close` removes
+        say=print # Called with a message before slow work
     ):
-        import_ahead('sklearn.linear_model') # while the first images are taken
+        import_ahead('sklearn.linear_model') # in the background, while the first images arrive
         self._graphs, self._engines, self.arch = shared_engines(arch, say)
         self._own = tempfile.TemporaryDirectory(prefix='quickcls-live-') if folder is None else None
         self.folder = Path(self._own.name if self._own else folder).expanduser()
@@ -66,38 +66,38 @@ class Live:
 
     def add_kind(self,
         name:str # As a person typed it
-    )->str: # As it is called from now on
-        "One kind more"
+    )->str: # The name as it is used from now on
+        "Add a class"
         with self._lock:
             self._shots[name := self._new(name)] = []
             return name
 
-    def rename_kind(self, old:str, new:str)->str: # As it is called from now on
-        "Another name for a kind; its images and its place stay"
+    def rename_kind(self, old:str, new:str)->str: # The name as it is used from now on
+        "Rename a class; its images and its position stay"
         with self._lock:
             self._of(old)
             new = self._new(new, besides=old)
-            self._shots, self._stale = {new if k == old else k: v for k, v in self._shots.items()}, True
+            self._shots = {new if k == old else k: v for k, v in self._shots.items()}
+            self._stale = True
             return new
 
     def drop_kind(self, name:str):
-        "Forget a kind and its images"
+        "Delete a class and its images"
         with self._lock:
             for shot in self._of(name): shot.file.unlink(missing_ok=True)
             del self._shots[name]
             self._stale = True
 
     def add(self,
-        kind:str, # Its name
-        data:bytes # Of an image's file
-    )->int: # How many images the kind has now
-        "One image more; raises `NotAnImage` or `QuickclsError`. An image that was of another kind changes over"
-        import numpy as np
+        kind:str, # Name of a class
+        data:bytes # Content of an image file
+    )->int: # How many images the class has now
+        "Add an image; an image of another class moves. Raises `NotAnImage` or `QuickclsError`"
         self._of(kind)
         suffix, h = suffix_of(data := bytes(data)), hashlib.sha256(data).hexdigest()
-        x = joined([e(np.asarray(load_image(data, g.view.size, g.view.resize))[None])['embedding'] for g, e in zip(self._graphs, self._engines)], self._graphs, 'all')[0]
+        x = self._embed(data)
         with self._lock:
-            shots = self._of(kind) # it may have been dropped meanwhile
+            shots = self._of(kind) # the class may have been deleted meanwhile
             if any(s.sha256 == h for s in shots): return len(shots)
             file = self._keep(data, suffix)
             for k in self._shots: self._forget(k, lambda s: s.sha256 == h)
@@ -106,100 +106,133 @@ class Live:
             return len(shots)
 
     def take_back(self, kind:str)->int: # How many images are left
-        "Forget the last image of a kind"
+        "Delete the last image of a class"
         with self._lock:
             shots = self._of(kind)
-            if not shots: raise QuickclsError(f'{kind} has no image to take back.')
+            if not shots: raise QuickclsError(f'{kind} has no image to remove. Add one first.')
             self._forget(kind, lambda s: s is shots[-1])
             return len(self._shots[kind])
 
-    def counts(self)->dict: # kind → how many images
-        "What is there so far"
+    def counts(self)->dict: # class → number of images
+        "The images of each class"
         with self._lock: return {k: len(v) for k, v in self._shots.items()}
 
-    def files(self, kind:str)->list: # of paths, in the order in which they came
-        "Where the images of a kind lie"
+    def files(self, kind:str)->list: # of paths, in order of arrival
+        "The files of a class"
         with self._lock: return [s.file for s in self._of(kind)]
 
     @property
-    def clf(self)->Classifier|None: # None until two kinds have an image
-        "The classifier that follows from what is there"
-        import numpy as np
+    def clf(self)->Classifier|None: # None until two classes have an image
+        "The classifier trained on all images so far; the head is fitted again only after a change"
         with self._lock:
-            if not self._stale: return self._clf
-            there = {k: v for k, v in self._shots.items() if v}
-            if len(there) < 2: self._clf, self._stale = None, False; return None
-            x, y = np.stack([s.x for v in there.values() for s in v]), np.repeat(np.arange(len(there)), [len(v) for v in there.values()])
-            clf = Classifier(list(there), [g.view for g in self._graphs], 'all', fit_linear(x, y, c=strength, class_weights=True), graphs=self._graphs, info=dict(data=dict(n_train=len(y))))
-            clf._opened = self._engines
-            if hasattr(self._clf, '_stages'): clf._stages = self._clf._stages # what is open stays open
-            self._clf, self._stale = clf, False
-            return clf
+            if self._stale:
+                there = {k: v for k, v in self._shots.items() if v}
+                self._clf = self._fit(there) if len(there) > 1 else None
+                self._stale = False
+            return self._clf
 
-    def known_enough(self)->str|None: # A line, or None where nothing is missing
-        "What would help most now"
+    def known_enough(self)->str|None: # One line, or None where nothing is missing
+        "Which classes need more images"
         n = self.counts()
-        if len(n) < 2: return f'{" and ".join(n) or "nothing"}: name another kind to tell it from'
+        if len(n) < 2: return f'classes so far: {", ".join(n) or "none"}; add another class'
         few = [f'{k}: {v} image{"s"*(v != 1)}' for k, v in n.items() if v < plenty]
-        return f'{", ".join(few[:5])}{f" and {len(few) - 5} kinds more" if len(few) > 5 else ""}; ten or more are better' if few else None
+        if not few: return None
+        more = f' and {len(few) - 5} more classes' if len(few) > 5 else ''
+        return f'{", ".join(few[:5])}{more}; ten or more are better'
 
     def save(self,
         name:str, # Of the classifier
-        out:Path=None, # Its folder (models/<name> where this is not given)
-        data:Path=None, # Folder for the images, a folder a kind in it (<name> where this is not given)
-        force:bool=False # Replace a classifier that is there?
+        out:Path=None, # Its folder; None: models/<name>
+        data:Path=None, # Folder for the images, with one sub-folder per class; None: <name>
+        force:bool=False # Overwrite an existing model?
     )->Classifier: # Trained by `quickcls.train.pipeline.train`, with its report
-        "Write the images as an ordinary folder and train an ordinary classifier on it; both stay"
+        "Write the images into a folder of labelled images and train a classifier on it; both stay"
         name = kind_name(name)
         out, data = Path(out or Path('models')/name).expanduser(), Path(data or name).expanduser()
         check_free(out, force)
-        check_apart(out, data, f'The classifier {out} and the images in {data} lie one inside the other. Name folders apart from each other with out= and data=.')
-        with self._lock: self._check_savable(); shots = {k: list(v) for k, v in self._shots.items()}
-        if data.exists() and (not data.is_dir() or any(data.iterdir())): raise QuickclsError(f'{data} is there already, and the images would mix with what is in it. Choose another name, or name a folder with data=.')
-        with write_whole(data) as w:
-            for k, v in shots.items():
-                (w/k).mkdir()
-                for i, s in enumerate(v): shutil.copy(s.file, w/k/f'{i:04}{s.file.suffix}')
+        check_apart(out, data, f'{out} (model) and {data} (images) must not contain each other. Choose other folders with out= and data=.')
+        with self._lock:
+            self._check_savable()
+            shots = {k: list(v) for k, v in self._shots.items()}
+        if data.exists() and (not data.is_dir() or any(data.iterdir())):
+            raise QuickclsError(f'{data} already exists and is not an empty folder. Choose another name, or another folder with data=.')
+        with write_whole(data) as w: _write_images(shots, w)
         try: return train(str(data), out=str(out), arch=self.arch, force=force, quiet=True)
-        except BaseException: shutil.rmtree(data, ignore_errors=True); raise # so that the same name can be tried again
+        except BaseException: # the images go too, so that the same name can be tried again
+            shutil.rmtree(data, ignore_errors=True)
+            raise
 
     def close(self):
-        "Forget all images; those in a folder that was given stay there"
+        "Drop all images; the files stay where a folder was given"
         with self._lock:
             self._shots, self._clf, self._stale = {}, None, False
             if self._own: self._own.cleanup()
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
 
+    def _embed(self, data):
+        "The embedding of an image, by all backbones"
+        import numpy as np
+        squares = (np.asarray(load_image(data, g.view.size, g.view.resize))[None] for g in self._graphs)
+        return joined([e(x)['embedding'] for e, x in zip(self._engines, squares)], self._graphs, 'all')[0]
+
+    def _fit(self, there):
+        "A classifier of these classes"
+        import numpy as np
+        x = np.stack([s.x for v in there.values() for s in v])
+        y = np.repeat(np.arange(len(there)), [len(v) for v in there.values()])
+        head = fit_linear(x, y, c=strength, class_weights=True)
+        views, info = [g.view for g in self._graphs], dict(data=dict(n_train=len(y)))
+        clf = Classifier(list(there), views, 'all', head, graphs=self._graphs, info=info)
+        clf._opened = self._engines # engines that are open are used again
+        if hasattr(self._clf, '_stages'): clf._stages = self._clf._stages
+        return clf
+
     def _new(self, name, besides=None):
-        "A name that no other kind has, whatever its capitals"
+        "A name that no other class has, with upper and lower case counted as equal"
         name = kind_name(name)
-        if any(k != besides and k.casefold() == name.casefold() for k in self._shots): raise QuickclsError(f'There is a kind called {name} already. Choose another name.')
+        if any(k != besides and k.casefold() == name.casefold() for k in self._shots):
+            raise QuickclsError(f'A class called {name} already exists. Choose another name.')
         return name
 
     def _of(self, kind):
-        "The images of a kind"
-        if kind not in self._shots: raise QuickclsError(f'There is no kind {str(kind)[:60]!r}. Expected one of {", ".join(self._shots) or "none: name one first"}.')
-        return self._shots[kind]
+        "The images of a class"
+        if kind in self._shots: return self._shots[kind]
+        there = ', '.join(self._shots) or 'none yet; add a class first'
+        raise QuickclsError(f'There is no class {str(kind)[:60]!r}. The classes are: {there}.')
 
     def _keep(self, data, suffix):
-        "The file of an image; its name tells nothing that came from outside"
+        "Write the file of an image; nothing in its name comes from outside"
         self._n += 1
         file = self.folder/f'{self._n:06}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}'
-        try: self.folder.mkdir(parents=True, exist_ok=True); file.write_bytes(data)
-        except OSError as e: raise QuickclsError(f'The image cannot be kept: {explain_os_error(e)}') from None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        except OSError as e: raise QuickclsError(f'The image cannot be written: {explain_os_error(e)}') from None
         return file
 
     def _forget(self, kind, which):
-        "Remove images of a kind, and their files"
-        for s in [s for s in self._shots[kind] if which(s)]: s.file.unlink(missing_ok=True); self._shots[kind].remove(s); self._stale = True
+        "Delete images of a class, and their files"
+        for s in [s for s in self._shots[kind] if which(s)]:
+            s.file.unlink(missing_ok=True)
+            self._shots[kind].remove(s)
+            self._stale = True
 
     def _check_savable(self):
-        "Raise where there is not enough to train and to test on"
+        "Raise where there are too few images to train and to test on"
         n = self.counts()
+        if len(n) < 2: raise QuickclsError(f'Found {len(n)} class. Expected two or more. Add another class.')
         few = [f'{k} has {v}' for k, v in n.items() if v < 2]
-        if len(n) < 2: raise QuickclsError(f'Only {len(n)} kind is there. Expected two or more to tell apart.')
-        if few: raise QuickclsError(f'{", ".join(few[:5])}. Expected two images of every kind or more, one to learn from and one to test on: give more, or drop the kind.')
-        if sides_of(list(n)): raise QuickclsError(f'The kinds {", ".join(n)} would be taken for the sides of a data set. Give one of them another name.')
+        if few:
+            raise QuickclsError(f'{", ".join(few[:5])}. Expected two images of every class or more: one to train on, one to test on. '
+                                'Add images, or delete the class.')
+        if sides_of(list(n)):
+            raise QuickclsError(f'The class names {", ".join(n)} would be read as the splits of a data set. Rename one of them.')
 
     def __repr__(self): return f'Live({", ".join(f"{k} {v}" for k, v in self.counts().items())}; {self.arch})'
+
+def _write_images(shots, folder):
+    "Copy the images of each class into a sub-folder of its own"
+    for k, v in shots.items():
+        (folder/k).mkdir()
+        for i, s in enumerate(v): shutil.copy(s.file, folder/k/f'{i:04}{s.file.suffix}')

@@ -15,139 +15,164 @@ from ..report.record import image_count
 from .builder import Live
 from .predict_page import image_box
 from ..data.images import data_uri, small_image
-from .server import first_of, import_gradio, new_page, taken, uploads_only
-from .uploads import Room
+from .server import first_uploads, import_gradio, new_page, read_upload, uploads_only
+from .uploads import UploadBudget
 
 # %% ../../nbs/app/08_builder_page.ipynb #desk
 most_kinds, most_at_once, shown_last = 8, 500, 12
-most_shown = 5_000_000_000 # bytes of uploads on the disk: half of it is for one visitor, 500 photos of 5 MB
+most_shown = 5_000_000_000 # bytes of uploads on disk; one visitor may use half of it: 500 photos of 5 MB
 
 class Desk:
-    "What a page of making shows: a `Live` and the image that is tried"
-    def __init__(self, live:Live): self.live, self.tried, self._small = live, None, lru_cache(most_kinds*shown_last)(lambda file: data_uri(small_image(file, 96)))
+    "What the page shows: a `Live` and the test image"
+    def __init__(self, live:Live):
+        self.live, self.tried = live, None
+        self._small = lru_cache(most_kinds*shown_last)(lambda file: data_uri(small_image(file, 96)))
 
     @property
-    def kinds(self)->list: return list(self.live.counts()) # their names, in order
+    def kinds(self)->list: return list(self.live.counts()) # class names, in order
 
-    def add(self, kind:str, uploads:list): # Generator of lists of sentences about what was wrong, one after every few images
-        "Images of a kind"
-        uploads, more = first_of(uploads, most_at_once)
+    def add(self, kind:str, uploads:list): # Generator: the list of error messages so far, after every few images
+        "Add images to a class"
+        uploads, more = first_uploads(uploads, most_at_once)
         wrong = [more] if more else []
         for n, upload in enumerate(uploads, 1):
-            try: self.live.add(kind, taken(upload)[0])
+            try: self.live.add(kind, read_upload(upload)[0])
             except QuickclsError as e: wrong.append(f'{upload.get("orig_name") or "image"}: {e}')
             if n % 20 == 0: yield wrong
         yield wrong
 
     def remove(self, kind:str):
-        "A kind goes, with its images; raises `QuickclsError` where it is one of the last two"
-        if len(self.kinds) <= 2: raise QuickclsError('Two kinds have to stay: give this one another name in place of removing it.')
+        "Delete a class and its images; raises `QuickclsError` where only two classes are left"
+        if len(self.kinds) <= 2: raise QuickclsError('A classifier needs two classes. Rename this class instead of deleting it.')
         self.live.drop_kind(kind)
 
-    def rename(self, kind:str, name:str)->str: # As it is called from now on
-        "Another name for a kind; raises `QuickclsError` for a name that cannot be had"
+    def rename(self, kind:str, name:str)->str: # The name as it is used from now on
+        "Rename a class; raises `QuickclsError` for a name that is not allowed"
         return kind if str(name or '').strip() in ('', kind) else self.live.rename_kind(kind, name)
 
     def strip(self, kind:str)->str: # HTML
-        "How many images a kind has, and the last of them"
+        "The number of images of a class, and the last of them"
         if kind not in self.kinds: return ''
         files = self.live.files(kind)
-        return f'<p class="qc-soft">{image_count(len(files))}</p><div class="qc-strip">' + ''.join(f'<img src="{self._small(f)}" alt="">' for f in files[:-shown_last - 1:-1]) + '</div>'
+        thumbnails = ''.join(f'<img src="{self._small(f)}" alt="">' for f in files[:-shown_last - 1:-1])
+        return f'<p class="qc-soft">{image_count(len(files))}</p><div class="qc-strip">{thumbnails}</div>'
 
     def status(self, wrong=())->str: # HTML
-        "What is missing, or that it is alive; and what was wrong"
-        hint = self.live.known_enough()
-        said = hint or 'It tells them apart. More images make it surer; save it when it is good enough.'
-        return f'<p class="qc-soft" role="status">{html.escape(said)}</p>' + ''.join(map(refusal_html, wrong[:5]))
+        "Which classes need more images; and up to five error messages"
+        hint = self.live.known_enough() or 'Every class has ten images or more. Save the classifier when it is good enough.'
+        return f'<p class="qc-soft" role="status">{html.escape(hint)}</p>' + ''.join(map(refusal_html, wrong[:5]))
 
     def answer(self)->str: # HTML
-        "What is said of the image that is tried"
-        if self.tried is None: return '<p class="qc-wait">Show it an image to try.</p>'
-        if self.live.clf is None: return '<p class="qc-wait">It answers as soon as two kinds have an image.</p>'
+        "The answer for the test image"
+        if self.tried is None: return '<p class="qc-wait">Upload a test image.</p>'
+        if self.live.clf is None: return '<p class="qc-wait">The answer appears as soon as two classes have an image.</p>'
         return answer_html(ask(self.live.clf, self.tried))
 
 # %% ../../nbs/app/08_builder_page.ipynb #live-page
 def live_page(
-    live:Live=None, # What is learned; a new one where this is None
+    live:Live=None, # Classes and images; None: a new `Live`
     *, title:str=None, # Of the page
     arch:str='auto' # As in `train`, for a new `Live`
 ): # `gradio.Blocks`
-    "Make a classifier from a few images of each kind"
+    "A page to make a classifier from a few images of each class"
     gr = import_gradio()
     desk = Desk(live or Live(('this', 'that'), arch))
-    with new_page(title or 'Make a classifier', Room(most_shown)) as page:
-        gr.HTML(f'<header class="qc-head"><h1>{name_html(page.title)}</h1><p>Name two kinds or more and show a few images of each. It learns while you do, on this machine alone.</p></header>', apply_default_css=False)
+    with new_page(title or 'Make a classifier', UploadBudget(most_shown)) as page:
+        about = 'Name two classes or more and upload a few images of each. The classifier learns at once, on this machine only.'
+        gr.HTML(f'<header class="qc-head"><h1>{name_html(page.title)}</h1><p>{about}</p></header>', apply_default_css=False)
         with gr.Row(elem_classes='qc-columns'):
             with gr.Column(scale=3, min_width=300):
                 cards = [_kind_card(gr, i) for i in range(most_kinds)]
-                more = gr.Button('One more kind', elem_id='more')
+                more = gr.Button('Add a class', elem_id='more')
             with gr.Column(scale=2, min_width=300):
-                photo = image_box(gr, 230, 'try', 'An image to try')
+                photo = image_box(gr, 230, 'try', 'Test image')
                 answer = gr.HTML('', apply_default_css=False, elem_id='answer')
                 status = gr.HTML('', apply_default_css=False, elem_id='status')
                 with gr.Column(elem_classes='qc-card'):
                     name = gr.Textbox(label='Save it as', placeholder='pets', max_length=60, elem_id='name')
                     save = gr.Button('Save', variant='primary', elem_id='save')
                 saved = gr.HTML('', apply_default_css=False, elem_id='saved')
-        _live_events(gr, page, desk, cards, more, photo, answer, status)
+        out = [v for group, kind, name, _, _, strip, _, _ in cards for v in (group, kind, name, strip)] + [more, answer, status]
+        _class_events(gr, desk, cards, out)
+        _page_events(gr, page, desk, more, photo, out)
         save.click(lambda name: _save(desk.live, name), name, saved, concurrency_limit=1, api_visibility='private')
     return page
 
 def _kind_card(gr, i):
-    "(group, kind that it shows, name, box for an image, button for many, their strip, buttons to take the last one back and to remove the kind)"
-    kind = gr.State(None) # by its name, not by its place: kinds before it may go while the page is open
+    "(group, class that it shows, name, box for an image, button for several, strip of thumbnails, undo button, delete button)"
+    kind = gr.State(None) # the class by its name, not by its position: earlier classes may be deleted while the page is open
     with gr.Column(visible=i < 2, elem_classes='qc-card', elem_id=f'kind-{i}') as group:
         with gr.Row():
             with gr.Column(scale=2, min_width=180): photo = image_box(gr, 190, f'add-{i}')
             with gr.Column(scale=3, min_width=180):
-                name = gr.Textbox(label=f'Kind {i + 1}', max_length=60, elem_id=f'name-{i}')
+                name = gr.Textbox(label=f'Class {i + 1}', max_length=60, elem_id=f'name-{i}')
                 strip = gr.HTML('', apply_default_css=False, elem_id=f'strip-{i}', padding=True)
                 with gr.Row():
-                    many = uploads_only(gr.UploadButton('Many images', file_count='multiple', file_types=['image'], size='sm', min_width=100, elem_id=f'many-{i}'))
-                    back, drop = gr.Button('Take back', size='sm', min_width=90), gr.Button('Remove', size='sm', min_width=90)
-    return group, kind, name, photo, many, strip, back, drop
+                    many = _upload_button(gr, f'many-{i}')
+                    undo, drop = gr.Button('Undo', size='sm', min_width=90), gr.Button('Delete class', size='sm', min_width=90)
+    return group, kind, name, photo, many, strip, undo, drop
 
-def _live_events(gr, page, desk, cards, more, photo, answer, status):
-    "What the controls of a page of making do"
-    one = dict(concurrency_limit=1, concurrency_id='live', api_visibility='private') # in the order in which things were shown
-    def everything(wrong=()):
-        kinds = desk.kinds + [None]*(most_kinds - len(desk.kinds))
-        return [v for k in kinds for v in (gr.update(visible=k is not None), k, k or '', desk.strip(k))] + [gr.update(visible=kinds[-1] is None), desk.answer(), desk.status(wrong)]
-    def after(work, *args):
-        "All that is shown once `work` is done, or why it was not"
-        try: work(*args)
-        except QuickclsError as e: return everything([str(e)])
-        return everything()
-    all_out = [v for group, kind, name, _, _, strip, _, _ in cards for v in (group, kind, name, strip)] + [more, answer, status]
-    def another():
-        free = next(f'kind {n}' for n in count(len(desk.kinds) + 1) if f'kind {n}' not in desk.kinds)
-        return after(desk.live.add_kind, free)
-    def tried(upload):
-        if not upload: return gr.skip(), gr.skip()
-        try: desk.tried, _ = taken(upload)
-        except QuickclsError as e: return None, refusal_html(str(e))
-        return None, desk.answer()
+def _upload_button(gr, elem_id):
+    "A button to upload several images"
+    options = dict(file_count='multiple', file_types=['image'], size='sm', min_width=100)
+    return uploads_only(gr.UploadButton('Upload several', elem_id=elem_id, **options))
+
+_turn = dict(concurrency_limit=1, concurrency_id='live', api_visibility='private') # one event at a time, in order of arrival
+
+def _everything(gr, desk, wrong=()):
+    "New values of all that the page shows"
+    names = desk.kinds + [None]*(most_kinds - len(desk.kinds))
+    cards = [v for k in names for v in (gr.update(visible=k is not None), k, k or '', desk.strip(k))]
+    return cards + [gr.update(visible=names[-1] is None), desk.answer(), desk.status(wrong)]
+
+def _after(gr, desk, work, *args):
+    "Do `work`; new values of all that the page shows, with the reason where it failed"
+    try: work(*args)
+    except QuickclsError as e: return _everything(gr, desk, [str(e)])
+    return _everything(gr, desk)
+
+def _class_events(gr, desk, cards, out):
+    "What the controls of each class do"
+    *_, answer, status = out
     def added(uploads, kind):
-        if not uploads: yield gr.skip(), gr.skip(), gr.skip(), gr.skip(); return
-        for wrong in desk.add(kind, uploads if isinstance(uploads, list) else [uploads]): yield None, desk.strip(kind), gr.skip(), desk.status(wrong)
+        if not uploads:
+            yield (gr.skip(),)*4
+            return
+        for wrong in desk.add(kind, uploads if isinstance(uploads, list) else [uploads]):
+            yield None, desk.strip(kind), gr.skip(), desk.status(wrong)
         yield None, desk.strip(kind), desk.answer(), desk.status(wrong)
     def renamed(name, kind):
-        try: kind = desk.rename(kind, name)
-        except QuickclsError as e: return kind, kind, desk.answer(), desk.status([str(e)])
-        return kind, kind, desk.answer(), desk.status()
-    for _, kind, name, box, many, strip, back, drop in cards:
-        for source, event in ((box, box.input), (many, many.upload)): event(added, [source, kind], [source, strip, answer, status], preprocess=False, show_progress='hidden', **one)
-        for event in (name.submit, name.blur): event(renamed, [name, kind], [name, kind, answer, status], show_progress='hidden', **one)
-        back.click(lambda kind: after(desk.live.take_back, kind), kind, all_out, show_progress='hidden', **one)
-        drop.click(lambda kind: after(desk.remove, kind), kind, all_out, show_progress='hidden', **one)
-    photo.input(tried, photo, [photo, answer], preprocess=False, show_progress_on=answer, **one)
-    more.click(another, None, all_out, show_progress='hidden', **one)
-    page.load(everything, None, all_out, show_progress='hidden', **one)
+        try: kind, wrong = desk.rename(kind, name), []
+        except QuickclsError as e: wrong = [str(e)]
+        return kind, kind, desk.answer(), desk.status(wrong)
+    quiet = dict(show_progress='hidden') | _turn
+    for _, kind, name, box, many, strip, undo, drop in cards:
+        for source, event in ((box, box.input), (many, many.upload)):
+            event(added, [source, kind], [source, strip, answer, status], preprocess=False, **quiet)
+        for event in (name.submit, name.blur): event(renamed, [name, kind], [name, kind, answer, status], **quiet)
+        undo.click(lambda kind: _after(gr, desk, desk.live.take_back, kind), kind, out, **quiet)
+        drop.click(lambda kind: _after(gr, desk, desk.remove, kind), kind, out, **quiet)
+
+def _page_events(gr, page, desk, more, photo, out):
+    "What the page does when it is opened, with a test image, and with another class"
+    *_, answer, _ = out
+    def another():
+        name = next(f'class {n}' for n in count(len(desk.kinds) + 1) if f'class {n}' not in desk.kinds)
+        return _after(gr, desk, desk.live.add_kind, name)
+    def tried(upload):
+        if not upload: return gr.skip(), gr.skip()
+        try: desk.tried, _ = read_upload(upload)
+        except QuickclsError as e: return None, refusal_html(str(e))
+        return None, desk.answer()
+    photo.input(tried, photo, [photo, answer], preprocess=False, show_progress_on=answer, **_turn)
+    more.click(another, None, out, show_progress='hidden', **_turn)
+    page.load(lambda: _everything(gr, desk), None, out, show_progress='hidden', **_turn)
 
 def _save(live, name):
-    "Save what was learned; what came of it, as HTML"
+    "Save the classifier; the result as HTML"
     try: clf = live.save(name)
     except QuickclsError as e: return refusal_html(str(e))
-    m = clf.info.get('metrics') or {}
-    right = f' It named {m["accuracy"]:.1%} of {m["n"]} held-out images right.' if m.get('accuracy') is not None else ''
-    return f'<p role="status">Saved in <code>{html.escape(str(clf.path))}</code>.{right} <code>quickcls demo {html.escape(str(clf.path))}</code> opens it, and <code>report.html</code> there says how good it is.</p>'
+    m, path = clf.info.get('metrics') or {}, html.escape(str(clf.path))
+    accuracy = f' Accuracy: {m["accuracy"]:.1%} on {m["n"]} held-out images.' if m.get('accuracy') is not None else ''
+    use = f'Open it with <code>quickcls demo {path}</code>; its report is <code>{path}/report.html</code>.'
+    return f'<p role="status">Saved in <code>{path}</code>.{accuracy} {use}</p>'

@@ -14,8 +14,8 @@ from ..core import QuickclsError
 _this_machine = ('localhost', '127.0.0.1', '::1')
 
 def host_name(
-    header:str # The content of a `Host` header
-)->str: # The name in small letters, without port and brackets; empty where the header holds no name
+    header:str # Value of a `Host` header
+)->str: # The name in lower case, without port and brackets; empty where the header has no valid name
     "The name in a `Host` header"
     found = re.fullmatch(r'(?:\[([0-9a-f:.]+)\]|([^\s:\[\]@/\\*]+?))\.?(?::\d{1,5})?', str(header).strip().lower())
     return (found[1] or found[2]) if found else ''
@@ -23,28 +23,33 @@ def host_name(
 def is_address(
     name:str # As `host_name` gives it
 )->bool: # True for 192.168.1.5 and ::1
-    "Is it an address made of numbers?"
+    "Is it an IP address?"
     try: ipaddress.ip_address(name)
     except ValueError: return False
     return True
 
 def split_hosts(
     text:str # `pets.example.org, *.example.net`, or a list of such names; None or empty for none
-)->list: # of names in small letters
-    "The names of `--allow-host`; raises `QuickclsError` for what is not a host name"
+)->list: # of names in lower case
+    "The names of `--allow-host`; raises `QuickclsError` for anything else"
     text = text or ''
     names = [n for n in re.split(r'[,\s]+', text if isinstance(text, str) else ','.join(text)) if n]
     for n in names:
         if n != '*' and not host_name(n.removeprefix('*.')):
             raise QuickclsError(f'{n!r} is not a host name. Expected for instance --allow-host pets.example.org, or *.example.org.')
-    return [n if n == '*' else ('*.' if n.startswith('*.') else '') + host_name(n.removeprefix('*.')) for n in names]
+    return [_normal(n) for n in names]
+
+def _normal(name):
+    "A name of `--allow-host` in lower case, its `*` kept"
+    if name == '*': return name
+    return ('*.' if name.startswith('*.') else '') + host_name(name.removeprefix('*.'))
 
 class Names:
-    "The names that a page answers to"
+    "The host names that a page answers to"
     def __init__(self,
-        host:str='127.0.0.1', # Where it listens
-        allow:list=(), # More names, as from `split_hosts`: `*.` at the beginning stands for any, `*` alone for all
-        *, share:bool=False, # Through Gradio's public link?
+        host:str='127.0.0.1', # Address it listens on
+        allow:list=(), # More names, from `split_hosts`: `*.example.org` for all sub-domains, `*` for all names
+        *, share:bool=False, # With Gradio's public link?
         space:bool=False # As a Hugging Face Space?
     ):
         self.local, self.space = str(host).strip('[]') in _this_machine, space
@@ -55,69 +60,72 @@ class Names:
         self.own = {*_this_machine} if self.local else {*_this_machine, own, f'{own}.local', str(host).lower()}
 
     def has_named(self, name:str)->bool:
-        "Was this name allowed by somebody?"
-        return '*' in self.named or name in self.named or any(n.startswith('*.') and name.endswith(n[1:]) for n in self.named)
+        "Is this name in the list of allowed names?"
+        if '*' in self.named or name in self.named: return True
+        return any(n.startswith('*.') and name.endswith(n[1:]) for n in self.named)
 
     def has_host(self, name:str)->bool:
-        "Is the page called so?"
-        if self.space: return True # open to all by nature, behind a proxy that may use any name
+        "Does the page answer to this name?"
+        if self.space: return True # a Space is public, and its proxy may use any name
         return bool(name) and (name in self.own or (not self.local and is_address(name)) or self.has_named(name))
 
     def has_origin(self,
-        origin:str, # The content of an `Origin` header
-        host:str # And of the `Host` header
+        origin:str, # Value of an `Origin` header
+        host:str # Value of the `Host` header
     )->bool:
         "Does the request come from the page itself, or from a site that is allowed?"
         try: site = urlsplit(origin.strip().lower())
         except ValueError: return False
         if site.netloc and site.netloc == host.strip().lower(): return True
         name = host_name(site.netloc)
-        here = [h.strip().lower().rpartition(':')[2] for h in (site.netloc, host)]
-        if name in _this_machine and host_name(host) in _this_machine and here[0] == here[1]: return True # two names of one place
+        ports = [h.strip().lower().rpartition(':')[2] for h in (site.netloc, host)]
+        both_here = name in _this_machine and host_name(host) in _this_machine
+        if both_here and ports[0] == ports[1]: return True # two names of one address
         return '*' in self.named or (bool(name) and self.has_named(name))
 
 # %% ../../nbs/app/02_guard.ipynb #guard
 def names_of_page(
-    host:str=None, # Where the page listens; None for this machine alone
-    allow:list=(), # From `split_hosts`, beside those of the variable `QUICKCLS_ALLOW_HOST`
-    share:bool=False # Through Gradio's public link?
+    host:str=None, # Address the page listens on; None: 127.0.0.1
+    allow:list=(), # From `split_hosts`; those of the variable `QUICKCLS_ALLOW_HOST` are added
+    share:bool=False # With Gradio's public link?
 )->Names:
-    "The names of a page, from where it listens and what the environment says"
+    "The names of a page, from its address and the environment variables"
     more = split_hosts(os.environ.get('QUICKCLS_ALLOW_HOST'))
     space = os.environ.get('SPACE_HOST') or os.environ.get('SPACE_ID')
     if space: more += [n for n in re.split(r'[,\s]+', (os.environ.get('SPACE_HOST') or '').lower()) if host_name(n)]
     return Names(host or '127.0.0.1', [*allow, *more], share=share, space=bool(space))
 
 async def refuse(send, status:int, why:str):
-    "Answer with one sentence"
+    "Answer with a status and one sentence"
     body = why.encode()
     head = {'content-type': 'text/plain; charset=utf-8', 'content-length': str(len(body)), 'x-content-type-options': 'nosniff'}
-    await send(dict(type='http.response.start', status=status, headers=[(k.encode(), v.encode()) for k, v in head.items()]))
+    headers = [(k.encode(), v.encode()) for k, v in head.items()]
+    await send(dict(type='http.response.start', status=status, headers=headers))
     await send(dict(type='http.response.body', body=body))
 
 class Guard:
-    "ASGI middleware: requests under a foreign name or from a foreign site go no further"
+    "ASGI middleware: refuses requests under an unknown host name or from another site"
     def __init__(self, app, names:Names): self.app, self.names = app, names
 
-    def objection(self, scope:dict)->str: # A sentence; None where there is no objection
-        "What is wrong with a request"
-        sent = {}
+    def objection(self, scope:dict)->str: # One sentence; None where the request is allowed
+        "Why a request is refused"
+        sent, checked = {}, (b'host', b'origin', b'sec-fetch-site', b'sec-fetch-mode')
         for k, v in scope['headers']:
-            if k in (b'host', b'origin', b'sec-fetch-site', b'sec-fetch-mode'): sent.setdefault(k, []).append(v.decode('latin-1'))
+            if k in checked: sent.setdefault(k, []).append(v.decode('latin-1'))
         hosts, origins = sent.get(b'host', ['']), sent.get(b'origin', [])
         shown = ''.join(c if c.isascii() and c.isprintable() else '?' for c in hosts[0][:100])
         if len(hosts) > 1 or not self.names.has_host(host_name(hosts[0])):
-            return f'This page does not answer to the name {shown!r}. Open it at its own address, or start it with --allow-host NAME.'
+            return f'This page does not answer to the host name {shown!r}. Open it at its own address, or start it with --allow-host NAME.'
         if any(not self.names.has_origin(o, hosts[0]) for o in origins):
-            return 'Another site sent this request, and this page answers only its own. To allow it, start the page with --allow-host NAME.'
+            return 'Another site sent this request, which is not allowed. To allow that site, start the page with --allow-host NAME.'
         if origins or sent.get(b'sec-fetch-site', [''])[0] not in ('cross-site', 'same-site'): return None
         opened = scope.get('method') in ('GET', 'HEAD') and sent.get(b'sec-fetch-mode') == ['navigate']
         if opened and not scope['path'].startswith('/gradio_api/'): return None
-        return None if '*' in self.names.named else 'Another site asked for this, and this page answers only its own.'
+        return None if '*' in self.names.named else 'Another site sent this request, which is not allowed.'
 
     async def __call__(self, scope, receive, send):
         if scope['type'] not in ('http', 'websocket'): return await self.app(scope, receive, send)
         why = self.objection(scope)
         if not why: await self.app(scope, receive, send)
         elif scope['type'] == 'http': await refuse(send, 403, why)
-        else: await send(dict(type='websocket.close', code=1008, reason='not from this page'))
+        else: await send(dict(type='websocket.close', code=1008, reason='request from another site'))

@@ -8,75 +8,95 @@ __all__ = ['answer_upload', 'report_frame', 'example_buttons', 'find_examples', 
 # %% ../../nbs/app/07_predict_page.ipynb #imports
 import html
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from ..core import QuickclsError
 from ..report.answer_html import Answer, answer_html, answers_table, ask, refusal_html, tags_html, name_html
 from ..model.classifier import Classifier, Prediction
 from ..report.thumbnails import Packed
 from ..data.images import data_uri, small_image
-from .server import Shelf, at_a_time, first_of, import_gradio, most_files, new_page, taken, uploads_only
+from .server import RecentImages, at_a_time, first_uploads, import_gradio, most_files, new_page, read_upload, uploads_only
 
 # %% ../../nbs/app/07_predict_page.ipynb #asked
 def answer_upload(
     clf:Classifier,
-    upload:dict, # What Gradio says of an uploaded file
+    upload:dict, # Gradio's description of an uploaded file
     **kwargs # To `ask`
 )->tuple: # (`Answer`, bytes of the image or None)
-    "The answer about an upload, which is deleted"
-    try: data, name = taken(upload)
+    "Predict an upload, which is then deleted"
+    try: data, name = read_upload(upload)
     except QuickclsError as e: return Answer(Prediction(upload.get('orig_name'), [], error=str(e))), None
     return ask(clf, data, name, **kwargs), data
 
 # %% ../../nbs/app/07_predict_page.ipynb #report-frame
-_grow = "window.addEventListener('message', e => { const f = element.querySelector('iframe'); if (f && e.source === f.contentWindow && e.data.reportHeight > 0) f.style.height = Math.min(e.data.reportHeight + 2, 60000) + 'px' })"
+# the report sends its height, and its frame grows to it
+_grow = """
+window.addEventListener('message', e => {
+  const frame = element.querySelector('iframe')
+  if (frame && e.source === frame.contentWindow && e.data.reportHeight > 0)
+    frame.style.height = Math.min(e.data.reportHeight + 2, 60000) + 'px'
+})
+"""
 
 def report_frame(
     folder:Path, # Of a classifier
     packed:Packed
 )->str: # HTML
-    "The report as a frame of a page; a sentence where there is nothing to report on"
+    "The report in a frame of the page; a message where there is no table of predictions"
     from quickcls.report.record import read_facts
     from quickcls.report.page import render_report
     try: page = render_report(read_facts(folder), images=len(packed) > 0, image=packed.image)
     except QuickclsError as e: return refusal_html(str(e))
-    return f'<iframe class="qc-report" title="How good is it" sandbox="allow-scripts" srcdoc="{html.escape(page)}"></iframe>'
+    frame = 'class="qc-report" title="How good is it" sandbox="allow-scripts"'
+    return f'<iframe {frame} srcdoc="{html.escape(page)}"></iframe>'
 
 # %% ../../nbs/app/07_predict_page.ipynb #example-buttons
-_pick = "element.addEventListener('click', e => { const b = e.target.closest('button[data-i]'); if (b) trigger('click', {index: +b.dataset.i}) })"
+_pick = """
+element.addEventListener('click', e => {
+  const button = e.target.closest('button[data-i]')
+  if (button) trigger('click', {index: +button.dataset.i})
+})
+"""
 
 def example_buttons(
     paths:list # Of images
 )->str: # HTML
     "Thumbnails to click"
-    return '<p class="qc-soft">or one of these</p><div class="qc-examples">' + ''.join(f'<button type="button" data-i="{i}" aria-label="example {i + 1}"><img src="{data_uri(small_image(p, 160))}" alt=""></button>' for i, p in enumerate(paths)) + '</div>'
+    def button(i, path):
+        thumbnail = f'<img src="{data_uri(small_image(path, 160))}" alt="">'
+        return f'<button type="button" data-i="{i}" aria-label="example {i + 1}">{thumbnail}</button>'
+    buttons = ''.join(button(i, p) for i, p in enumerate(paths))
+    return f'<p class="qc-soft">or an example</p><div class="qc-examples">{buttons}</div>'
 
 def find_examples(
     folder:Path, # Of a classifier
-    examples:Path=None # A folder of images; that of a Space where this is None
+    examples:Path=None # A folder of images; None: in a Space its folder `examples`, else none
 )->list: # of paths, at most eight
-    "Images that are offered to whoever has none at hand"
+    "Example images for visitors"
     beside = Path(folder).resolve().parent
     folder = Path(examples).expanduser() if examples else beside/'examples'
-    if examples and not folder.is_dir(): raise QuickclsError(f'{examples} is no folder. Expected one with a few images to try.')
-    found = []
-    for p in sorted(folder.iterdir()) if folder.is_dir() and (examples or (beside/'app.py').is_file()) else ():
-        try: small_image(p, 32); found.append(p)
-        except QuickclsError: continue
-        if len(found) == 8: break
-    return found
+    if examples and not folder.is_dir(): raise QuickclsError(f'{examples} is not a folder. Expected a folder with a few images to try.')
+    if not folder.is_dir() or not (examples or (beside/'app.py').is_file()): return []
+    return list(islice(filter(_can_be_shown, sorted(folder.iterdir())), 8))
+
+def _can_be_shown(path):
+    "Can this image be decoded?"
+    try: small_image(path, 32)
+    except QuickclsError: return False
+    return True
 
 # %% ../../nbs/app/07_predict_page.ipynb #ask-page
 def ask_page(
     model, # Folder of a classifier, or a `Classifier` that has one
-    *, title:str=None, # The folder's name where this is None
+    *, title:str=None, # Of the page; None: the folder's name
     examples:Path=None, # As in `find_examples`
-    teacher=None # `quickcls.model.update.Teacher` of that classifier: then the page can be taught
+    teacher=None # `quickcls.model.update.Teacher` of that classifier: visitors can correct answers, and it learns
 ): # `gradio.Blocks`
-    "Ask what is in an image, and how good the classifier is"
+    "A page that classifies images and shows the report"
     import numpy as np
     gr = import_gradio()
     clf = model if isinstance(model, Classifier) else Classifier.load(model)
-    clf.embed([np.zeros((1, v.size, v.size, 3), np.uint8) for v in clf.views]) # the graph is loaded now, not by the first two visitors at once
+    clf.embed([np.zeros((1, v.size, v.size, 3), np.uint8) for v in clf.views]) # loads the graph before the first visitors ask
     name, packed, found = title or clf.name, Packed(clf.path), find_examples(clf.path, examples)
     now = lambda: teacher.clf if teacher else clf
     image = _images(packed, teacher)
@@ -84,12 +104,16 @@ def ask_page(
         gr.HTML(_headline(name, clf), apply_default_css=False)
         with gr.Tabs():
             with gr.Tab('Ask'): _ask_tab(gr, now, image, found, teacher)
-            with gr.Tab('How good is it') as tab:
-                frame = gr.HTML('<p class="qc-soft">Reading the table of predictions …</p>', js_on_load=_grow, apply_default_css=False)
-                shown, report = gr.State(False), cache(lambda: report_frame(clf.path, packed))
-                tab.select(lambda there: (gr.skip() if there else report(), True), shown, [frame, shown], show_progress='hidden', concurrency_limit=1, api_visibility='private') # one at a time: the first visitor's is kept for the others
+            with gr.Tab('How good is it') as tab: _report_tab(gr, tab, cache(lambda: report_frame(clf.path, packed)))
         _api(gr, now)
     return page
+
+def _report_tab(gr, tab, report):
+    "The report, made when a visitor opens the tab; one at a time, so that it is made once for all visitors"
+    frame = gr.HTML('<p class="qc-soft">Reading the table of predictions …</p>', js_on_load=_grow, apply_default_css=False)
+    shown = gr.State(False)
+    def opened(there): return gr.skip() if there else report(), True
+    tab.select(opened, shown, [frame, shown], show_progress='hidden', concurrency_limit=1, api_visibility='private')
 
 def image_box(
     gr, # The module
@@ -97,56 +121,77 @@ def image_box(
     elem_id:str='photo',
     label:str='An image'
 ): # `gradio.Image`
-    "A box for one image: dropped, chosen, pasted, photographed"
-    return uploads_only(gr.Image(sources=['upload', 'webcam', 'clipboard'], type='filepath', label=label, height=height, placeholder='Drop an image here\n- or -\nclick to choose one', elem_id=elem_id))
+    "A box for one image: dropped, chosen, pasted or photographed"
+    hint = 'Drop an image here\n- or -\nclick to choose one'
+    sources = ['upload', 'webcam', 'clipboard']
+    return uploads_only(gr.Image(sources=sources, type='filepath', label=label, height=height, placeholder=hint, elem_id=elem_id))
 
 def _headline(name, clf):
-    "What the page is about, in two lines"
+    "The name, classes and accuracy of a classifier"
     m, n = clf.info.get('metrics') or {}, len(clf.vocab)
-    kinds = ', '.join(name_html(c) for c in clf.vocab[:8]) + (f' and {n - 8} more' if n > 8 else '')
-    right = f'; right on {m["accuracy"]:.1%} of {m["n"]:,} images that it had not seen' if m.get('accuracy') is not None else ''
-    return f'<header class="qc-head"><h1>{name_html(name)}</h1><p>Tells {n} kinds apart: {kinds}{right}.</p></header>'
+    classes = ', '.join(name_html(c) for c in clf.vocab[:8]) + (f' and {n - 8} more' if n > 8 else '')
+    accuracy = f' Accuracy {m["accuracy"]:.1%} on {m["n"]:,} held-out images.' if m.get('accuracy') is not None else ''
+    return f'<header class="qc-head"><h1>{name_html(name)}</h1><p>{n} classes: {classes}.{accuracy}</p></header>'
 
 def _ask_tab(gr, now, image, found, teacher):
-    "An image, its answer; several images, their table"
-    state, shelf = gr.State(None), Shelf() # a ticket of the last image, which is kept only where it may be taught
+    "One image and its answer; several images and their table"
+    state, recent = gr.State(None), RecentImages() # ticket of the last image; images are kept only where there is a teacher
     turn = dict(api_visibility='private', concurrency_limit=at_a_time, concurrency_id='ask')
     with gr.Row(elem_classes='qc-columns'):
         with gr.Column(scale=2, min_width=240):
             photo = image_box(gr, 230)
-            several = gr.Checkbox(label='Look for several kinds in it', elem_id='several')
-            if found:
-                buttons = gr.HTML(example_buttons(found), js_on_load=_pick, apply_default_css=False, elem_id='examples')
+            several = gr.Checkbox(label='Find several objects', elem_id='several')
+            if found: buttons = gr.HTML(example_buttons(found), js_on_load=_pick, apply_default_css=False, elem_id='examples')
         with gr.Column(scale=5, min_width=300):
-            answer = gr.HTML('<p class="qc-wait">The answer appears here.</p>', js_on_load=_keep_switch, apply_default_css=False, elem_id='answer')
-            word, learn, undo, learned = _teach_row(gr, now) if teacher else (None,)*4
+            answer = _empty_answer(gr, 'answer', js_on_load=_keep_switch)
+            if teacher: controls = _teach_row(gr, now)
     def show(data, given, several):
         more = tags_html(now().tag(data)) if several and not given.prediction.error else ''
-        return answer_html(given, image) + more, shelf.put(data) if teacher and not given.prediction.error else None
+        return answer_html(given, image) + more, recent.put(data) if teacher and not given.prediction.error else None
     def asked(upload, several):
         if not upload: return gr.skip(), gr.skip(), gr.skip()
         given, data = answer_upload(now(), upload)
         return None, *show(data, given, several)
-    photo.input(asked, [photo, several], [photo, answer, state], preprocess=False, show_progress_on=answer, scroll_to_output=True, **turn)
-    if found:
-        def picked(several, event: gr.EventData):
-            i = getattr(event, '_data', None)
-            i = i.get('index') if isinstance(i, dict) else None
-            if i not in range(len(found)): return gr.skip(), gr.skip() # no button has that number
-            data = found[i].read_bytes()
-            return show(data, ask(now(), data, found[i].name), several)
-        buttons.click(picked, several, [answer, state], show_progress_on=answer, scroll_to_output=True, **turn)
-    if teacher: _teach_events(gr, now, image, teacher, shelf, state, answer, word, learn, undo, learned)
+    def picked(several, event: gr.EventData):
+        i = _clicked(event)
+        if i not in range(len(found)): return gr.skip(), gr.skip() # no button has that number
+        data = found[i].read_bytes()
+        return show(data, ask(now(), data, found[i].name), several)
+    shown = dict(show_progress_on=answer, scroll_to_output=True) | turn
+    photo.input(asked, [photo, several], [photo, answer, state], preprocess=False, **shown)
+    if found: buttons.click(picked, several, [answer, state], **shown)
+    if teacher: _teach_events(gr, now, image, teacher, recent, state, answer, *controls)
+    _several_images(gr, now, turn)
+
+def _clicked(event):
+    "The index that `_pick` sent, or None"
+    sent = getattr(event, '_data', None) # private in Gradio, whose public way fails where a request sends no dict
+    return sent.get('index') if isinstance(sent, dict) else None
+
+def _empty_answer(gr, elem_id, **kwargs):
+    "The place of an answer, before the first one"
+    return gr.HTML('<p class="qc-wait">The answer appears here.</p>', apply_default_css=False, elem_id=elem_id, **kwargs)
+
+def _several_images(gr, now, turn):
+    "A box for several images, and the table of their answers"
     with gr.Accordion('Several images at once', open=False):
         files = uploads_only(gr.File(file_count='multiple', label=f'Up to {most_files} images', height=150, elem_id='files'))
         table = gr.HTML('', apply_default_css=False, elem_id='table')
-    files.upload(lambda uploads: (None, _table_of(now(), uploads or [])), files, [files, table], preprocess=False, show_progress_on=table, **turn)
+    def uploaded(uploads): return None, _table_of(now(), uploads or [])
+    files.upload(uploaded, files, [files, table], preprocess=False, show_progress_on=table, **turn)
 
-# the switch stays as it was left when the next answer comes
-_keep_switch = "let on = true; element.addEventListener('change', e => { if (e.target.matches('.qc-switch')) on = e.target.checked }); watch('value', () => { const s = element.querySelector('.qc-switch'); if (s) s.checked = on })"
+# the switch of the heat map keeps its state when the next answer comes
+_keep_switch = """
+let on = true
+element.addEventListener('change', e => { if (e.target.matches('.qc-switch')) on = e.target.checked })
+watch('value', () => {
+  const s = element.querySelector('.qc-switch')
+  if (s) s.checked = on
+})
+"""
 
 def _images(packed, teacher):
-    "Where the images come from that an answer is compared with: path → PIL image or None"
+    "A function that finds the known images beside an answer: path → PIL image or None"
     def find(path):
         if not (teacher and path.startswith('corrections/')): return packed.get(path)
         row = next((r for r in teacher.rows() if f'corrections/{r["file"]}' == path), None)
@@ -155,63 +200,79 @@ def _images(packed, teacher):
     return find
 
 def _table_of(clf, uploads):
-    "The table of several uploads, all of which are deleted"
-    uploads, more = first_of(uploads, most_files)
-    return (refusal_html(f'{more} quickcls predict takes any number.') if more else '') + answers_table([answer_upload(clf, u, heat=False, side=144)[0] for u in uploads])
+    "The table of several uploads, all of which are then deleted"
+    uploads, more = first_uploads(uploads, most_files)
+    note = refusal_html(f'{more} For more images, use the command `quickcls predict`.') if more else ''
+    return note + answers_table([answer_upload(clf, u, heat=False, side=144)[0] for u in uploads])
 
 def _api(gr, now):
-    "The same for programs: one image in, one JSON object out, as `quickcls predict --json` has it"
+    "The interface for programs: one image in, one JSON object out, as `quickcls predict --json` prints it"
     image, out, go = uploads_only(gr.Image(type='filepath', visible=False)), gr.JSON(visible=False), gr.Button(visible=False)
-    def predict(image): return answer_upload(now(), image or {}, side=0)[0].prediction.to_dict() | dict(path=None) # Gradio's client would fetch a path
-    go.click(predict, image, out, preprocess=False, concurrency_limit=at_a_time, concurrency_id='ask', api_name='predict', api_description='What is in an image: the object that `quickcls predict --json` prints. An image that cannot be read has an `error`.')
+    def predict(image):
+        given, _ = answer_upload(now(), image or {}, side=0)
+        return given.prediction.to_dict() | dict(path=None) # Gradio's client would fetch a path
+    about = 'Predict an image: the object that `quickcls predict --json` prints. An image that cannot be read has an `error`.'
+    turn = dict(concurrency_limit=at_a_time, concurrency_id='ask')
+    go.click(predict, image, out, preprocess=False, api_name='predict', api_description=about, **turn)
 
 # %% ../../nbs/app/07_predict_page.ipynb #teach-row
 def _teach_row(gr, now):
     "The controls below an answer"
     with gr.Column(elem_classes='qc-card', elem_id='teach'):
         with gr.Row():
-            word = gr.Dropdown(now().vocab, value=None, allow_custom_value=True, label='It is … (one of these kinds, or a new name)', scale=3, min_width=220, container=True)
+            word = gr.Dropdown(now().vocab, value=None, allow_custom_value=True, label='Correct class (choose one, or type a new name)',
+                               scale=3, min_width=220, container=True)
             with gr.Column(scale=1, min_width=120):
-                learn, undo = gr.Button('Learn this', variant='primary', size='md'), gr.Button('Take back', size='md')
+                learn, undo = gr.Button('Teach', variant='primary', size='md'), gr.Button('Undo', size='md')
         learned = gr.HTML('', apply_default_css=False, elem_id='learned')
     return word, learn, undo, learned
 
-def _teach_events(gr, now, image, teacher, shelf, state, answer, word, learn, undo, learned):
+def _teach_events(gr, now, image, teacher, recent, state, answer, word, learn, undo, learned):
     "What the controls do"
-    doubted = gr.State(None) # a name that was asked about
-    def after(said, data):
+    unsure = gr.State(None) # a name that has to be confirmed
+    def after(message, data):
         shown = answer_html(ask(now(), data), image) if data else gr.skip()
-        return shown, gr.update(choices=now().vocab, value=None), f'<p class="qc-soft" role="status">{said} Corrections so far: {len(teacher.rows())}.</p>', None
-    def refused(why, doubt=None): return gr.skip(), gr.skip(), refusal_html(why), doubt
-    def taught(ticket, kind, doubt):
-        data = ticket and shelf.get(ticket)
-        if not data: return refused('There is no image to learn from. Ask about one first.')
+        status = f'<p class="qc-soft" role="status">{message} Corrections so far: {len(teacher.rows())}.</p>'
+        return shown, gr.update(choices=now().vocab, value=None), status, None
+    def refused(why, name=None): return gr.skip(), gr.skip(), refusal_html(why), name
+    def taught(ticket, name, confirmed):
+        data = ticket and recent.get(ticket)
+        if not data: return refused('There is no image to learn from. Upload an image first.')
         try:
-            label = teacher.known_as(kind)
-            longer = [c for c in now().vocab if c.casefold().startswith(label.casefold())]
-            if longer and label not in longer and label != doubt: return refused(f'{label} is the beginning of {longer[0]}. Choose that one, or press "Learn this" again for a new kind with this name.', label)
+            label = teacher.known_as(name)
+            longer = _longer_name(label, now().vocab)
+            if longer and label != confirmed:
+                return refused(f'{label} is the beginning of {longer}. Choose {longer}, or press "Teach" again for a new class.', label)
             teacher.teach(data, label, now().predict(data))
         except QuickclsError as e: return refused(str(e))
         n = sum(r['label'] == label for r in teacher.rows())
-        return after(f'Learned: {name_html(label)}.' + (' A new kind wants three to five images.' if n < 3 and label not in teacher.trained.vocab else ''), data)
-    def back(ticket):
+        few = n < 3 and label not in teacher.trained.vocab
+        return after(f'Learned: {name_html(label)}.{" A new class needs three to five images." if few else ""}', data)
+    def undone(ticket):
         row = teacher.undo()
-        return after(f'Taken back: {name_html(row["label"])}.' if row else 'There was nothing to take back.', ticket and shelf.get(ticket))
-    quiet = dict(show_progress_on=learned, api_visibility='private', concurrency_limit=1, concurrency_id='teach')
-    learn.click(taught, [state, word, doubted], [answer, word, learned, doubted], **quiet)
-    undo.click(back, state, [answer, word, learned, doubted], **quiet)
+        return after(f'Undone: {name_html(row["label"])}.' if row else 'There is nothing to undo.', ticket and recent.get(ticket))
+    out = [answer, word, learned, unsure]
+    turn = dict(show_progress_on=learned, api_visibility='private', concurrency_limit=1, concurrency_id='teach')
+    learn.click(taught, [state, word, unsure], out, **turn)
+    undo.click(undone, state, out, **turn)
+
+def _longer_name(label, vocab):
+    "A class whose name begins with `label`, where `label` itself is no class; else None"
+    longer = [c for c in vocab if c.casefold().startswith(label.casefold())]
+    return longer[0] if longer and label not in longer else None
 
 # %% ../../nbs/app/07_predict_page.ipynb #compare-page
 def compare_page(
     model, other, # Folders of classifiers
     *, title:str=None # Of the window
 ): # `gradio.Blocks`
-    "Ask two classifiers about the same image"
+    "A page that shows the answers of two classifiers for the same image"
     gr = import_gradio()
     both = [Classifier.load(m) for m in (model, other)]
     names, packed = [c.name for c in both], [Packed(c.path) for c in both]
     with new_page(title or f'{names[0]} and {names[1]}') as page:
-        gr.HTML(f'<header class="qc-head"><h1>{name_html(names[0])} and {name_html(names[1])}</h1><p>Two classifiers look at the same image.</p></header>', apply_default_css=False)
+        heading = f'<h1>{name_html(names[0])} and {name_html(names[1])}</h1>'
+        gr.HTML(f'<header class="qc-head">{heading}<p>Two classifiers, the same image.</p></header>', apply_default_css=False)
         photo = image_box(gr, 200)
         agree = gr.HTML('', apply_default_css=False, elem_id='agree')
         with gr.Row(elem_classes='qc-columns'):
@@ -219,17 +280,19 @@ def compare_page(
             for i, clf in enumerate(both):
                 with gr.Column(min_width=300):
                     gr.HTML(_headline(names[i], clf).replace('h1>', 'h2>'), apply_default_css=False)
-                    shown.append(gr.HTML('<p class="qc-wait">The answer appears here.</p>', apply_default_css=False, elem_id=f'answer-{i}'))
+                    shown.append(_empty_answer(gr, f'answer-{i}'))
         def asked(upload):
             if not upload: return (gr.skip(),)*4
             first, data = answer_upload(both[0], upload)
             second = ask(both[1], data, first.prediction.path) if data else first
-            return None, _agreement(first.prediction, second.prediction), answer_html(first, packed[0].get), answer_html(second, packed[1].get)
+            answers = [answer_html(a, p.get) for a, p in zip((first, second), packed)]
+            return None, _agreement(first.prediction, second.prediction), *answers
         photo.input(asked, photo, [photo, agree, *shown], preprocess=False, api_visibility='private')
     return page
 
 def _agreement(a, b):
-    "Do two predictions say the same?"
-    said = [None if p.error else 'none of these' if p.unknown else p.label for p in (a, b)]
-    if None in said: return ''
-    return '<p class="qc-verdict">' + (f'Both say {name_html(said[0])}.' if said[0] == said[1] else f'They differ: {name_html(said[0])} and {name_html(said[1])}.') + '</p>'
+    "Do two predictions agree?"
+    if a.error or b.error: return ''
+    first, second = (name_html('none of these' if p.unknown else p.label) for p in (a, b))
+    verdict = f'Both predict {first}.' if first == second else f'They differ: {first} and {second}.'
+    return f'<p class="qc-verdict">{verdict}</p>'

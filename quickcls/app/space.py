@@ -15,7 +15,8 @@ from ..core import QuickclsError, check_apart, write_whole
 from ..data.csv_text import csv_text, original_text
 from ..data.items import expand
 from ..saved.descriptions import read_description, read_focus, read_metrics
-from ..saved.folder import card_file, crossed_file, description_file, digests, focus_file, graph_file, largest_file, metrics_file, neighbours_file, open_regular, predictions_file, read_bytes, short_text, weights_file
+from ..saved.folder import (card_file, crossed_file, description_file, digests, focus_file, graph_file, largest_file, metrics_file,
+                            neighbours_file, open_regular, predictions_file, read_bytes, short_text, weights_file)
 from ..report.record import public_command, read_facts
 from ..backbones.onnx_graph import without_traces
 from ..report.thumbnails import Packed, zip_name
@@ -24,27 +25,30 @@ from ..data.images import NotAnImage, file_bytes, small_image
 from ..saved.tables import read_table
 
 # %% ../../nbs/app/06_space.ipynb #needed
-needed = ('numpy', 'pandas', 'pillow', 'scikit-learn', 'matplotlib', 'fastcore', 'safetensors', 'openvino', 'gradio') # to show the page and to answer; each brings what it needs itself
+# to show the page and to predict; pip adds what each of them needs
+needed = ('numpy', 'pandas', 'pillow', 'scikit-learn', 'matplotlib', 'fastcore', 'safetensors', 'openvino', 'gradio')
 
 def requirements(
     names=needed # Of packages
 )->list: # such as `pandas>=2.2`
-    "What pip has to install, with the versions that quickcls asks for"
+    "What pip has to install, with the versions that quickcls requires"
     from importlib.metadata import PackageNotFoundError, requires, version
     from packaging.requirements import Requirement
-    try: told = [Requirement(r) for r in requires('quickcls') or ()]
-    except PackageNotFoundError: told = []
-    asked = {r.name: f'{r.name}{r.specifier}' for r in told if not r.marker or 'extra' not in str(r.marker)}
-    try: return [asked.get(n) or f'{n}=={version(n)}' for n in names]
-    except PackageNotFoundError as e: raise QuickclsError(f'{e.name} is not installed, and a Space needs it: pip install {e.name}') from None
+    try: required = [Requirement(r) for r in requires('quickcls') or ()]
+    except PackageNotFoundError: required = []
+    pinned = {r.name: f'{r.name}{r.specifier}' for r in required if not r.marker or 'extra' not in str(r.marker)}
+    try: return [pinned.get(n) or f'{n}=={version(n)}' for n in names]
+    except PackageNotFoundError as e:
+        raise QuickclsError(f'{e.name} is not installed. A Space needs it: pip install {e.name}') from None
 
 # %% ../../nbs/app/06_space.ipynb #public
-_within = re.compile(r'''(?<![\w.:/~])~?/(?:[^\s/'",;:]+/)+|\b[A-Za-z]:\\(?:[^\s\\'",;:]+\\)+''') # folders above a file, in the middle of a sentence
+# the folders above a file, in the middle of a sentence: of Unix, or of Windows
+_within = re.compile(r'''(?<![\w.:/~])~?/(?:[^\s/'",;:]+/)+|\b[A-Za-z]:\\(?:[^\s\\'",;:]+\\)+''')
 
 class Public:
-    "Texts of a classifier without the places of the machine that made it; call it with what JSON holds"
+    "Removes the folders of this machine from the texts of a classifier; call it with a value from JSON"
     def __init__(self,
-        folder:str, # Of the data, as it was named in training
+        folder:str, # Data folder, as it was named in training
         vocab=(), # Class names: never changed
         paths=() # Of its images
     ):
@@ -54,11 +58,12 @@ class Public:
         near = [str(folder), str(Path(folder).expanduser().resolve())] if folder else []
         self.vocab, self.above = set(vocab), [t.replace('\\', '/').rstrip('/') + '/' for t in near + top]
 
-    def path(self, path:str)->str: # of a file: from the data folder on
+    def path(self, path:str)->str: # relative to the data folder, else the file name alone
         "`/home/ann/pets/cat/1.jpg` → `cat/1.jpg`"
         text = path.replace('\\', '/') if re.match(r'[A-Za-z]:\\', path) else path
         inside = next((text[len(t):] for t in self.above if len(t) > 2 and text.startswith(t)), text)
-        return inside.split('/')[-1] if inside.startswith(('/', '~')) or inside[1:3] == ':/' or '..' in inside.split('/') else inside
+        outside = inside.startswith(('/', '~')) or inside[1:3] == ':/' or '..' in inside.split('/')
+        return inside.split('/')[-1] if outside else inside
 
     def sentence(self, text:str)->str: # of any kind
         "`/home/ann/pets/cat/1.jpg: empty file` → `cat/1.jpg: empty file`"
@@ -67,14 +72,19 @@ class Public:
             if t.startswith('/') and len(t) > 2: text = text.replace(t, '')
         return _within.sub('', text)
 
-    def folder(self, name:str)->str: return re.split(r'[\\/]', name.rstrip('\\/'))[-1].strip('.~') or Path(name).expanduser().resolve().name # its own name alone
+    def folder(self, name:str)->str:
+        "The name of a folder, without those above it"
+        return re.split(r'[\\/]', name.rstrip('\\/'))[-1].strip('.~') or Path(name).expanduser().resolve().name
 
-    def __call__(self, value, key=''): # JSON's value and the key it stands under
-        "The same without places"
-        if isinstance(value, dict): return {self.path(k) if k not in self.vocab and k.startswith(tuple(self.above)) else k: self(v, k) for k, v in value.items()}
+    def _key(self, key): return self.path(key) if key not in self.vocab and key.startswith(tuple(self.above)) else key
+
+    def __call__(self, value, key=''): # A value from JSON, and its key
+        "The same value without folders of this machine"
+        if isinstance(value, dict): return {self._key(k): self(v, k) for k, v in value.items()}
         if isinstance(value, list): return [self(v, key) for v in value]
         if not isinstance(value, str) or key in ('vocab', 'class', 'label', 'predicted'): return value
-        known = dict(command=public_command, folder=self.folder, background=self.folder, path=self.path, nearest=self.path, picture=self.path)
+        known = dict(command=public_command, folder=self.folder, background=self.folder,
+                     path=self.path, nearest=self.path, picture=self.path)
         return known.get(key, self.sentence)(value)
 
 # %% ../../nbs/app/06_space.ipynb #copy-classifier
@@ -84,77 +94,101 @@ pages = (description_file, metrics_file, focus_file)
 def check_plain(
     path:Path # A file that is to be published
 ):
-    "Raise `QuickclsError` for a link and for what is no file: nothing of a linked file is published"
-    if path.is_symlink() or path.exists() and not path.is_file(): raise QuickclsError(f'{path} is {kind_of_file(path.lstat().st_mode)}: nothing of a linked file is published. Put the file itself there, or remove it.')
+    "Raise `QuickclsError` for a link, a folder, a pipe and the like: only regular files are published"
+    if not path.is_symlink() and (path.is_file() or not path.exists()): return
+    kind = kind_of_file(path.lstat().st_mode)
+    raise QuickclsError(f'{path} is {kind}; only regular files are published. Put the file itself there, or remove it.')
 
 def copy_classifier(
     folder:Path, # Of a classifier
     to:Path, # A new folder
-    name:str # What it is called
+    name:str # Of the classifier
 ):
-    "A classifier's files, as strangers may have them"
+    "Copy a classifier's files without anything private"
     import onnx
     for n in (*pages, *tables, graph_file, weights_file, zip_name, card_file): check_plain(folder/n)
-    if not (folder/graph_file).is_file(): raise QuickclsError(f'{folder} has no model.onnx, of which a Space is made: it goes by visual words, without a network. Train with another --arch for a Space.')
+    if not (folder/graph_file).is_file():
+        raise QuickclsError(f'{folder} has no model.onnx, which a Space needs (visual words have no network). Train with another --arch.')
     vocab, packed = load_classifier(folder).vocab, Packed(folder)
-    info, metrics, looked = read_description(folder), read_metrics(folder), read_focus(folder)
+    info, metrics, focus = read_description(folder), read_metrics(folder), read_focus(folder)
     rows = {n: _csv_rows(folder/n) for n in tables if read_table(folder/n, vocab) is not None}
-    first = rows.get(predictions_file, [['']])
-    public = Public(((info.get('data') or metrics.get('data') or {}).get('folder')), vocab, [original_text(r[first[0].index('path')]) for r in first[1:]])
+    columns, *predicted = rows.get(predictions_file, [['']])
+    paths = [original_text(r[columns.index('path')]) for r in predicted]
+    public = Public((info.get('data') or metrics.get('data') or {}).get('folder'), vocab, paths)
     to.mkdir()
     onnx.save(without_traces(onnx.load(str(folder/graph_file), load_external_data=False)), str(to/graph_file))
     shutil.copyfile(folder/weights_file, to/weights_file)
     _write_json(to/description_file, public(info) | dict(name=name, files=digests(to)))
     if metrics: _write_json(to/metrics_file, public(metrics))
-    if looked: _write_json(to/focus_file, public(looked), indent=None)
+    if focus: _write_json(to/focus_file, public(focus), indent=None)
     for n, table in rows.items(): _write_csv(to/n, table, public)
     if len(packed): packed.write(to/zip_name, public.path)
 
-def _write_json(path, told, indent=1): path.write_text(json.dumps(told, indent=indent, ensure_ascii=False), encoding='utf-8')
+def _write_json(path, content, indent=1): path.write_text(json.dumps(content, indent=indent, ensure_ascii=False), encoding='utf-8')
 
 def _write_csv(path, rows, public):
-    "A table without places"
-    kinds = rows[0] if rows else []
-    with open(path, 'w', newline='', encoding='utf-8', errors='replace') as f: csv.writer(f).writerows([kinds, *([csv_text(public(original_text(v), k)) if k in ('path', 'nearest', 'group') else v for k, v in zip(kinds, r)] for r in rows[1:])])
+    "Write a table without folders of this machine"
+    columns, private = rows[0] if rows else [], ('path', 'nearest', 'group')
+    def cell(value, column): return csv_text(public(original_text(value), column)) if column in private else value
+    with open(path, 'w', newline='', encoding='utf-8', errors='replace') as f:
+        writer = csv.writer(f)
+        writer.writerow(columns)
+        for r in rows[1:]: writer.writerow([cell(v, c) for c, v in zip(columns, r)])
 
 def _csv_rows(path):
     "A CSV file as lists of text"
     with open_regular(path, largest_file[path.name]) as f:
         try: return list(csv.reader(io.TextIOWrapper(f, 'utf-8', newline='')))
-        except (csv.Error, UnicodeError) as e: raise QuickclsError(f'{path} is damaged: {type(e).__name__}. Copy the folder again, or train again.') from None
+        except (csv.Error, UnicodeError) as e:
+            raise QuickclsError(f'{path} is damaged: {type(e).__name__}. Copy the folder again, or train again.') from None
 
 # %% ../../nbs/app/06_space.ipynb #space-header
 def space_header(
     title:str, # Of the tile and the page
     vocab:list, # Class names
-    license:str=None # As the hub writes it: apache-2.0
+    license:str=None # In the hub's spelling: apache-2.0
 )->str: # YAML, without the lines of `---`
-    "What the hub reads about the Space"
+    "The settings of the Space for the hub"
     import platform
     from importlib.metadata import version
     from huggingface_hub import SpaceCardData
     line = lambda s: ' '.join(''.join(c if c.isprintable() else ' ' for c in s).split())
     short = line(f'Tells {", ".join(vocab[:-1])} and {vocab[-1]} apart')
-    return SpaceCardData(title=line(title), emoji='🔎', colorFrom='blue', colorTo='indigo', sdk='gradio', sdk_version=version('gradio'), python_version='.'.join(platform.python_version_tuple()[:2]), app_file='app.py', pinned=False,
-        short_description=short if len(short) <= 60 else f'Tells {len(vocab)} kinds of images apart', tags=['quickcls', 'image-classification'], license=license).to_yaml().strip()
+    if len(short) > 60: short = f'Tells {len(vocab)} kinds of images apart' # the hub takes at most 60 characters
+    look = dict(title=line(title), emoji='🔎', colorFrom='blue', colorTo='indigo')
+    python = '.'.join(platform.python_version_tuple()[:2])
+    runs = dict(sdk='gradio', sdk_version=version('gradio'), python_version=python, app_file='app.py', pinned=False)
+    tags = ['quickcls', 'image-classification']
+    return SpaceCardData(**look, **runs, short_description=short, tags=tags, license=license).to_yaml().strip()
 
 def space_card(
     folder:Path, # Of a classifier
-    name:str, # What it is called
+    name:str, # Of the classifier
     title:str # Of the Space
 )->str: # Markdown with its header
     "`README.md` of a Space"
-    from huggingface_hub import ModelCard
     path, vocab = folder/card_file, read_description(folder)['vocab']
     check_plain(path)
     written = read_bytes(path).decode('utf-8', 'replace') if path.exists() else own_card
-    if own_card not in written:
-        try: card = ModelCard(written, ignore_metadata_errors=True)
-        except Exception as e: raise QuickclsError(f'{path} begins with a header that cannot be read: {short_text(e, 80)}. Expected the header of a model card, in YAML; mend it, or remove the file.') from None # YAML raises all kinds
-        text, license = card.text.strip(), card.data.get('license')
-        if not isinstance(license, str) or len(license) > 100: license = None
-    else: text, license = ModelCard(render_card(read_facts(folder, name), report=False)).text.replace(own_card, '').strip() if (folder/predictions_file).is_file() else f'{len(vocab)} kinds of images, told apart by a classifier that quickcls trained.', None
-    return f'---\n{space_header(title, vocab, license)}\n---\n\n{text}\n\nThe folder `quickcls` holds the program, under the Apache-2.0 licence.\n'
+    text, license = _generated_card(folder, name, vocab) if own_card in written else _read_card(path, written)
+    end = 'The folder `quickcls` holds the program, under the Apache-2.0 licence.'
+    return f'---\n{space_header(title, vocab, license)}\n---\n\n{text}\n\n{end}\n'
+
+def _generated_card(folder, name, vocab):
+    "(text, None): the card as quickcls writes it"
+    from huggingface_hub import ModelCard
+    if not (folder/predictions_file).is_file(): return f'A classifier for {len(vocab)} classes, trained by quickcls.', None
+    return ModelCard(render_card(read_facts(folder, name), report=False)).text.replace(own_card, '').strip(), None
+
+def _read_card(path, written):
+    "(text, licence or None) of a card that its author wrote"
+    from huggingface_hub import ModelCard
+    try: card = ModelCard(written, ignore_metadata_errors=True)
+    except Exception as e: # YAML has many types of error
+        raise QuickclsError(f'{path} has a header that cannot be read: {short_text(e, 80)}. '
+                            'Expected the YAML header of a model card. Correct it, or remove the file.') from None
+    license = card.data.get('license')
+    return card.text.strip(), license if isinstance(license, str) and len(license) <= 100 else None
 
 # %% ../../nbs/app/06_space.ipynb #write-examples
 most_examples = 8
@@ -163,23 +197,24 @@ def write_examples(
     names:list, # Images, folders of them, or patterns
     to:Path # A new folder
 )->int: # How many were written
-    "At most eight small JPEGs, evenly chosen, without metadata"
+    "At most eight small JPEGs, evenly spaced in the list, without metadata"
     paths, n = list(expand(names)), 0
-    apart = max(1, len(paths)//most_examples)
+    step = max(1, len(paths)//most_examples)
     to.mkdir()
-    for p in [*paths[::apart], *(q for i, q in enumerate(paths) if i % apart)]:
+    for p in [*paths[::step], *(q for i, q in enumerate(paths) if i % step)]: # the others in case of damaged images
         if n == most_examples: break
         check_plain(Path(p))
         try: (to/f'{n + 1}.jpg').write_bytes(file_bytes(small_image(p, 640), 'JPEG', quality=85))
         except NotAnImage as e: bad = f'{p}: {e}'
         else: n += 1
-    if not n: raise QuickclsError(f'No image for the examples in {", ".join(map(str, names))}{f" ({bad})" if paths else ""}. Expected images, or folders of them.')
-    return n
+    if n: return n
+    why = f' ({bad})' if paths else ''
+    raise QuickclsError(f'No image for the examples in {", ".join(map(str, names))}{why}. Expected images, or folders of them.')
 
 # %% ../../nbs/app/06_space.ipynb #write-space
 own_app = '# Written by quickcls. Delete this line to keep your own program: a folder without it is never replaced.'
 
-app = f'''"A page that says what is in an image"
+app = f'''"A page that classifies images"
 {own_app}
 from pathlib import Path
 from quickcls.demo import ask_page, launch
@@ -192,42 +227,52 @@ if __name__ == '__main__': launch(demo)
 def is_space(
     folder:Path
 )->bool:
-    "Was this folder written by `write_space`, and is nothing in it that could be lost?"
+    "Was this folder written by `write_space`, and may it be replaced?"
     program = folder/'app.py'
-    return program.is_file() and own_app in program.read_text(encoding='utf-8', errors='replace') and (folder/'classifier'/'classifier.json').is_file() and not (folder/'.git').exists()
+    if not program.is_file() or own_app not in program.read_text(encoding='utf-8', errors='replace'): return False
+    return (folder/'classifier'/'classifier.json').is_file() and not (folder/'.git').exists() # a git history would be lost
 
 as_space = dict(kind='Space that quickcls wrote', ours=is_space, option='--space', name='folder')
 
 def write_space(
     model:Path, # Folder of a classifier
-    folder:Path, # Written whole or not at all
-    *, name:str=None, # What the classifier is called (its folder's name where this is not given)
-    title:str=None, # Of the page (the name where this is not given)
-    examples=None, # Images to try it with, or a folder of them; at most 8 are taken
-    force:bool=False # Replace a Space that is there?
+    folder:Path, # To write to; it is written completely or not at all
+    *, name:str=None, # Of the classifier; None: the name of its folder
+    title:str=None, # Of the page; None: the name of the classifier
+    examples=None, # Images to try it with, or a folder of them; at most 8 are used
+    force:bool=False # Overwrite an existing Space?
 )->Path:
-    "Write a folder that runs as a Hugging Face Space as it is, and with `python app.py`"
+    "Write a folder that can be uploaded as a Hugging Face Space, and runs with `python app.py`"
     from importlib.resources import files
     model, folder = Path(model).expanduser(), Path(folder).expanduser()
     for n in (*pages, *tables, graph_file, weights_file, zip_name, card_file): check_plain(model/n)
     clf = load_classifier(model)
-    check_apart(folder, model, f'{folder} and {model} lie one inside the other. Name another folder with --space (in Python: folder=).')
+    check_apart(folder, model, f'{folder} (Space) and {model} (model) must not contain each other. Choose another folder with --space.')
     name = name or clf.name
     with write_whole(folder, force, **as_space) as w:
         copy_classifier(model, w/'classifier', title or name)
         shutil.copytree(files('quickcls'), w/'quickcls', ignore=shutil.ignore_patterns('__pycache__', '.*'))
         if examples: write_examples([examples] if isinstance(examples, (str, Path)) else list(examples), w/'examples')
-        texts = {'app.py': app, 'requirements.txt': '\n'.join(requirements()) + '\n', 'README.md': space_card(model, name, title or name), '.gitignore': '__pycache__/\n.gradio/\n', '.gitattributes': ''.join(f'{p} filter=lfs diff=lfs merge=lfs -text\n' for p in ('*.onnx', '*.safetensors', '*.zip', '*.jpg', '*.png', '*.webp'))}
-        for file, text in texts.items(): (w/file).write_bytes(text.encode('utf-8', 'replace'))
+        texts = {'README.md': space_card(model, name, title or name), 'requirements.txt': '\n'.join(requirements()) + '\n'}
+        for file, text in (_fixed_texts() | texts).items(): (w/file).write_bytes(text.encode('utf-8', 'replace'))
     return folder
+
+def _fixed_texts():
+    "File name → text, the same in every Space"
+    large = ('*.onnx', '*.safetensors', '*.zip', '*.jpg', '*.png', '*.webp')
+    attributes = ''.join(f'{p} filter=lfs diff=lfs merge=lfs -text\n' for p in large)
+    return {'app.py': app, '.gitignore': '__pycache__/\n.gradio/\n', '.gitattributes': attributes}
 
 # %% ../../nbs/app/06_space.ipynb #publish-help
 def publish_help(
     folder:Path # From `write_space`
 )->str: # A few lines of text
-    "How large a Space is, how to try it and how to publish it"
+    "The size of a Space, how to try it and how to publish it"
     import shlex
     folder = Path(folder)
     mb = sum(f.stat().st_size for f in folder.rglob('*') if f.is_file())/1e6
-    where, name = shlex.quote(str(folder)), re.sub(r'[^A-Za-z0-9._-]+', '-', folder.resolve().name).strip('-.') or 'space'
-    return f'{folder}: a Space of {mb:.1f} MB. Try it: python {shlex.quote(str(folder/"app.py"))}\npublish it: hf auth login\n            hf upload YOUR-NAME/{name} {where} --repo-type space'
+    where, program = shlex.quote(str(folder)), shlex.quote(str(folder/'app.py'))
+    name = re.sub(r'[^A-Za-z0-9._-]+', '-', folder.resolve().name).strip('-.') or 'space'
+    return (f'{folder}: a Space of {mb:.1f} MB. Try it: python {program}\n'
+            'publish it: hf auth login\n'
+            f'            hf upload YOUR-NAME/{name} {where} --repo-type space')

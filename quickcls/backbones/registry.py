@@ -126,14 +126,14 @@ def parse_views(
 
 def _parse_view(text, size, resize):
     "One view from `name`, `name@size` or `name@size/resize`"
-    from quickcls.data.images import resize_methods
+    from quickcls.data.images import check_side, resize_methods
     text, _, other = text.partition('/')
     if (resize := other or resize) not in resize_methods: raise QuickclsError(f'Unknown resize {resize!r}. Expected one of {", ".join(resize_methods)}.')
     name, _, own = text.partition('@')
     backbone = find_backbone(name)
     if own and not own.isdigit(): raise QuickclsError(f'{text!r} names no size. Expected for instance {name}@320.')
     side = int(own or size or backbone.size)
-    if not 32 <= side <= 1024: raise QuickclsError(f'A size of {side} pixels cannot be used. Expected 32 to 1024.')
+    check_side(side)
     return View(backbone, side, resize)
 
 # %% ../../nbs/backbones/01_registry.ipynb #quality
@@ -194,12 +194,13 @@ def earlier_views(
 )->list: # of (name of the backbone, side in pixels), one a view
     "Through which backbones an earlier classifier looks; raises `QuickclsError` where its folder does not say"
     import json, re, stat
+    from quickcls.data.images import largest_side, smallest_side
     path = Path(folder)/'classifier.json'
     try:
         s = path.stat()
         if not stat.S_ISREG(s.st_mode) or s.st_size > 16_000_000: raise ValueError('expected a file of at most 16 MB') # a pipe would keep its reader waiting
         kept = [(v['backbone']['name'], v['size']) for v in json.loads(path.read_text(encoding='utf-8'))['views']]
-        if not kept or any(type(n) is not str or not re.fullmatch(r'[\w.-]{1,200}', n) or type(s) is not int or not 32 <= s <= 1024 for n, s in kept): raise ValueError('its views are no names with sizes')
+        if not kept or any(type(n) is not str or not re.fullmatch(r'[\w.-]{1,200}', n) or type(s) is not int or not smallest_side <= s <= largest_side for n, s in kept): raise ValueError('its views are no names with sizes')
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise QuickclsError(f'{folder} is no classifier to start from: {type(e).__name__} in its classifier.json ({" ".join(str(e).split())[:100]}). Expected a folder that `quickcls train` wrote, or a .pth or .safetensors file.') from None
     return kept

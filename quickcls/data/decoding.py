@@ -13,23 +13,23 @@ from .formats import NotAnImage, baseline, check_size, frame_of, many_copies, op
 
 # %% ../../nbs/data/02_decoding.ipynb #memory-needed
 large_file = 2**25 # bytes; files above it are read and decoded one at a time
-all_memory = 2**62 # what is asked for then: more than there is
+all_memory = 2**62 # what such a file requests: more than any machine has
 
 def memory_needed(
     im, # From `open_image`, before it is decoded, perhaps after `draft`
     pixels:int, # Of the whole image
     frame:int=None # Of a JPEG that is decoded at a part of its size, from `frame_of`
 )->int: # bytes
-    "How much memory it takes to decode an image, from its header"
+    "The memory that decoding an image takes, computed from its header"
     drafted = im.width*im.height
     if frame == baseline: return 4*drafted
-    if im.format in ('JPEG', 'MPO'): return 4*drafted + 8*pixels # all frequencies are kept until the last scan
+    if im.format in ('JPEG', 'MPO'): return 4*drafted + 8*pixels # a decoder keeps all frequencies until the last scan
     return pixels*(16 if im.format in many_copies else 8 if im.format == 'TIFF' else 5)
 
 # %% ../../nbs/data/02_decoding.ipynb #to-rgb
 def to_rgb(
     im, # PIL image of any mode
-    spread:tuple=None # Of an image of 16 bits or floats: its darkest and brightest value, from `spread_of`
+    spread:tuple=None # For 16 bits or floats: darkest and brightest value, from `spread_of`
 ): # PIL image of mode RGB
     "Any mode to RGB: transparency on white, 16 bits and floats scaled to 8"
     from PIL import Image
@@ -42,14 +42,14 @@ def to_rgb(
 
 def spread_of(
     im # PIL image
-)->tuple|None: # None where its values have 8 bits
+)->tuple|None: # None if its values have 8 bits
     "The darkest and the brightest value of an image of 16 bits or floats"
     if im.mode[0] not in 'IF': return None
     parts = [_floats(p) for _, p in strips(im)]
     return min(float(p.min()) for p in parts), max(float(p.max()) for p in parts)
 
 def _floats(im):
-    "Grey values as 32-bit floats; what is no number is 0"
+    "Grey values as 32-bit floats; NaN becomes 0"
     import numpy as np
     return np.nan_to_num(np.asarray(im).astype(np.float32))
 
@@ -62,8 +62,8 @@ def _scaled_to_8_bits(im, spread):
 
 def strips(
     im, # PIL image
-    times:int=1, # Their heights are a multiple of it
-    *, pixels:int=2_000_000 # About so many in each
+    times:int=1, # The height of a strip is a multiple of it
+    *, pixels:int=2_000_000 # About this many in each strip
 ): # Generator of (top, strip)
     "An image in horizontal strips, each a copy"
     step = times*max(1, pixels//(im.width*times))
@@ -74,9 +74,9 @@ large = 16_000_000 # pixels
 
 def smaller_rgb(
     im, # PIL image, decoded
-    least:tuple # Width and height that it must keep at least twice, pixels
+    least:tuple # Width and height, pixels; the result is at least twice as large
 ): # PIL image of mode RGB
-    "An image as RGB; a large one made smaller by whole numbers on the way"
+    "An image as RGB; a large one is also reduced by whole numbers"
     from PIL import Image
     across, down = (max(1, int(n/max(1, 2*k))) for n, k in zip(im.size, least))
     if im.width*im.height <= large or across*down == 1: return to_rgb(im)
@@ -87,8 +87,8 @@ def smaller_rgb(
 # %% ../../nbs/data/02_decoding.ipynb #upright
 def turn_of(
     im # PIL image, as it was opened
-)->int: # EXIF orientation, 1 to 8; 1 where there is none, or damaged EXIF
-    "How an image has to be turned to stand upright"
+)->int: # EXIF orientation, 1 to 8; 1 if there is none or EXIF is damaged
+    "How an image has to be turned to be upright"
     try: turn = im.getexif().get(0x0112, 1)
     except Exception: return 1
     return turn if turn in range(1, 9) else 1
@@ -99,8 +99,8 @@ def upright(
 ): # PIL image
     "An image turned as EXIF says"
     from PIL.Image import Transpose as T
-    ways = {2: T.FLIP_LEFT_RIGHT, 3: T.ROTATE_180, 4: T.FLIP_TOP_BOTTOM, 5: T.TRANSPOSE, 6: T.ROTATE_270, 7: T.TRANSVERSE, 8: T.ROTATE_90}
-    return im.transpose(ways[turn]) if turn in ways else im
+    ways = [T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90] # of 2 to 8
+    return im.transpose(ways[turn - 2]) if turn in range(2, 9) else im
 
 # %% ../../nbs/data/02_decoding.ipynb #shape
 resize_methods = ('squish', 'crop', 'pad')
@@ -108,9 +108,9 @@ resize_methods = ('squish', 'crop', 'pad')
 def shaped(
     im, # PIL image, RGB, upright
     size:int, # Side of the square, pixels
-    how:str # One of `resize_methods`: a square; or `within`: its longer side at most `size`
+    how:str # One of `resize_methods` for a square; or `within`: the longer side is at most `size`
 ): # PIL image, RGB
-    "An image in the shape that is wanted"
+    "An image resized"
     from PIL import Image, ImageOps
     if how == 'within':
         im = im.copy()
@@ -127,7 +127,7 @@ def least_of(
     w:int, h:int, # Of the image, pixels
     size:int, how:str # As in `shaped`
 )->tuple: # (width, height), pixels
-    "What an image must not be made smaller than before it is shaped"
+    "The smallest size to which an image may be reduced before it is resized"
     if how == 'squish': return size, size
     scale = size/(min(w, h) if how == 'crop' else max(w, h))
     return w*scale, h*scale
@@ -135,43 +135,45 @@ def least_of(
 # %% ../../nbs/data/02_decoding.ipynb #decode
 @dataclass(frozen=True)
 class Wanted:
-    "What is asked of an image file"
-    how:str='facts' # `facts` alone, or a shape: see `shaped`
-    size:int=0 # For a shape, pixels
-    sha256:str|None=None # The content that the file has to have, hex; any where this is None
+    "A question about an image file"
+    how:str='facts' # `facts` alone, or how to resize it: see `shaped`
+    size:int=0 # Of the resized image, pixels
+    sha256:str|None=None # The content that the file must have, hex; None for any
 
 @dataclass(frozen=True)
 class Decoded:
-    "What an image file is, and the image if it was asked for"
+    "What an image file is, and the image if it was wanted"
     sha256:str # Of the content, hex
     format:str # As Pillow names it
     width:int # As stored, pixels
     height:int
-    turned:bool # Does it lie on its side, so that width and height change places?
+    turned:bool # Does EXIF turn it by 90 degrees, so that width and height are exchanged?
     image:object=None # PIL image, RGB, upright
 
 def decode(
     source, # A path, or the bytes of a file
     wanted:Wanted,
-    granted=lambda n: None # Called once with the bytes of memory it takes; returns when they may be used
+    granted=lambda n: None # Called once with the needed bytes of memory; returns when they may be used
 )->Decoded:
-    "Read a file once, and answer; raises `NotAnImage` with the reason"
+    "Read a file once and decode it; raises `NotAnImage` with the reason"
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file: return _decoded(file, wanted, granted)
+        with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file:
+            return _decoded(file, wanted, granted)
     except MemoryError: raise NotAnImage('too large for the memory of this machine') from None
     except NotAnImage: raise
-    except OSError as e: raise NotAnImage(f'cannot be read: {e.strerror}' if e.strerror else f'a damaged file: {short_reason(e)}') from None
-    except Exception as e: raise NotAnImage(f'a damaged file: {short_reason(e)}') from None # decoders raise all kinds
+    except Exception as e: # decoders raise all kinds
+        why = e.strerror if isinstance(e, OSError) else None
+        raise NotAnImage(f'cannot be read: {why}' if why else f'a damaged file: {short_reason(e)}') from None
 
 def _decoded(file, wanted, granted):
-    "As `decode`, of an open file"
+    "`decode` for an open file"
     length = file.seek(0, os.SEEK_END)
     check_size(length)
     if length > large_file: granted(all_memory)
     file.seek(0)
     data = file.read(length)
     sha256 = hashlib.sha256(data).hexdigest()
-    if wanted.sha256 not in (None, sha256): raise NotAnImage('changed since it was looked at first, so it is not used')
+    if wanted.sha256 not in (None, sha256): raise NotAnImage('changed since it was first read, so it is not used')
     im = open_image(data)
     (w, h), turn, image = im.size, turn_of(im), None
     if wanted.size:
@@ -181,7 +183,7 @@ def _decoded(file, wanted, granted):
     return Decoded(sha256, im.format, w, h, turn > 4, image)
 
 def _draft(im, data, size):
-    "Have a JPEG decoded no larger than it takes to fill `size`, where that is possible; the marker of its frame, None where it is not"
+    "Let a JPEG be decoded at the smallest size that fills `size`; the marker of its frame, None if that is not possible"
     frame = frame_of(io.BytesIO(data)) if im.format == 'JPEG' else None
     if frame not in (baseline, progressive): return None
     im.draft(None, (size, size)) # the result is never smaller than asked for
@@ -192,7 +194,7 @@ def as_shape(
     turn:int, # From `turn_of`
     wanted:Wanted
 ): # PIL image, RGB
-    "The upright image in the shape that is wanted"
+    "The upright image, resized as it is wanted"
     im.load()
     least = least_of(*im.size, wanted.size, wanted.how)
     return shaped(upright(smaller_rgb(im, least), turn), wanted.size, wanted.how)

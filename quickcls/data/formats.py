@@ -14,12 +14,12 @@ from ..core import QuickclsError
 
 # %% ../../nbs/data/01_formats.ipynb #reason-not-an-image
 class NotAnImage(QuickclsError):
-    "A file that no image could be read from; its text is the reason alone, without the path"
+    "A file that is not a readable image; its text is the reason alone, without the path"
 
 def reason_not_an_image(
-    start:bytes # The first bytes of the file, 512 are plenty
-)->str: # A few words, to stand after the file's name
-    "What a file is that holds none of the formats that are opened"
+    start:bytes # The first bytes of the file; 512 are enough
+)->str: # A few words, shown after the file's name
+    "What a file is that has none of the known formats"
     if not start: return 'empty file'
     text = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
     if text.startswith((b'<!doctype html', b'<html')): return 'an HTML page, not an image'
@@ -38,7 +38,7 @@ plugins = ('Jpeg', 'Png', 'Gif', 'WebP', 'Bmp', 'Tiff', 'Ppm', 'Mpo', 'Avif') # 
 
 @cache
 def known_formats()->list:
-    "Those of `formats` that this installation reads"
+    "The formats in `formats` that this installation can read"
     from importlib import import_module
     from PIL import Image
     for name in plugins:
@@ -56,7 +56,7 @@ def open_regular(
     path, # Of a file; links are followed
     most:int=largest_file # Bytes
 ): # An open file
-    "Open a regular file for reading; raises `NotAnImage` for devices, pipes, folders and files that are too large, and `OSError`"
+    "Open a regular file for reading; raises `NotAnImage` for devices, pipes, folders and too large files, and `OSError`"
     check_regular(os.stat(path), most)
     flags = os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_CLOEXEC', 0)
     file = os.fdopen(os.open(path, flags), 'rb')
@@ -70,7 +70,7 @@ def check_regular(
     found:os.stat_result,
     most:int=largest_file # Bytes
 ):
-    "Raise `NotAnImage` where this is no regular file, or one that is too large"
+    "Raise `NotAnImage` if this is not a regular file, or too large"
     if not stat.S_ISREG(found.st_mode): raise NotAnImage(kind_of_file(found.st_mode))
     check_size(found.st_size, most)
 
@@ -78,17 +78,17 @@ def check_size(
     n:int, # bytes of a file
     most:int=largest_file # Bytes
 ):
-    "Raise `NotAnImage` where it is too large"
+    "Raise `NotAnImage` if a file is too large"
     if n > most: raise NotAnImage(f'{n/2**20:,.0f} MB; files over {most/2**20:.0f} MB are refused')
 
 def kind_of_file(
     mode:int # `st_mode`, from `os.stat`
 )->str: # A few words
-    "What is no regular file"
+    "What kind of thing a path is that is not a regular file"
     return _other_kinds.get(stat.S_IFMT(mode), 'not a regular file')
 
-_other_kinds = {stat.S_IFLNK: 'a link', stat.S_IFDIR: 'a folder, not a file', stat.S_IFIFO: 'a named pipe, not a file', stat.S_IFSOCK: 'a socket, not a file',
-                stat.S_IFCHR: 'a device, not a file', stat.S_IFBLK: 'a device, not a file'}
+_other_kinds = {stat.S_IFLNK: 'a link', stat.S_IFDIR: 'a folder, not a file', stat.S_IFIFO: 'a named pipe, not a file',
+                stat.S_IFSOCK: 'a socket, not a file', stat.S_IFCHR: 'a device, not a file', stat.S_IFBLK: 'a device, not a file'}
 
 # %% ../../nbs/data/01_formats.ipynb #open-image
 many_copies = ('WEBP', 'AVIF', 'HEIF') # formats whose decoders hold several copies
@@ -101,9 +101,9 @@ def open_image(
     import warnings
     from PIL import Image, UnidentifiedImageError
     try:
-        file = io.BytesIO(source) if isinstance(source, bytes) else source if hasattr(source, 'read') else open_regular(source)
+        file = _opened(source)
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore') # Pillow warns of size and of odd metadata; size is checked below
+            warnings.simplefilter('ignore') # Pillow warns about size and odd metadata; the size is checked below
             im = Image.open(file, formats=known_formats())
     except NotAnImage: raise
     except UnidentifiedImageError: raise NotAnImage(reason_not_an_image(_start(file))) from None
@@ -114,6 +114,11 @@ def open_image(
     if im.width * im.height > most: raise NotAnImage(f'{im.width*im.height/1e6:.0f} megapixels; more than {most/1e6:.0f} are refused')
     return im
 
+def _opened(source):
+    "The open file of a path, of bytes, or of an open file"
+    if isinstance(source, bytes): return io.BytesIO(source)
+    return source if hasattr(source, 'read') else open_regular(source)
+
 def _start(file, n=512):
     "The first `n` bytes of an open file"
     file.seek(0)
@@ -122,21 +127,21 @@ def _start(file, n=512):
 def short_reason(
     e:Exception # From a decoder
 )->str:
-    "The first line of what a decoder says, at most 90 characters"
+    "The first line of a decoder's error message, at most 90 characters"
     return (str(e).strip() or type(e).__name__).splitlines()[0][:90]
 
 # %% ../../nbs/data/01_formats.ipynb #frame-of
-baseline, progressive = 0xC0, 0xC2 # markers of the frames that `draft` may be used with
+baseline, progressive = 0xC0, 0xC2 # markers of the frames for which `draft` is safe
 
 def frame_of(
     file # Open, a JPEG
-)->int|None: # The marker of its frame; None where there is none before the scan, or more than one
-    "Which kind of JPEG this is, read as libjpeg reads it: from segment to segment"
+)->int|None: # The marker of its frame; None if there is none before the scan, or more than one
+    "The kind of a JPEG, read from segment to segment as libjpeg does"
     found = set()
     file.seek(2)
     while True:
-        while (byte := file.read(1)) not in (b'\xff', b''): pass # what stands between segments is passed over
-        while (byte := file.read(1)) == b'\xff': pass # a marker may be filled up
+        while (byte := file.read(1)) not in (b'\xff', b''): pass # bytes between segments are skipped
+        while (byte := file.read(1)) == b'\xff': pass # a marker may have padding in front
         if not byte or byte[0] in (0xD9, 0xDA): break # the end of the image, or the scan
         if byte[0] in range(0xC0, 0xD0) and byte[0] not in (0xC4, 0xC8, 0xCC): found.add(byte[0])
         if byte[0] in (0x00, 0x01, *range(0xD0, 0xD9)): continue # these have no length

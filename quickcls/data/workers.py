@@ -14,20 +14,20 @@ from .decoding import Decoded, Wanted, decode
 from .formats import NotAnImage
 
 # %% ../../nbs/data/03_workers.ipynb #serve
-address_space = 2**31 # bytes that a worker may have
+address_space = 2**31 # bytes of memory that a worker may have
 
 def serve():
-    "A worker: answer questions from standard input until it ends"
+    "The program of a worker: it answers questions from standard input until that ends"
     import signal
-    signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl+C ends the program, and that ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl+C ends the main program, and that ends the workers
     answers, nowhere = os.fdopen(os.dup(1), 'wb'), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1) # what a library prints is no answer
+    os.dup2(nowhere, 1) # text that a library prints must not mix with the answers
     _confine()
     questions = sys.stdin.buffer
     for line in questions: _answer(json.loads(line), questions, answers)
 
 def _answer(question, questions, answers):
-    "One question: a header, perhaps the bytes of a file behind it"
+    "Answer one question: a header, perhaps followed by the bytes of a file"
     def write(head, pixels=b''):
         answers.write(json.dumps(head).encode() + b'\n' + pixels)
         answers.flush()
@@ -44,47 +44,49 @@ def _answer(question, questions, answers):
     write(dict(facts=facts, size=found.image.size), found.image.tobytes())
 
 def _confine():
-    "Give up what decoding does not need"
+    "Block what decoding does not need"
     sys.dont_write_bytecode = True
     try:
         import resource
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
     except (ImportError, OSError, ValueError): pass # Windows has no such limits
-    refused = ('subprocess.', 'os.system', 'os.exec', 'os.posix_spawn', 'os.spawn', 'os.fork', 'os.startfile', 'pty.', 'socket.',
+    blocked = ('subprocess.', 'os.system', 'os.exec', 'os.posix_spawn', 'os.spawn', 'os.fork', 'os.startfile', 'pty.', 'socket.',
                'os.remove', 'os.rename', 'os.rmdir', 'os.mkdir', 'os.link', 'os.symlink', 'os.truncate', 'os.chmod', 'os.kill', 'shutil.')
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
     def hook(event, args):
         writes = event == 'open' and isinstance(args[2], int) and args[2] & writing
-        if writes or event.startswith(refused): raise PermissionError(f'{event} is not for decoders')
+        if writes or event.startswith(blocked): raise PermissionError(f'{event} is blocked in decoders')
     sys.addaudithook(hook)
 
 # %% ../../nbs/data/03_workers.ipynb #workers-class
-small = 8_000_000 # bytes that a worker takes without asking
-budget = 700_000_000 # bytes that all workers may take for images at one moment
+small = 8_000_000 # bytes that a worker uses without asking
+budget = 700_000_000 # bytes that all workers together may use for images at one moment
 patience = 60 # seconds for one file
 most_workers = min(os.cpu_count() or 2, 16) + 1
 
 class Worker:
-    "A process that decodes, one file at a time"
+    "A process that decodes one file at a time"
     program = 'from quickcls.data.workers import serve\nserve()'
     def __init__(self):
         code = f'import sys\nsys.path[:] = {[str(p) for p in sys.path]!r}\n{self.program}'
         how = dict(creationflags=subprocess.CREATE_NO_WINDOW) if sys.platform == 'win32' else {}
-        how['env'] = os.environ | dict(OPENBLAS_NUM_THREADS='1', OMP_NUM_THREADS='1') # more threads of numpy's would take address space
+        how['env'] = os.environ | dict(OPENBLAS_NUM_THREADS='1', OMP_NUM_THREADS='1') # more threads would need address space
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try: self.process = subprocess.Popen([sys.executable, '-c', code], **pipes, **how)
         except (OSError, ValueError, TypeError) as e:
-            why = f'Images are decoded by a Python process of their own, and none can be started here: {e}.'
-            raise QuickclsError(f'{why} Expected sys.executable to name Python.') from None
-        self.started, self.heavy, self.late = None, False, False # `late`: was it ended because it took too long?
+            why = f'Images are decoded in a separate Python process, and none can be started: {e}.'
+            raise QuickclsError(f'{why} Expected sys.executable to be the path of Python.') from None
+        self.started = None # When it began the file on which it works
+        self.heavy = False # Did it decode a large image?
+        self.late = False # Was it ended because it took too long?
 
     def ask(self,
         head:bytes, # A line of JSON
-        data:bytes, # What follows it
+        data:bytes, # The bytes that follow it
         memory # n → context that holds n bytes of the budget
-    )->dict: # The answer, its pixels as `pixels`
-        "Ask, and wait; raises `OSError` where the process ends meanwhile"
+    )->dict: # The answer, with its pixels as `pixels`
+        "Send a question and wait for the answer; raises `OSError` if the process ends meanwhile"
         self.started = time.monotonic()
         try:
             self._write(head, data)
@@ -115,36 +117,40 @@ class Worker:
         return answer | dict(pixels=pixels)
 
     def stop(self):
-        "End the process: nothing is lost with it, and an orderly end takes as long as a prediction"
+        "Kill the process: it has nothing to save, and an orderly end takes as long as a prediction"
         self.process.kill()
         for pipe in (self.process.stdin, self.process.stdout):
             try: pipe.close()
-            except OSError: pass # what was not written yet is lost with it
+            except OSError: pass # unsent bytes are dropped
         self.process.wait()
 
 class Workers:
-    "As many workers as are needed, and the memory that they may take"
-    def __init__(self, most:int=most_workers, memory:int=budget):
-        self.most, self.budget, self.free, self.all, self.turn = most, memory, [], set(), threading.Condition()
-        self.left, self.watch = memory, None
+    "A pool of workers, started when they are needed, and their memory budget"
+    def __init__(self,
+        most:int=most_workers, # Workers at one moment
+        memory:int=budget # Bytes for images at one moment
+    ):
+        self.most, self.free, self.all = most, [], set()
+        self.budget = self.left = memory
+        self.turn, self.watch = threading.Condition(), None
 
-    def ask(self, head:bytes, data:bytes)->dict: # As `Worker.ask`
-        "Ask a worker that is free; a file over which two of them die is refused"
+    def ask(self, head:bytes, data:bytes)->dict: # As from `Worker.ask`
+        "Ask a free worker; a file that ends two workers is refused"
         for trial in range(2):
             worker = self._take()
             try: answer = worker.ask(head, data, self.memory)
             except OSError: self._give_back(worker, dead=True)
-            except BaseException: # Ctrl+C: an answer is under way that nobody waits for
+            except BaseException: # Ctrl+C: nobody waits for the answer any more
                 self._give_back(worker, dead=True)
                 raise
             else:
-                self._give_back(worker, dead=worker.heavy) # its memory goes back to the system with it
+                self._give_back(worker, dead=worker.heavy) # a worker with much memory is ended, which frees it
                 return answer
             if worker.late: raise NotAnImage(f'takes longer than {patience} seconds to decode')
-        raise NotAnImage('the decoder crashed over it: a damaged or a hostile file')
+        raise NotAnImage('the decoder crashed on it: a damaged or malicious file')
 
     def start(self):
-        "Have a worker started before it is needed"
+        "Start a worker before it is needed"
         self._give_back(self._take())
 
     @contextmanager
@@ -161,13 +167,13 @@ class Workers:
                 self.turn.notify_all()
 
     def _take(self):
-        "A worker for one question; waits while all are busy"
+        "A worker for one question; waits while all of them are busy"
         with self.turn:
             self.turn.wait_for(lambda: self.free or len(self.all) < self.most)
             while self.free:
                 worker = self.free.pop()
                 if worker.process.poll() is None: return worker
-                self.all.discard(worker) # it was ended while it waited, and no file is to blame
+                self.all.discard(worker) # it was ended while idle, so no file caused it
             worker = Worker()
             self.all.add(worker)
             if self.watch is None:
@@ -186,8 +192,8 @@ class Workers:
         "End workers that take too long"
         while self.watch is threading.current_thread():
             time.sleep(1)
-            with self.turn: late = [w for w in self.all if (began := w.started) and time.monotonic() - began > patience]
-            for w in late:
+            with self.turn: began = {w: w.started for w in self.all}
+            for w in [w for w, t in began.items() if t and time.monotonic() - t > patience]:
                 w.late = True
                 w.process.kill()
 
@@ -199,15 +205,17 @@ class Workers:
 # %% ../../nbs/data/03_workers.ipynb #ask-workers
 _pools, _making = {}, threading.Lock() # process id → its pool
 
-def workers()->Workers: # the pool of this process
-    "The workers of this process"
+def workers()->Workers:
+    "The pool of this process"
     pid = os.getpid()
     if pid not in _pools:
         with _making:
             if pid not in _pools: _pools[pid] = Workers()
     return _pools[pid]
 
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=lambda: globals().update(_making=threading.Lock()))
+def _new_lock(): globals().update(_making=threading.Lock())
+
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_new_lock) # another thread may have held the lock
 
 @atexit.register
 def _stop():
@@ -217,7 +225,7 @@ def ask_workers(
     source, # A path, or the bytes of a file
     wanted:Wanted
 )->Decoded:
-    "As `decode`, in a worker; raises `NotAnImage` with the reason"
+    "`decode` in a worker; raises `NotAnImage` with the reason"
     in_bytes = isinstance(source, (bytes, bytearray, memoryview))
     data = bytes(source) if in_bytes else b''
     try: path = None if in_bytes else os.fsencode(os.path.abspath(source)).hex()

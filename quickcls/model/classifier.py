@@ -264,7 +264,8 @@ def to_learner(
 ): # A frozen fastai `Learner`
     "A classifier as a fastai Learner with the same predictions"
     if clf.classic: raise QuickclsError(f'{clf.arch} has no network, so it cannot become a fastai Learner. Expected a classifier that was trained with another --arch.')
-    from quickcls.data.items import Items, scan_folder, split_items
+    from quickcls.data.items import Items, scan_folder
+    from quickcls.data.split import split_items
     from quickcls.model.learner import learner_of
     data, first = clf.info.get('data', {}), lambda *vs: next(v for v in vs if v is not None)
     items = folder if isinstance(folder, Items) else split_items(scan_folder(folder, group_pattern=data.get('group_pattern')),

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ..core import QuickclsError, cache_dir, cache_file, progress
 from ..heads.calibration import capped_log_loss
-from ..data.items import class_numbers, split_items
+from ..data.items import class_numbers
+from ..data.split import split_items
 from ..features.embed import Embeddings, decoders, parse_augment, random_transforms
 from ..heads.head import by_strength
 from ..heads.networks import balanced_weights, check_strategy, fit_head

@@ -27,7 +27,8 @@ from fasttransform import Transform
 from ..core import QuickclsError
 from ..backbones.registry import View, choose_arch, get_weights, parse_views
 from ..backbones.body import create_body, pool_stages
-from ..data.items import Items, scan_folder, split_items
+from ..data.items import Items, scan_folder
+from ..data.split import split_items
 from ..features.embed import Embeddings, check_levels
 from ..backbones.onnx_graph import export_graph, get_graph, read_graph
 from ..heads.networks import at_once, balanced_weights, check_head, check_strategy, embedding_dls, new_network, start_statistics

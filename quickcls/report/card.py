@@ -16,9 +16,9 @@ from ..evaluate.diagnostics import describe_open_set, describe_weights
 
 # %% ../../nbs/report/02_card.ipynb #escape-markdown
 def escape_markdown(
-    text:str # Anything a user may have called something
+    text:str # Any name or text of a user
 )->str: # One line that Markdown shows as that text
-    "Text as Markdown shows it, whatever signs it holds"
+    "Escape all characters that have a meaning in Markdown"
     text = ' '.join(''.join(c if c.isprintable() else ' ' for c in str(text)).split())
     text = re.sub(r'([\\`*_\[\]|~$@]|^[-+=#]|(?<=^\d)[.)]|:(?=//)|(?<=www)\.)', r'\\\1', text, flags=re.I)
     return text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
@@ -26,38 +26,46 @@ def escape_markdown(
 # %% ../../nbs/report/02_card.ipynb #code-block
 def code_block(
     text:str, # Any number of lines
-    language:str='' # What a reader colours it as
+    language:str='' # For syntax highlighting
 )->str: # Markdown
-    "A block of code that its own text cannot end"
+    "A code block with a fence longer than any in its text"
     fence = '`'*max(3, 1 + max(map(len, re.findall('`+', text)), default=0))
     return f'{fence}{language}\n{text}\n{fence}'
 
 # %% ../../nbs/report/02_card.ipynb #card-header
 def classic(
     facts:Facts
-)->bool: # then there is no model.onnx
-    "Does it go by visual words, without a network?"
+)->bool: # if so, there is no model.onnx
+    "Does it use visual words instead of a network?"
     return any(v['backbone'].get('keypoints') for v in facts.info['views'])
 
 def card_header(
     facts:Facts
 )->str: # YAML, without the lines of `---`
-    "What a hub reads about the classifier"
+    "The metadata that a model hub reads"
     from huggingface_hub import EvalResult, ModelCardData
     cv = facts.trust.cross_validation
-    def result(kind, name, value): return EvalResult(task_type='image-classification', dataset_type='imagefolder', dataset_name=facts.folder_of_data, metric_type=kind, metric_name=name, metric_value=round(float(value), 4))
-    found = [result('accuracy', 'accuracy on held-out images', facts.scores['accuracy']), result('f1', 'macro F1 on held-out images', facts.scores['macro_f1'])]
+    def result(kind, name, value):
+        return EvalResult(task_type='image-classification', dataset_type='imagefolder', dataset_name=facts.folder_of_data,
+                          metric_type=kind, metric_name=name, metric_value=round(float(value), 4))
+    found = [result('accuracy', 'accuracy on held-out images', facts.scores['accuracy']),
+             result('f1', 'macro F1 on held-out images', facts.scores['macro_f1'])]
     if cv: found.append(result('accuracy', f'accuracy, cross-validated ({cv["folds"]} folds)', cv['accuracy']))
-    return ModelCardData(library_name='quickcls', pipeline_tag='image-classification', tags=['quickcls', 'image-classification'] + ([] if classic(facts) else ['onnx']), model_name=facts.name, eval_results=found).to_yaml().strip()
+    tags = ['quickcls', 'image-classification'] + ([] if classic(facts) else ['onnx'])
+    return ModelCardData(library_name='quickcls', pipeline_tag='image-classification', tags=tags, model_name=facts.name,
+                         eval_results=found).to_yaml().strip()
 
 # %% ../../nbs/report/02_card.ipynb #limits
 def believed(
     facts:Facts
 )->list: # of sentences, plain text
-    "What stands behind the accuracy: confusions, calibration, learning curve, class weights"
+    "What is known beside the accuracy: confusions, calibration, learning curve, class weights"
     cal, curve, weights = facts.trust.calibration, facts.trust.learning_curve, facts.trust.class_weights
     rows = [sentence(describe_confused(facts.held))]
-    if cal: rows.append(f'Expected calibration error {cal["ece_after"]:.3f} (before its temperature of {cal["temperature"]:.2f}: {cal["ece_before"]:.3f}); chance alone makes up to {cal["ece_chance"]:.3f}.')
+    if cal:
+        before = f'before temperature scaling with {cal["temperature"]:.2f}: {cal["ece_before"]:.3f}'
+        chance = f'with perfect calibration, up to {cal["ece_chance"]:.3f} is chance'
+        rows.append(f'Expected calibration error {cal["ece_after"]:.3f} ({before}); {chance}.')
     if curve: rows.append(curve['advice'])
     if weights: rows.append(sentence(describe_weights(weights)))
     return rows
@@ -65,19 +73,21 @@ def believed(
 def limits(
     facts:Facts
 )->list: # of sentences, plain text
-    "What should not be expected of the classifier"
+    "Limits of the classifier"
     c = facts.counts
     few, untested = list(c.index[c.train < 20]), [k for k, v in facts.classes.support.items() if v == 0]
     rows = [sentence(w) for w in facts.warnings]
-    if facts.trust.open_set: rows.append(f'None of these: it {describe_open_set(facts.trust.open_set)}. Images that resemble a class are not noticed.')
-    elif not facts.info.get('open_set'): rows.append('It answers with one of its classes whatever an image shows, also where it shows none of them.')
-    rows.append(f'Its figures are of images from one collection ({facts.folder_of_data}); other cameras, light or backgrounds can be harder. clf.evaluate("folder/") measures it on labelled images of your own.')
+    if facts.trust.open_set:
+        rows.append(f'None of these: it {describe_open_set(facts.trust.open_set)}. Other things that resemble a class are not rejected.')
+    elif not facts.info.get('open_set'): rows.append('It has no "none of these": it names one of its classes for any image.')
+    rows.append(f'Its figures are of images from one collection ({facts.folder_of_data}). Other cameras, light or backgrounds can be '
+                'harder. clf.evaluate("folder/") measures it on labelled images of your own.')
     if few: rows.append(f'Fewer than 20 training images: {_names(few, c.train)}.')
-    if untested: rows.append(f'No held-out image, so nothing is known about how well it is found: {_names(untested)}.')
+    if untested: rows.append(f'No held-out image, so their recall is unknown: {_names(untested)}.')
     return rows
 
 def _names(classes, counts=None, most=8):
-    "The first few names, with their counts, and how many more there are"
+    "The first few names, with their counts, and the number of the others"
     shown = ', '.join(f'{c} ({counts[c]})' if counts is not None else c for c in classes[:most])
     return shown + (f' and {len(classes) - most} more' if len(classes) > most else '')
 
@@ -86,7 +96,7 @@ own_card = '<!-- Written by quickcls. Delete this line to keep your own words: a
 
 def write_card(
     facts:Facts
-)->Path|None: # `README.md` in the classifier's folder; None where a card is there that somebody changed
+)->Path|None: # `README.md` in the folder of the classifier; None if the card there was edited by a user
     "Write the model card"
     path = facts.folder/card_file
     check_replaceable(path)
@@ -96,18 +106,24 @@ def write_card(
 
 def render_card(
     facts:Facts,
-    report:bool=True # Will `report.html` lie beside it?
+    report:bool=True # Is `report.html` in the same folder?
 )->str: # Markdown
     "The model card"
     import shlex
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
-    env = Environment(loader=PackageLoader('quickcls'), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=lambda v: v if isinstance(v, Markup) else escape_markdown(v))
-    env.filters.update(share=lambda v: Markup(share(v)), between=lambda r, low='low', high='high': Markup(between(r[low], r[high])), count=lambda n: Markup(f'{n:,}'))
+    safe = lambda v: v if isinstance(v, Markup) else escape_markdown(v)
+    env = Environment(loader=PackageLoader('quickcls'), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=safe)
+    env.filters.update(share=lambda v: Markup(share(v)), count=lambda n: Markup(f'{n:,}'),
+                       between=lambda r, low='low', high='high': Markup(between(r[low], r[high])))
     code = lambda text, language='': Markup(code_block(text, language))
     c = facts.classes
     weakest = c if len(c) <= 40 else c.sort_values('f1', kind='stable').head(40)
-    use = dict(shell=code(f'quickcls predict {shlex.quote(facts.name)} photo.jpg'), python=code(f'from quickcls.all import Classifier\nclf = Classifier.load({facts.name!r})\nprint(clf.predict("photo.jpg"))', 'python'))
+    python = f'from quickcls.all import Classifier\nclf = Classifier.load({facts.name!r})\nprint(clf.predict("photo.jpg"))'
+    use = dict(shell=code(f'quickcls predict {shlex.quote(facts.name)} photo.jpg'), python=code(python, 'python'))
     command = public_command(facts.metrics.get('command') or '')
-    return env.get_template('card.md').render(facts=facts, classic=classic(facts), header=Markup(card_header(facts)), summary=summary(facts), numbers=numbers(facts), classes=weakest.reset_index().to_dict('records'), use=use, limits=limits(facts), believed=believed(facts),
-        command=command and code(command), recipe=recipe(facts), skipped=len(facts.metrics.get('skipped') or []), report=report, own=Markup(own_card))
+    return env.get_template('card.md').render(
+        facts=facts, classic=classic(facts), header=Markup(card_header(facts)), summary=summary(facts), numbers=numbers(facts),
+        classes=weakest.reset_index().to_dict('records'), use=use, limits=limits(facts), believed=believed(facts),
+        command=command and code(command), recipe=recipe(facts), skipped=len(facts.metrics.get('skipped') or []), report=report,
+        own=Markup(own_card))

@@ -20,15 +20,15 @@ from ..evaluate.diagnostics import Trust, with_held_out, doubts, trust_of
 # %% ../../nbs/report/01_record.ipynb #facts-class
 @dataclass
 class Facts:
-    "What a classifier's folder tells"
+    "The facts in the folder of a classifier"
     folder:Path
-    name:str # What the classifier is called on pages
+    name:str # Name of the classifier on pages
     info:dict # `classifier.json`
     metrics:dict # `metrics.json`; `{}` where there is none
     table:object # Rows of `prediction_table`
     cross:object=None # The same from cross-validation, or None
     near:object=None # DataFrame path, class, nearest, similarity, or None
-    on:str=None # The labelled folder whose images stand in for the held-out ones, if any
+    on:str=None # The labelled folder whose images replace the held-out ones, if any
     scanned:tuple=() # Paths of the images in that folder
 
     @property
@@ -36,48 +36,54 @@ class Facts:
     @property
     def data(self)->dict: return self.metrics.get('data') or self.info.get('data') or {} # folder, counts, seed, fingerprint
     @property
-    def folder_of_data(self)->str: return Path(self.data.get('folder') or 'images').name # without what lies above it
+    def folder_of_data(self)->str: return Path(self.data.get('folder') or 'images').name # without the folders above it
     @property
     def arch(self)->str: return '+'.join(f'{v["backbone"]["name"]}@{v["size"]}' for v in self.info['views']) # backbones with their sizes
     @cached_property
-    def images(self)->KnownImages: return KnownImages(self.folder, self.data, self.scanned) # where its images lie, and which of them may be opened
+    def images(self)->KnownImages: return KnownImages(self.folder, self.data, self.scanned) # where its images are, and which may be opened
     @cached_property
-    def held(self)->Evaluation: return Evaluation(held_out(self.table), self.vocab, image=self.images.image) # of the headline images
+    def held(self)->Evaluation: return Evaluation(held_out(self.table), self.vocab, image=self.images.image) # of the held-out images
     @cached_property
-    def crossed(self)->Evaluation|None: return Evaluation(self.cross, self.vocab, image=self.images.image) if self.cross is not None and len(self.cross) else None # of the cross-validated images
+    def crossed(self)->Evaluation|None: # of the cross-validated images
+        if self.cross is None or not len(self.cross): return None
+        return Evaluation(self.cross, self.vocab, image=self.images.image)
+
     @property
     def trained_on(self)->set: return set(self.table.sha256[self.table.split == 'train']) # contents of the training images
     @cached_property
-    def scores(self)->dict: return self.held.metrics() # of the headline images
+    def scores(self)->dict: return self.held.metrics() # of the held-out images
     @cached_property
     def classes(self): return self.held.per_class() # DataFrame: a row a class
     @cached_property
-    def counts(self): # DataFrame: a row a class, a column a side
-        "How many images each class has on each side"
+    def counts(self): # DataFrame: a row a class, a column a split
+        "Number of images of each class in each split"
         import pandas as pd
-        sides = ['train', *(s for s in ('valid', 'test') if (self.table.split == s).any())]
-        return pd.crosstab(self.table.label, self.table.split).reindex(index=self.vocab, columns=sides, fill_value=0)
+        splits = ['train', *(s for s in ('valid', 'test') if (self.table.split == s).any())]
+        return pd.crosstab(self.table.label, self.table.split).reindex(index=self.vocab, columns=splits, fill_value=0)
 
     @cached_property
-    def focus(self)->dict|None: return read_focus(self.folder) # where the evidence for each class lies, from `quickcls.explain.shortcuts.focus`
+    def focus(self)->dict|None: return read_focus(self.folder) # where the evidence lies, from `quickcls.explain.shortcuts.focus`
     @property
-    def warnings(self)->list: return self.trust.warnings + (self.focus['warnings'] if self.focus else []) # sentences: what to know before the figures are believed
+    def warnings(self)->list: # of sentences: limits of the figures
+        return self.trust.warnings + (self.focus['warnings'] if self.focus else [])
+
     @cached_property
-    def trust(self)->Trust: return trust_of(self.metrics) # how far the numbers can be trusted, as far as it was measured
+    def trust(self)->Trust: return trust_of(self.metrics) # what was measured about the reliability of the figures
 
 # %% ../../nbs/report/01_record.ipynb #read-facts
 def read_facts(
     folder:Path, # Of a classifier with its predictions
-    name:str=None # What to call it; the name that the folder tells, or its own, where this is None
+    name:str=None # Name of the classifier; None for the one in its description, else the name of the folder
 )->Facts:
-    "Read a classifier's folder; raises `QuickclsError` where it holds no predictions"
+    "Read the folder of a classifier; raises `QuickclsError` if it has no predictions"
     folder = Path(folder).expanduser()
     for need in (description_file, predictions_file):
         if not (folder/need).exists(): raise QuickclsError(f'{folder} has no {need}. Expected a folder that `quickcls train` wrote.')
     info, metrics = read_description(folder), read_metrics(folder)
-    facts = Facts(folder, str(name or info.get('name') or folder.resolve().name), info, metrics, *(read_table(folder/f, info['vocab']) for f in (predictions_file, crossed_file, neighbours_file)))
+    tables = [read_table(folder/f, info['vocab']) for f in (predictions_file, crossed_file, neighbours_file)]
+    facts = Facts(folder, str(name or info.get('name') or folder.resolve().name), info, metrics, *tables)
     if not len(facts.held.table): raise QuickclsError(f'{folder/predictions_file} has no held-out images, expected some. {again}')
-    facts.warnings # reads what is not read yet
+    facts.warnings # reads and checks the rest of the folder
     return facts
 
 # %% ../../nbs/report/01_record.ipynb #facts-on
@@ -85,16 +91,20 @@ def facts_on(
     facts:Facts, # From `read_facts`
     data:Path # A labelled folder
 )->Facts:
-    "What a classifier does on another labelled folder"
+    "The facts with another labelled folder in place of the held-out images"
     import pandas as pd
     from quickcls.model.classifier import Classifier
     ev, name = Classifier.load(facts.folder).evaluate(data), Path(data).resolve().name
     known = int(ev.table.twin.sum())
-    if known == ev.n: raise QuickclsError(f'{facts.name} was trained on every image in {data}, so that tells nothing about new ones. Expected a folder with others.')
+    if known == ev.n: raise QuickclsError(f'{facts.name} was trained on every image in {data}. Expected a folder with other images.')
     ev = Evaluation(ev.table[~ev.table.twin].reset_index(drop=True), ev.vocab, ev.skipped)
-    notes = [f'the test images are those of {name}' + (f'; {known:,} more in it were trained on and are left out' if known else '')]
-    strange = with_held_out(facts.trust.open_set, ev.table.known_score) if facts.trust.open_set and 'known_score' in ev.table else None
-    metrics = facts.metrics | dict(trust=facts.trust.to_dict() | dict(open_set=strange, warnings=doubts(ev.metrics(), facts.trust.cross_validation, name, strange)), skipped=[s.__dict__ for s in ev.skipped], notes=[*(facts.metrics.get('notes') or []), *notes], valid=None)
+    note = f'the test images are those of {name}' + (f'; {known:,} more in it were trained on and are left out' if known else '')
+    scored = facts.trust.open_set and 'known_score' in ev.table
+    open_set = with_held_out(facts.trust.open_set, ev.table.known_score) if scored else None
+    warnings = doubts(ev.metrics(), facts.trust.cross_validation, name, open_set)
+    metrics = facts.metrics | dict(
+        trust=facts.trust.to_dict() | dict(open_set=open_set, warnings=warnings), skipped=[s.__dict__ for s in ev.skipped],
+        notes=[*(facts.metrics.get('notes') or []), note], valid=None)
     table = pd.concat([facts.table[facts.table.split == 'train'], ev.table.assign(split='test')], ignore_index=True)
     return Facts(facts.folder, facts.name, facts.info, metrics, table, facts.cross, on=str(data), scanned=tuple(ev.table.path))
 
@@ -102,12 +112,15 @@ def facts_on(
 def summary(
     facts:Facts
 )->str: # One sentence, plain text
-    "What the classifier tells apart, and how well"
+    "The classes and the accuracy"
     m, cv = facts.scores, facts.trust.cross_validation
     what = f'{facts.name} tells {_listed(facts.vocab)} apart'
-    if facts.held.table.twin.all(): return f'{what}; all {m["n"]:,} held-out images also stand in training, so nothing is known about how well it names new ones.'
+    if facts.held.table.twin.all():
+        return f'{what}; all {m["n"]:,} held-out images are duplicates of training images, so its accuracy on new images is unknown.'
     crossed = f'; cross-validation over {cv["n"]:,} images gives {share(cv["accuracy"])}' if cv else ''
-    best, held = m.get('without_twins') or m, f'of the {m["without_twins"]["n"]:,} held-out images without a copy in training' if m.get('without_twins') else f'of {m["n"]:,} held-out images'
+    new = m.get('without_twins')
+    held = f'of the {new["n"]:,} held-out images without a duplicate in training' if new else f'of {m["n"]:,} held-out images'
+    best = new or m
     return f'{what} and names {share(best["accuracy"])} {held} right (95 % interval {between(*best["interval"])}){crossed}.'
 
 def share(v:float)->str: return f'{v:.1%}' # 0.9649 → 96.5%
@@ -115,57 +128,82 @@ def image_count(n:int)->str: return f'{n:,} image' + ('' if n == 1 else 's') # 1
 def between(low:float, high:float)->str: return f'{low:.1%} to {high:.1%}' # an interval
 
 def sentence(text:str)->str: # with a capital and a full stop
-    "A line of a program as a sentence of a page"
+    "A text as a sentence"
     text = text.strip()
     return text[:1].upper() + text[1:] + ('' if text.endswith(('.', '!', '?')) else '.')
 
 def _listed(names, most=6, longest=40):
-    "`a, b and c`, or how many there are"
+    "`a, b and c`, or the number of names"
     if len(names) > most or max(map(len, names)) > longest: return f'{len(names)} classes'
     return f'{", ".join(names[:-1])} and {names[-1]}'
 
 # %% ../../nbs/report/01_record.ipynb #numbers
 def numbers(
     facts:Facts
-)->list: # of dict name, value, low, high, n, means; low and high are None where there is no interval
-    "The figures about the classifier as a whole"
+)->list: # of dict name, value, low, high, n, means; low and high are None if there is no interval
+    "The figures of the whole classifier"
     m, cv = facts.scores, facts.trust.cross_validation
-    def row(name, value, interval, n, means): return dict(name=name, value=value, low=interval and interval[0], high=interval and interval[1], n=n, means=means)
-    rows = [row('Accuracy', m['accuracy'], m['interval'], m['n'], 'share of the held-out images that it names right')]
-    if cv: rows.append(row('Accuracy, cross-validated', cv['accuracy'], cv['interval'], cv['n'], _folds(cv)))
-    if t := m.get('without_twins'): rows.append(row('Accuracy without twins', t['accuracy'], t['interval'], t['n'], f'without the {t["twins"]:,} held-out images that also stand in training, byte by byte'))
-    if v := facts.metrics.get('valid'): rows.append(row('Accuracy on validation', v['accuracy'], v['interval'], v['n'], 'the other held-out side; the figures above are of the test images'))
-    if len(facts.vocab) > 3: rows += [row(f'Top-{t.k}', t.accuracy, (t.low, t.high), m['n'], f'the right class is among the {t.k} likeliest') for t in facts.held.top_k().itertuples() if t.k in (3, 5)]
-    rows.append(row('Balanced accuracy', m['balanced_accuracy'], None, m['n'], 'mean over the classes of the share that is found: a rare class counts as much as a common one'))
-    rows.append(row('Macro F1', m['macro_f1'], None, m['n'], 'mean over the classes of F1, which is high only where a class is found and little else is taken for it'))
+    def row(name, value, interval, n, means):
+        low, high = interval or (None, None)
+        return dict(name=name, value=value, low=low, high=high, n=n, means=means)
+    def rate(name, r, means): return row(name, r['accuracy'], r['interval'], r['n'], means)
+    rows = [rate('Accuracy', m, 'share of the held-out images with the right class')]
+    if cv: rows.append(rate('Accuracy, cross-validated', cv, _folds(cv)))
+    if t := m.get('without_twins'):
+        means = f'without the {t["twins"]:,} held-out images that are duplicates of training images'
+        rows.append(rate('Accuracy without duplicates', t, means))
+    if v := facts.metrics.get('valid'):
+        rows.append(rate('Accuracy on validation', v, 'on the validation images; the figures above are of the test images'))
+    if len(facts.vocab) > 3:
+        top = [t for t in facts.held.top_k().itertuples() if t.k in (3, 5)]
+        rows += [row(f'Top-{t.k}', t.accuracy, (t.low, t.high), m['n'], f'the right class is among the {t.k} likeliest') for t in top]
+    balanced = 'mean of the recall of each class: a rare class counts as much as a common one'
+    f1 = 'mean of the F1 of each class; F1 is high only if both precision and recall are'
+    rows.append(row('Balanced accuracy', m['balanced_accuracy'], None, m['n'], balanced))
+    rows.append(row('Macro F1', m['macro_f1'], None, m['n'], f1))
     return rows
 
 def _folds(cv):
-    "How the cross-validated figure came about"
-    text = f'each image named by a head that did not learn from it: {cv["folds"]} folds, {cv["repeats"]} {"time" if cv["repeats"] == 1 else "times"}'
+    "How the cross-validated figure was measured"
+    repeats = f'{cv["repeats"]} {"time" if cv["repeats"] == 1 else "times"}'
+    text = f'each image classified by a head that did not learn from it: {cv["folds"]} folds, {repeats}'
     return text + (f'; {cv["untested"]:,} images could not be tested' if cv.get('untested') else '')
 
 # %% ../../nbs/report/01_record.ipynb #recipe
 def recipe(
     facts:Facts
 )->list: # of (what, text), in the order of a page
-    "What the classifier was made from and with"
+    "How the classifier was made"
     head, data = facts.info['head'], facts.data
     notes = head.get('notes') or {}
     tuned = notes.get('strategy')
-    how = f', C = {notes["C"]:.2g} chosen by cross-validation' if 'C' in notes else f', {notes["epochs"]} epochs' if 'epochs' in notes else ''
-    rows = [('backbone', ', '.join(f'{v["backbone"]["name"]} at {v["size"]} px, {v["resize"]}' for v in facts.info['views']) + f'; {facts.info["levels"]} levels; {"frozen" if not tuned else f"trained here ({tuned})"}'),
-            ('training of the network', tuned and f'epoch {notes.get("best_epoch")} of at most {notes.get("epochs")}, chosen by {notes.get("n_watched")} training images that it did not learn from'),
-            ('head', f'{head["kind"]}{"" if tuned else how}'), ('class weights', 'balanced' if data.get('class_weights') else None), ('random views of each training image', None if data.get('augment') in (None, 0, '0', 'none') else data['augment']),
-            ('temperature', f'{facts.info["temperature"]:.3g}'), ('seed', data.get('seed')), ('share held out', data.get('valid_pct')), ('group pattern', data.get('group_pattern')),
-            ('data fingerprint', data.get('fingerprint')), ('versions', ', '.join(f'{k} {v}' for k, v in (facts.info.get('versions') or {}).items()))]
+    rows = [('backbone', f'{_views(facts)}; {facts.info["levels"]} levels; {f"trained here ({tuned})" if tuned else "frozen"}'),
+            ('training of the network', tuned and _epochs(notes)),
+            ('head', head['kind'] + ('' if tuned else _head_training(notes))),
+            ('class weights', 'balanced' if data.get('class_weights') else None),
+            ('augmented copies of each training image', None if data.get('augment') in (None, 0, '0', 'none') else data['augment']),
+            ('temperature', f'{facts.info["temperature"]:.3g}'), ('seed', data.get('seed')), ('share held out', data.get('valid_pct')),
+            ('group pattern', data.get('group_pattern')), ('data fingerprint', data.get('fingerprint')),
+            ('versions', ', '.join(f'{k} {v}' for k, v in (facts.info.get('versions') or {}).items()))]
     return [(a, str(b)) for a, b in rows if b not in (None, '')]
+
+def _views(facts): return ', '.join(f'{v["backbone"]["name"]} at {v["size"]} px, {v["resize"]}' for v in facts.info['views'])
+
+def _epochs(notes):
+    "Early stopping in words"
+    chosen = f'epoch {notes.get("best_epoch")} of at most {notes.get("epochs")}'
+    return f'{chosen}, chosen on {notes.get("n_watched")} validation images'
+
+def _head_training(notes):
+    "How the head was trained, in words"
+    if 'C' in notes: return f', C = {notes["C"]:.2g} chosen by cross-validation'
+    return f', {notes["epochs"]} epochs' if 'epochs' in notes else ''
 
 # %% ../../nbs/report/01_record.ipynb #public-command
 def public_command(
-    command:str # As it was typed
-)->str: # The same without what lies above a file or folder
-    "A command line that tells nobody where files lay"
+    command:str # As the user typed it
+)->str: # The same with only the last part of each path
+    "A command line without the folders of its paths"
     import shlex
     try: words = shlex.split(command)
     except ValueError: return '' # quotes that do not close
@@ -174,5 +212,6 @@ def public_command(
 def _last_name(word):
     "`--out=a/b` → `--out=b`, `C:\\\\a\\\\b` → `b`"
     option, eq, value = word.partition('=') if word.startswith('--') else ('', '', word)
-    parts = [p for p in value.replace('\\', '/').split('/') if p] if '/' in value or value[1:3] == ':\\' else [value]
+    is_path = '/' in value or value[1:3] == ':\\'
+    parts = [p for p in value.replace('\\', '/').split('/') if p] if is_path else [value]
     return f'{option}{eq}{parts[-1] if parts else ""}'

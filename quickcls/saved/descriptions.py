@@ -11,60 +11,78 @@ __all__ = ['plain_name', 'package_name', 'sha256_text', 'class_name', 'positive'
 import math, re
 from pathlib import Path
 from ..core import QuickclsError
-from .folder import (Said, Wrong, again, anytext, anything, count, description_file, flag, focus_file, format_version, interval, many, mapping, maybe, metrics_file, number, one_of, read_json, record,
-                             share, short_text, text)
+from ..data.images import largest_side, smallest_side
+from .folder import (Said, Wrong, again, anytext, anything, count, description_file, flag, focus_file, format_version, interval,
+                     largest_file, many, mapping, maybe, metrics_file, number, one_of, open_regular, read_json, record, share,
+                     short_text, text)
 
 # %% ../../nbs/saved/03_descriptions.ipynb #described-classifier
-def _matching(pattern, told):
-    "A text of a form"
+def _matching(pattern, expected):
+    "A text of a certain form"
     def check(v, where):
-        if not isinstance(v, str) or not re.fullmatch(pattern, v): raise Wrong(where, v, told)
+        if not isinstance(v, str) or not re.fullmatch(pattern, v): raise Wrong(where, v, expected)
     return check
 
 plain_name = _matching(r'[\w.,@+-]{1,300}', 'a name of letters, digits and . , @ + - _')
-package_name, sha256_text = _matching(r'\w{1,100}', 'the name of a package'), _matching('[0-9a-f]{64}', '64 hexadecimal digits')
-class_name, positive, side = text(300, 1), number(0, 1e9, above=True), number(32, 1024, whole=True)
+package_name = _matching(r'\w{1,100}', 'the name of a package')
+sha256_text = _matching('[0-9a-f]{64}', '64 hexadecimal digits')
+class_name, positive = text(300, 1), number(0, 1e9, above=True)
+side = number(smallest_side, largest_side, whole=True)
+_resize = one_of('squish', 'crop', 'pad')
 
 def _vocab(v, where):
     many(class_name, 100_000, 2, 'two or more class names')(v, where)
-    if len(set(v)) < len(v): raise Wrong(where, Said('a list that names a class twice'), 'a name for each class')
+    if len(set(v)) < len(v): raise Wrong(where, Said('a list that names a class twice'), 'each class once')
 
 def _late(v, where):
     many(many(count, 2, 2, 'two whole numbers'), 100)(v, where)
 
-
 def _scored(v, where):
-    if v.get('accuracy') is not None and not {'interval', 'n'} <= set(v): raise Wrong(where, Said('an accuracy alone'), 'an accuracy with its interval and n')
+    if v.get('accuracy') is None or {'interval', 'n'} <= set(v): return
+    raise Wrong(where, Said('an accuracy alone'), 'an accuracy with its interval and n')
 
 def _option(v, where):
     if not isinstance(v, (str, int, float, type(None))): raise Wrong(where, v, 'a number or a text')
 
-scores = record(_scored, accuracy_=maybe(share), interval_=interval, n_=count, errors_=count, balanced_accuracy_=share, macro_f1_=share, log_loss_=number(0),
-                without_twins_=maybe(record(accuracy=share, interval=interval, n=count, twins=count)))
-data = maybe(record(folder_=text(10_000), n_train_=count, n_valid_=count, fingerprint_=maybe(text(100)), valid_pct_=maybe(share), seed_=maybe(count), group_pattern_=maybe(text(1000)),
-                    augment_=_option, class_weights_=maybe(flag), background_=maybe(text(10_000)), corrections_=maybe(count)))
-backbone = record(name=plain_name, timm_=maybe(plain_name), size_=side, params_=maybe(number(0)), top1_=maybe(number(0, 100)), stats_=many(many(number(-1000, 1000), 3, 3), 2, 2), torchvision_=maybe(plain_name),
-                  file_=maybe(plain_name), package_=maybe(package_name), depth_=maybe(count), top1_size_=maybe(count), source_=text(300), scratch_=flag, keypoints_=maybe(one_of('akaze', 'sift')))
-view = record(backbone=backbone, size=side, resize=one_of('squish', 'crop', 'pad'), digest_=plain_name, weights_=text(300))
+scores = record(
+    _scored, accuracy_=maybe(share), interval_=interval, n_=count, errors_=count, balanced_accuracy_=share, macro_f1_=share,
+    log_loss_=number(0), without_twins_=maybe(record(accuracy=share, interval=interval, n=count, twins=count)))
+data = maybe(record(
+    folder_=text(10_000), n_train_=count, n_valid_=count, fingerprint_=maybe(text(100)), valid_pct_=maybe(share), seed_=maybe(count),
+    group_pattern_=maybe(text(1000)), augment_=_option, class_weights_=maybe(flag), background_=maybe(text(10_000)),
+    corrections_=maybe(count)))
+backbone = record(
+    name=plain_name, timm_=maybe(plain_name), size_=side, params_=maybe(number(0)), top1_=maybe(number(0, 100)),
+    stats_=many(many(number(-1000, 1000), 3, 3), 2, 2), torchvision_=maybe(plain_name), file_=maybe(plain_name),
+    package_=maybe(package_name), depth_=maybe(count), top1_size_=maybe(count), source_=text(300), scratch_=flag,
+    keypoints_=maybe(one_of('akaze', 'sift')))
+view = record(backbone=backbone, size=side, resize=_resize, digest_=plain_name, weights_=text(300))
 layer = record(kind=one_of('batchnorm', 'dropout', 'linear', 'relu'), eps_=number(0, 1e6), p_=number(0, .9999999))
 notes = record(C_=positive, epochs_=_option, best_epoch_=_option, n_watched_=_option, strategy_=maybe(text(300)))
-_described = record(vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=record(kind=text(300), layers_=many(layer, 1000), notes_=notes), temperature=positive,
-                    open_set_=maybe(record(keep=number(0, .9999999, above=True), late=_late)), versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)),
-                    files_=maybe(mapping(sha256_text)))
+_head = record(kind=text(300), layers_=many(layer, 1000), notes_=notes)
+_open_set = record(keep=number(0, .9999999, above=True), late=_late)
+_described = record(
+    vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive, open_set_=maybe(_open_set),
+    versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)))
 
 def description(v, where):
-    "What `classifier.json` says"
-    if isinstance(v, dict) and v.get('format', format_version) != format_version: raise QuickclsError(f'it has format {short_text(repr(v["format"]))} and this version of quickcls reads {format_version}; install the version that wrote it.')
-    _described(v, where)
+    "The content of `classifier.json`"
+    found = v.get('format', format_version) if isinstance(v, dict) else format_version
+    if found == format_version: return _described(v, where)
+    found = f'it has format {short_text(repr(found))} and this version of quickcls reads {format_version}'
+    raise QuickclsError(f'{found}; install the version that wrote it.')
 
 # %% ../../nbs/saved/03_descriptions.ipynb #described-metrics
 def _ordered(v, where):
     low, high, middle = v.get('low'), v.get('high'), v.get('accuracy')
-    if None not in (low, high) and low > high or None not in (low, middle) and low > middle + .01: raise Wrong(where, Said('a row whose numbers are not in order'), 'low, accuracy and high in this order')
+    wrong = None not in (low, high) and low > high or None not in (low, middle) and low > middle + .01
+    if wrong: raise Wrong(where, Said('a row whose numbers are not in order'), 'low, accuracy and high in this order')
 
 def _grid(v, where):
+    rows, columns = v['grid']
     for i, p in enumerate(v['pictures']):
-        if [len(p['cells']), *{len(row) for row in p['cells']}] != v['grid']: raise Wrong(f'{where}images[{i}].cells', Said('of another size'), f'{v["grid"][0]} rows of {v["grid"][1]} numbers')
+        if [len(p['cells']), *{len(row) for row in p['cells']}] == [rows, columns]: continue
+        raise Wrong(f'{where}pictures[{i}].cells', Said('of another size'), f'{rows} rows of {columns} numbers')
 
 _some = maybe(share)
 _three = record(accuracy=share, balanced_accuracy=share, macro_f1=share)
@@ -76,27 +94,57 @@ def _class_and_count(v, where):
     class_name(v[0], f'{where}[0]')
     count(v[1], f'{where}[1]')
 
+def _of_class(**parts):
+    "A list of objects, one a class"
+    return many(record(**{'class': class_name}, **parts), 100_000)
+
+_crossed = record(accuracy=share, interval=interval, folds=count, repeats=count, n=count, untested_=count)
+_calibrated = record(
+    temperature=positive, ece_before=share, ece_after=share, ece_chance=share, n=count, bins=_rate, bins_before=_rate)
+_point = record(_ordered, share_=_some, n=positive, accuracy=_some, low=_some, high=_some)
+_fit = record(a=number(-1e9, 1e9), b=number(-100, 100), c=number(-1e9, 1e9))
+_curve = record(
+    head=anytext, points=many(_point, 1000, 1), fit=maybe(_fit), advice=anytext,
+    forecast=maybe(record(n=positive, accuracy=share, low=share, high=share)),
+    per_class=_of_class(n=count, error=_some, forecast=_some, more=maybe(count)))
+_weights = record(
+    largest=_class_and_count, smallest=_class_and_count, ratio=number(0, 1e9), used=flag, plain=_three, weighted=_three)
+_left_out = record(area=share, refused=share, classes=_of_class(area=share, refused=share, n=count))
+_refused = record(
+    keep=share, threshold=share, n=count, left_out=maybe(_left_out), background=maybe(record(n=count, area=share, refused=share)),
+    curve=many(record(share=share, left_out=_some, background=_some, held_out=_some), 1000, 1),
+    held_out=record(n=count, refused=count))
 trust_parts = dict(
-    cross_validation_=maybe(record(accuracy=share, interval=interval, folds=count, repeats=count, n=count, untested_=count)),
-    calibration_=maybe(record(temperature=positive, ece_before=share, ece_after=share, ece_chance=share, n=count, bins=_rate, bins_before=_rate)),
-    learning_curve_=maybe(record(head=anytext, points=many(record(_ordered, share_=_some, n=positive, accuracy=_some, low=_some, high=_some), 1000, 1), fit=maybe(record(a=number(-1e9, 1e9), b=number(-100, 100), c=number(-1e9, 1e9))),
-        forecast=maybe(record(n=positive, accuracy=share, low=share, high=share)), per_class=many(record(**{'class': class_name}, n=count, error=_some, forecast=_some, more=maybe(count)), 100_000), advice=anytext)),
-    class_weights_=maybe(record(largest=_class_and_count, smallest=_class_and_count, ratio=number(0, 1e9), used=flag, plain=_three, weighted=_three)),
-    open_set_=maybe(record(keep=share, threshold=share, n=count, left_out=maybe(record(area=share, refused=share, classes=many(record(**{'class': class_name}, area=share, refused=share, n=count), 100_000))),
-        background=maybe(record(n=count, area=share, refused=share)), curve=many(record(share=share, left_out=_some, background=_some, held_out=_some), 1000, 1), held_out=record(n=count, refused=count))),
-    warnings_=maybe(many(anytext, 1000)))
-measured = record(trust_=maybe(record(**trust_parts)), data_=data, notes_=maybe(many(anytext, 10_000)), skipped_=maybe(many(record(path=anytext, reason=anytext))), command_=maybe(anytext), valid_=maybe(scores))
+    cross_validation_=maybe(_crossed), calibration_=maybe(_calibrated), learning_curve_=maybe(_curve), class_weights_=maybe(_weights),
+    open_set_=maybe(_refused), warnings_=maybe(many(anytext, 1000)))
+_skipped = many(record(path=anytext, reason=anytext))
+measured = record(
+    trust_=maybe(record(**trust_parts)), data_=data, notes_=maybe(many(anytext, 10_000)), skipped_=maybe(_skipped),
+    command_=maybe(anytext), valid_=maybe(scores))
 
+_pixels = number(0, largest_side, whole=True)
 _zones = record(border=share, corners=share, background=share)
-looked_at = record(_grid, grid=many(number(0, 1024, whole=True), 2, 2, 'two whole numbers'), size=number(0, 1024, whole=True), resize=one_of('squish', 'crop', 'pad'), looked=count, warnings=many(anytext, 100_000),
-    classes=many(record(**{'class': class_name}, n=count, suspected=many(text(100), 100), border=share, corners=share, background=share, chance=_zones), 100_000),
-    pictures=many(record(path=text(10_000), split=text(20), p=share, **{'class': class_name}, cells=many(many(number(-1e6, 1e6), 1024), 1024), peak_in=many(text(100), 100)), 10_000))
+_map = record(
+    path=text(10_000), split=text(20), p=share, peak_in=many(text(100), 100), **{'class': class_name},
+    cells=many(many(number(-1e6, 1e6), largest_side), largest_side))
+looked_at = record(
+    _grid, grid=many(_pixels, 2, 2, 'two whole numbers'), size=_pixels, resize=_resize, looked=count, warnings=many(anytext, 100_000),
+    classes=_of_class(n=count, suspected=many(text(100), 100), border=share, corners=share, background=share, chance=_zones),
+    pictures=many(_map, 10_000))
 
-def read_description(folder:Path)->dict: return read_json(folder/description_file, description) # `classifier.json`; raises `QuickclsError` where it is missing or damaged
-def read_metrics(folder:Path)->dict: return read_json(folder/metrics_file, measured) if _there(folder/metrics_file) else {} # `metrics.json`; `{}` where there is none
-def read_focus(folder:Path)->dict|None: return read_json(folder/focus_file, maybe(looked_at)) if _there(folder/focus_file) else None # `focus.json`; None where there is none
+def read_description(folder:Path)->dict:
+    "`classifier.json`; raises `QuickclsError` if it is missing or damaged"
+    return read_json(folder/description_file, description)
 
-def _there(path): return path.exists() or path.is_symlink() # a link to nothing is there, and damaged
+def read_metrics(folder:Path)->dict:
+    "`metrics.json`; `{}` if there is none"
+    return read_json(folder/metrics_file, measured) if _there(folder/metrics_file) else {}
+
+def read_focus(folder:Path)->dict|None:
+    "`focus.json`; None if there is none"
+    return read_json(folder/focus_file, maybe(looked_at)) if _there(folder/focus_file) else None
+
+def _there(path): return path.exists() or path.is_symlink() # a link to a missing file counts, and is reported as damaged
 
 # %% ../../nbs/saved/03_descriptions.ipynb #arrays
 def read_arrays(
@@ -105,44 +153,62 @@ def read_arrays(
     "The arrays of a classifier; raises `QuickclsError`"
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
-    from quickcls.saved.folder import largest_file, open_regular
     open_regular(path, largest_file[path.name]).close()
     try: arrays = load_file(str(path))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as e: raise QuickclsError(f'{path} is damaged: {short_text(e, 100)}. {again}') from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as e:
+        raise QuickclsError(f'{path} is damaged: {short_text(e, 100)}. {again}') from None
     for name, a in arrays.items():
-        if a.dtype.kind == 'f' and not _finite(a): raise QuickclsError(f'{path} is damaged: {short_text(name)} holds numbers that are not finite. {again}')
+        if a.dtype.kind != 'f' or _finite(a): continue
+        raise QuickclsError(f'{path} is damaged: {short_text(name)} holds numbers that are not finite. {again}')
     return arrays
 
 def _finite(a):
-    "Are all numbers finite? A sum shows it in a third of the time, unless it is too large itself"
+    "Are all numbers finite? A sum shows it in a third of the time, unless the sum itself is too large"
     import numpy as np
     with np.errstate(all='ignore'): return math.isfinite(float(a.sum())) or bool(np.isfinite(a).all())
 
 def check_head(
     layers:list, # of a description
     arrays:dict # Of the head, without their prefix
-)->tuple: # (length of an embedding, how many classes it answers)
-    "Raise `QuickclsError` where the arrays of a head do not fit its layers, or each other"
+)->tuple: # (length of an embedding, number of classes)
+    "Raise `QuickclsError` if the arrays of a head do not fit its layers, or each other"
     import numpy as np
     first = width = None
-    def wrong(name, told): raise QuickclsError(f'the head is damaged: {name} is {"missing" if name not in arrays else f"of {arrays[name].dtype}, {list(arrays[name].shape)}"}, expected {told}.')
     for i, l in enumerate(layers):
         own = {n: a for n, a in arrays.items() if n.startswith(f'{i}.') and n != f'{i}.num_batches_tracked'}
         for n, a in own.items():
-            if a.dtype != np.float32: wrong(n, '32-bit floats')
-        if l['kind'] == 'linear':
-            w, b = own.get(f'{i}.weight'), own.get(f'{i}.bias')
-            if w is None or w.ndim != 2 or 0 in w.shape or width not in (None, w.shape[1]): wrong(f'{i}.weight', f'[n, {width or "n"}]')
-            if b is not None and b.shape != w.shape[:1]: wrong(f'{i}.bias', f'[{len(w)}]')
-            width, first = w.shape[0], first or w.shape[1]
-        elif l['kind'] == 'batchnorm':
-            if 'eps' not in l: raise QuickclsError(f'the head is damaged: layer {i} has no eps, expected a number from 0 on.')
-            if f'{i}.running_mean' not in own or f'{i}.running_var' not in own: wrong(f'{i}.running_mean' if f'{i}.running_mean' not in own else f'{i}.running_var', 'an array')
-            size = own[f'{i}.running_mean'].size if width is None else width
-            for n, a in own.items():
-                if a.shape != (size,): wrong(n, f'[{size}]')
-            if not (own[f'{i}.running_var'] + np.float32(l['eps']) > 0).all(): wrong(f'{i}.running_var', 'variances above 0')
-            width, first = size, first or size
-        elif l['kind'] == 'dropout' and 'p' not in l: raise QuickclsError(f'the head is damaged: layer {i} has no p, expected a share.')
-    if not any(l['kind'] == 'linear' for l in layers): raise QuickclsError('the head is damaged: it has no linear layer, expected one at its end.')
-    return first, width
+            if a.dtype != np.float32: raise _misfit(own, n, '32-bit floats')
+        if l['kind'] == 'dropout' and 'p' not in l: raise QuickclsError(f'the head is damaged: layer {i} has no p, expected a share.')
+        if l['kind'] == 'linear': n_in, width = _linear_size(i, own, width)
+        elif l['kind'] == 'batchnorm': n_in = width = _batchnorm_size(i, l, own, width)
+        else: continue
+        first = first or n_in
+    if any(l['kind'] == 'linear' for l in layers): return first, width
+    raise QuickclsError('the head is damaged: it has no linear layer, expected one at its end.')
+
+def _misfit(arrays, name, expected):
+    "An error about one array"
+    a = arrays.get(name)
+    found = 'missing' if a is None else f'of {a.dtype}, {list(a.shape)}'
+    return QuickclsError(f'the head is damaged: {name} is {found}, expected {expected}.')
+
+def _linear_size(i, own, width):
+    "(inputs, outputs) of a linear layer that gets `width` numbers; None: any"
+    weight, bias = f'{i}.weight', f'{i}.bias'
+    w, b = own.get(weight), own.get(bias)
+    if w is None or w.ndim != 2 or 0 in w.shape or width not in (None, w.shape[1]): raise _misfit(own, weight, f'[n, {width or "n"}]')
+    if b is not None and b.shape != w.shape[:1]: raise _misfit(own, bias, f'[{len(w)}]')
+    return w.shape[1], w.shape[0]
+
+def _batchnorm_size(i, layer, own, width):
+    "The size of a batchnorm layer that gets `width` numbers; None: any"
+    import numpy as np
+    mean, var = f'{i}.running_mean', f'{i}.running_var'
+    if 'eps' not in layer: raise QuickclsError(f'the head is damaged: layer {i} has no eps, expected a number from 0 on.')
+    for n in (mean, var):
+        if n not in own: raise _misfit(own, n, 'an array')
+    size = own[mean].size if width is None else width
+    for n, a in own.items():
+        if a.shape != (size,): raise _misfit(own, n, f'[{size}]')
+    if not (own[var] + np.float32(layer['eps']) > 0).all(): raise _misfit(own, var, 'variances above 0')
+    return size

@@ -23,8 +23,9 @@ format_version = 1 # of `classifier.json`
 description_file, graph_file, weights_file = 'classifier.json', 'model.onnx', 'weights.safetensors'
 metrics_file, focus_file, card_file, images_file = 'metrics.json', 'focus.json', 'README.md', 'pictures.zip'
 predictions_file, crossed_file, neighbours_file = 'predictions.csv', 'cross_validation.csv', 'neighbours.csv'
-largest_file = {description_file: 16_000_000, graph_file: 2_000_000_000, weights_file: 4_000_000_000, metrics_file: 64_000_000, focus_file: 64_000_000, card_file: 4_000_000,
-                images_file: 64_000_000, predictions_file: 512_000_000, crossed_file: 512_000_000, neighbours_file: 512_000_000} # bytes
+largest_file = {description_file: 16_000_000, graph_file: 2_000_000_000, weights_file: 4_000_000_000, # bytes
+                metrics_file: 64_000_000, focus_file: 64_000_000, card_file: 4_000_000, images_file: 64_000_000,
+                predictions_file: 512_000_000, crossed_file: 512_000_000, neighbours_file: 512_000_000}
 again = 'Copy the folder again, or train again.' # What to do with a damaged one
 
 # %% ../../nbs/saved/01_folder.ipynb #open-regular
@@ -32,31 +33,36 @@ def open_regular(
     path:Path, # Of a file
     most:int # Bytes
 ): # The open file
-    "Open a file for reading, if it is a regular file of at most so many bytes; raises `QuickclsError`"
+    "Open a regular file of limited size for reading; raises `QuickclsError`"
     try: return formats.open_regular(path, most)
-    except NotAnImage as e: raise QuickclsError(f'{path} is {e}. Expected a regular file of at most {most/2**20:,.0f} MB. {again}') from None
-    except (OSError, ValueError) as e: raise QuickclsError(f'{path} cannot be read ({getattr(e, "strerror", None) or e}), expected a regular file. {again}') from None
+    except NotAnImage as e:
+        raise QuickclsError(f'{path} is {e}. Expected a regular file of at most {most/2**20:,.0f} MB. {again}') from None
+    except (OSError, ValueError) as e:
+        why = getattr(e, 'strerror', None) or e
+        raise QuickclsError(f'{path} cannot be read ({why}), expected a regular file. {again}') from None
 
 def read_bytes(
-    path:Path, # A file of a classifier's folder
+    path:Path, # A file in the folder of a classifier
 )->bytes:
-    "The content of a file, if it is no larger than such a file may be; raises `QuickclsError`"
+    "The content of a file, with a limit on its size; raises `QuickclsError`"
     most = largest_file.get(path.name, largest_file[description_file])
     with open_regular(path, most) as f: data = f.read(most + 1)
-    if len(data) > most: raise QuickclsError(f'{path} grows while it is read, expected at most {most:,} bytes. {again}')
+    if len(data) > most: raise QuickclsError(f'{path} grew while it was read, expected at most {most:,} bytes. {again}')
     return data
 
 def check_replaceable(
-    path:Path # Of a file in a classifier's folder that is to be written
+    path:Path # Of a file in the folder of a classifier that will be written
 ):
-    "Raise `QuickclsError` where something else than a file would be written to: a link leads out of the folder"
-    if path.is_symlink() or path.exists() and not path.is_file(): raise QuickclsError(f'{path} is {kind_of_file(path.lstat().st_mode)}, so it is not written. Remove it, or name another file with --out (in Python: out=).')
+    "Raise `QuickclsError` if the path is not a file: a link leads out of the folder"
+    if not path.is_symlink() and (path.is_file() or not path.exists()): return
+    kind = kind_of_file(path.lstat().st_mode)
+    raise QuickclsError(f'{path} is {kind}, so it is not written. Remove it, or name another file with --out (in Python: out=).')
 
 # %% ../../nbs/saved/01_folder.ipynb #checker
-class Said(str): "What is said of a value, in place of the value itself"
+class Said(str): "A description of a value, shown instead of the value"
 
 class Wrong(Exception):
-    "A value that is not as described: where it stands, what it is, what was expected"
+    "A value that does not fit: its place, the value, what was expected"
     def __init__(self, where:str, value, expected:str): self.where, self.value, self.expected = where, value, expected
     def __str__(self): return f'{short_text(self.where, 90) or "the file"} is {found(self.value)}, expected {self.expected}'
 
@@ -64,12 +70,12 @@ def short_text(
     text, # Anything
     most:int=40 # Characters
 )->str: # One line
-    "A text that somebody else wrote, as a part of a message"
+    "A text from outside, made safe and short for a message"
     line = ''.join(c if c.isprintable() else ' ' for c in str(text)[:4*most])
     return line if len(line) <= most else line[:most - 1] + '…'
 
 def found(value)->str: # at most 45 characters
-    "A value of a file as a message names it"
+    "A value of a file as a message shows it"
     if isinstance(value, Said) or value is None: return value or 'null'
     if isinstance(value, (list, tuple)): return f'a list of {len(value)}'
     if isinstance(value, dict): return 'an object'
@@ -78,17 +84,21 @@ def found(value)->str: # at most 45 characters
 
 def number(
     low:float=-1e300, high:float=1e300, # Both are allowed
-    *, whole:bool=False, # No fractions?
-    above:bool=False # Is `low` itself too low?
+    *, whole:bool=False, # Only whole numbers?
+    above:bool=False # Is `low` itself not allowed?
 ): # A check
     "A number in a range"
-    kind = 'a whole number' if whole else 'a number'
-    if high < 1e15: told = f'{kind} {f"above {low:g} and up" if above else f"from {low:g}"} to {high:g}'
-    else: told = f'{kind} above {low:g}' if above else f'{kind} from {low:g} on' if low > -1e300 else kind
+    expected = _range_text('a whole number' if whole else 'a number', low, high, above)
     def check(v, where):
-        fits = isinstance(v, int if whole else (int, float)) and not isinstance(v, bool) and (low < v if above else low <= v) and v <= high
-        if not fits: raise Wrong(where, v, told)
+        is_number = isinstance(v, int if whole else (int, float)) and not isinstance(v, bool)
+        if not is_number or v > high or v < low or above and v == low or v != v: raise Wrong(where, v, expected)
     return check
+
+def _range_text(kind, low, high, above):
+    "A range in words"
+    if high < 1e15: return f'{kind} above {low:g} and up to {high:g}' if above else f'{kind} from {low:g} to {high:g}'
+    if above: return f'{kind} above {low:g}'
+    return f'{kind} from {low:g} on' if low > -1e300 else kind
 
 def text(
     most:int=100_000, # Characters
@@ -97,17 +107,18 @@ def text(
     "A text of a length"
     def check(v, where):
         if not isinstance(v, str): raise Wrong(where, v, 'a text')
-        if not least <= len(v) <= most: raise Wrong(where, Said(f'a text of {len(v):,} characters'), f'a text of {least} to {most:,} characters')
+        if least <= len(v) <= most: return
+        raise Wrong(where, Said(f'a text of {len(v):,} characters'), f'a text of {least} to {most:,} characters')
     return check
 
 def flag(v, where):
     "True or false"
     if not isinstance(v, bool): raise Wrong(where, v, 'true or false')
 
-def anything(v, where): "Whatever JSON holds"
+def anything(v, where): "Any value of JSON"
 
 def one_of(
-    *values # That are allowed
+    *values # The allowed ones
 ): # A check
     "One of a few values"
     def check(v, where):
@@ -124,19 +135,19 @@ def maybe(
 
 def many(
     item, # The check of each
-    most:int=1_000_000, least:int=0, # How many there may be
-    name:str='' # What they are, in words
+    most:int=1_000_000, least:int=0, # Allowed lengths
+    name:str='' # What was expected, in words
 ): # A check
     "A list"
-    told = name or (f'a list of {least}' if least == most else f'a list of {least} to {most:,}')
+    expected = name or (f'a list of {least}' if least == most else f'a list of {least} to {most:,}')
     def check(v, where):
-        if not isinstance(v, list) or not least <= len(v) <= most: raise Wrong(where, v, told)
+        if not isinstance(v, list) or not least <= len(v) <= most: raise Wrong(where, v, expected)
         for i, each in enumerate(v): item(each, f'{where}[{i}]')
     return check
 
 def mapping(
     value, # The check of each value
-    most:int=100_000 # How many there may be
+    most:int=100_000 # Number of keys
 ): # A check
     "An object with any keys"
     def check(v, where):
@@ -145,10 +156,10 @@ def mapping(
     return check
 
 def record(
-    _extra=None, # A check of the whole, for what its parts have to do with each other
+    _extra=None, # A check of the whole object, for relations between its values
     **parts # key → check
 ): # A check; a key whose name ends in `_` may be missing
-    "An object with certain keys; others are left alone"
+    "An object with certain keys; other keys are not checked"
     known = [(k.removesuffix('_'), not k.endswith('_'), c) for k, c in parts.items()]
     def check(v, where):
         if not isinstance(v, dict): raise Wrong(where, v, 'an object')
@@ -168,12 +179,12 @@ def interval(v, where):
     if v[0] > v[1]: raise Wrong(where, v, 'the lower number first')
 
 # %% ../../nbs/saved/01_folder.ipynb #read-json
-deepest = 40 # lists and objects within each other
+deepest = 40 # levels of nested lists and objects
 
 def read_json(
-    path:Path, # A file of a classifier's folder
+    path:Path, # A file in the folder of a classifier
     check=anything # The check of its content
-): # What it holds
+): # Its value
     "Read and check a JSON file; raises `QuickclsError`, a line with the file and the key"
     return parse_json(read_bytes(path), path, check)
 
@@ -181,14 +192,14 @@ def parse_json(
     data:bytes, # Of a file
     path, # Its name in messages
     check=anything # The check of its content
-): # What it holds
-    "As `read_json`, of bytes"
+): # Its value
+    "`read_json` for bytes"
     try:
         value = json.loads(data.decode('utf-8'), parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
         _plain(value)
         check(value, '')
     except Wrong as e: raise QuickclsError(f'{path} is damaged: {e}. {again}') from None
-    except RecursionError: raise QuickclsError(f'{path} is damaged: its values lie too deep within each other. {again}') from None
+    except RecursionError: raise QuickclsError(f'{path} is damaged: its lists and objects are nested too deep. {again}') from None
     except ValueError as e: raise QuickclsError(f'{path} is damaged: {type(e).__name__} ({short_text(e, 80)}). {again}') from None
     return value
 
@@ -204,25 +215,35 @@ def _whole(digits):
     return int(digits)
 
 def _plain(value):
-    "Raise `Wrong` where a value is too deep, or holds a text that no file can hold"
+    "Raise `Wrong` if a value is nested too deep, or has a text that cannot be written as UTF-8"
     level, depth = [value], 0
     while level:
-        if depth == deepest: raise Wrong('', Said('deeper than that'), f'lists and objects at most {deepest} deep')
-        for v in level:
-            for s in (v if isinstance(v, dict) else (v,)):
-                if isinstance(s, str) and not s.isascii(): _encoded(s)
-        level = [x for v in level if isinstance(v, (dict, list)) for x in (v.values() if isinstance(v, dict) else v)]
+        if depth == deepest: raise Wrong('', Said('nested too deep'), f'lists and objects at most {deepest} deep')
+        for v in level: _check_texts(v)
+        level = [x for v in level for x in _children(v)]
         depth += 1
 
-def _encoded(s):
+def _children(v):
+    "The values inside a list or an object"
+    if isinstance(v, dict): return v.values()
+    return v if isinstance(v, list) else ()
+
+def _check_texts(v):
+    "A text itself, or the keys of an object"
+    for s in v if isinstance(v, dict) else (v,):
+        if isinstance(s, str) and not s.isascii(): _check_encoding(s)
+
+def _check_encoding(s):
     try: s.encode('utf-8')
-    except UnicodeEncodeError: raise Wrong('', s.encode('ascii', 'backslashreplace').decode(), 'text without lone surrogates') from None
+    except UnicodeEncodeError:
+        shown = s.encode('ascii', 'backslashreplace').decode()
+        raise Wrong('', shown, 'text without lone surrogates') from None
 
 # %% ../../nbs/saved/01_folder.ipynb #digests
 def digest_of(
     path:Path # Of a file
 )->str: # SHA-256, 64 hex digits
-    "What stands for a file's content"
+    "The SHA-256 of a file's content"
     digest = hashlib.sha256()
     with open_regular(path, largest_file.get(path.name, largest_file[weights_file])) as f:
         while block := f.read(1 << 20): digest.update(block)
@@ -230,8 +251,8 @@ def digest_of(
 
 def digests(
     folder:Path # Of a classifier
-)->dict: # name of a file → SHA-256, of the files that answers come from
-    "What `classifier.json` keeps of the files beside it"
+)->dict: # name of a file → SHA-256, for the files that predictions depend on
+    "The digests that `classifier.json` keeps of the files beside it"
     return {n: digest_of(folder/n) for n in (graph_file, weights_file) if (folder/n).is_file()}
 
 @contextmanager
@@ -239,9 +260,15 @@ def checked_digests(
     folder:Path, # Of a classifier
     kept:dict # name → SHA-256, from `classifier.json`
 ): # For the body of a `with`, which reads the same files
-    "Raise `QuickclsError` at the end of the body where a file is another one than was written"
+    "Raise `QuickclsError` at the end of the body if a file is not the one that was written"
     with ThreadPoolExecutor(2) as pool:
-        found = {n: pool.submit(digest_of, folder/n) for n in (graph_file, weights_file) if n in kept and (folder/n).is_file()}
+        names = [n for n in (graph_file, weights_file) if n in kept and (folder/n).is_file()]
+        found = {n: pool.submit(digest_of, folder/n) for n in names}
         yield
-        for n, f in found.items():
-            if f.result() != kept[n]: raise QuickclsError(f'{folder/n} is not the file that was written with {description_file}: its SHA-256 begins with {f.result()[:8]}, expected {kept[n][:8]}. {again}')
+        for n, f in found.items(): _check_digest(folder/n, f.result(), kept[n])
+
+def _check_digest(path, found, expected):
+    "Raise if the digests differ"
+    if found == expected: return
+    where = f'{path} is not the file that was written with {description_file}'
+    raise QuickclsError(f'{where}: its SHA-256 begins with {found[:8]}, expected {expected[:8]}. {again}')

@@ -12,24 +12,32 @@ from ..core import QuickclsError
 from .folder import again, graph_file, largest_file, open_regular, short_text
 
 # %% ../../nbs/saved/02_graph_check.ipynb #operators
-operators = frozenset('''Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor
-Cast CastLike Ceil Celu CenterCropPad Clip Concat Constant ConstantOfShape Conv ConvInteger ConvTranspose Cos Cosh CumSum DeformConv DepthToSpace DequantizeLinear Div Dropout
-DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater
-GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN LRN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log
-LogSoftmax LpNormalization LpPool MatMul MatMulInteger Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not OneHot Or PRelu Pad Pow QLinearConv QLinearMatMul
-QuantizeLinear RMSNormalization RNN Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu
-Reshape Resize RotaryEmbedding Round ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub
-Sum Swish Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Upsample Where Xor'''.split())
-newest_opset = 26 # of the standard domain; later ones are not known here. quickcls writes 20
+operators = frozenset('''
+    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization BitShift
+    BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu CenterCropPad Clip Concat Constant ConstantOfShape
+    Conv ConvInteger ConvTranspose Cos Cosh CumSum DeformConv DepthToSpace DequantizeLinear Div Dropout
+    DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND Gelu
+    Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization HardSigmoid
+    HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN LRN LSTM LayerNormalization LeakyRelu Less LessOrEqual
+    Log LogSoftmax LpNormalization LpPool MatMul MatMulInteger Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul
+    Neg Not OneHot Or PRelu Pad Pow QLinearConv QLinearMatMul QuantizeLinear RMSNormalization RNN Range Reciprocal
+    ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+    Relu Reshape Resize RotaryEmbedding Round ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign Sin Sinh Size Slice
+    Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Tile TopK Transpose
+    Trilu Unsqueeze Upsample Where Xor
+'''.split())
+newest_opset = 26 # of the standard domain; quickcls writes 20
 most_nodes, most_tensors = 50_000, 100_000 # of a graph; NASNet has 2,000 nodes
-most_elements = 2**28 # that a constant may ask for
-shaping = dict(ConstantOfShape=0, Expand=1, Tile=1, Pad=1, Upsample=1, OneHot=1, Range=1, CenterCropPad=1, Resize=3) # operator → the input that says how large its result is
+most_elements = 2**28 # of a result whose size is a constant
+
+# Operator → the index of the input that gives the size of its result
+shaping = dict(ConstantOfShape=0, Expand=1, Tile=1, Pad=1, Upsample=1, OneHot=1, Range=1, CenterCropPad=1, Resize=3)
 
 # %% ../../nbs/saved/02_graph_check.ipynb #fields
-class _NotONNX(ValueError): "Bytes that are no message of the format"
+class _NotONNX(ValueError): "Bytes that are not a message of the format"
 
 def _number(data, i, end):
-    "(a number in as many bytes as it takes, the place after it)"
+    "(a number of variable length, the position after it)"
     value = shift = 0
     while i < end and shift < 70:
         b = data[i]
@@ -37,12 +45,12 @@ def _number(data, i, end):
         value |= (b & 127) << shift
         if b < 128: return value, i
         shift += 7
-    raise _NotONNX('a number without an end')
+    raise _NotONNX('a number that does not end')
 
 def _fields(data, i, end):
-    "(number, value) of each field: an int, or a slice of what holds further bytes"
+    "(number, value) of each field; a value is an int, or the slice of its bytes"
     while i < end:
-        key = data[i] # most numbers are one byte: they are read here, which halves the time
+        key = data[i] # most numbers are one byte; reading them here halves the time
         if key < 128: i += 1
         else: key, i = _number(data, i, end)
         kind, number = key & 7, key >> 3
@@ -59,40 +67,39 @@ def _fields(data, i, end):
         i += size
 
 def _message(data, part):
-    "number → the values of a message's fields"
-    if not isinstance(part, slice): raise _NotONNX('a number where a message has to be')
+    "Number of a field → its values in a message"
+    if not isinstance(part, slice): raise _NotONNX('a number in place of a message')
     found = {}
     for number, value in _fields(data, part.start, part.stop): found.setdefault(number, []).append(value)
     return found
 
 def _texts(data, values):
-    if not all(isinstance(v, slice) for v in values): raise _NotONNX('a number where a text has to be')
+    if not all(isinstance(v, slice) for v in values): raise _NotONNX('a number in place of a text')
     return [bytes(data[v]).decode('utf-8', 'replace') for v in values]
 
 def _numbers(data, values):
-    "Numbers of a repeated field, packed or not, as signed ones"
+    "The numbers of a repeated field, packed or not, with their signs"
     out = []
     for v in values:
-        if not isinstance(v, slice): out.append(v)
-        else:
-            i = v.start
-            while i < v.stop:
-                n, i = _number(data, i, v.stop)
-                out.append(n)
+        out += _packed(data, v) if isinstance(v, slice) else [v]
         if len(out) > 64: raise _NotONNX('a tensor of more than 64 dimensions')
     return [n - 2**64 if n >= 2**63 else n for n in out]
 
+def _packed(data, part):
+    "The numbers in a slice"
+    i = part.start
+    while i < part.stop:
+        n, i = _number(data, i, part.stop)
+        yield n
+
 # %% ../../nbs/saved/02_graph_check.ipynb #tensors
 def _tensor(data, part):
-    "(name, its whole numbers where it is a small constant of such, else None)"
+    "(name, the values of a small constant of whole numbers, else None)"
     t = _message(data, part)
     name = (_texts(data, t.get(8, ())) or [''])[-1]
-    if t.get(13) or any(t.get(14, ())): raise QuickclsError(f'the numbers of {short_text(name)} lie in another file')
+    if t.get(13) or any(t.get(14, ())): raise QuickclsError(f'the numbers of {short_text(name)} are in another file')
     if t.get(6): raise QuickclsError(f'{short_text(name)} holds texts')
-    dims, held, elements = _numbers(data, t.get(1, ())), 0, 1
-    for k in (4, 5, 7, 9, 10, 11): held += sum(v.stop - v.start if isinstance(v, slice) else 8 for v in t.get(k, ()))
-    for d in dims: elements *= d
-    if min(dims, default=0) < 0 or elements > 2*held: raise QuickclsError(f'{short_text(name)} has {held:,} bytes and claims {short_text(elements)} numbers')
+    elements = _elements(data, t, name)
     kind = (t.get(2) or [0])[-1]
     if elements > 64: return name, None
     raw = b''.join(bytes(data[v]) for v in t.get(9, ()) if isinstance(v, slice))
@@ -101,24 +108,40 @@ def _tensor(data, part):
     if kind == 6 and raw: return name, list(struct.unpack(f'<{len(raw)//4}i', raw[:len(raw)//4*4]))
     return name, None
 
+def _elements(data, t, name):
+    "The number of elements of a tensor; raises if that does not fit its bytes"
+    dims, elements = _numbers(data, t.get(1, ())), 1
+    values = [v for k in (4, 5, 7, 9, 10, 11) for v in t.get(k, ())]
+    held = sum(v.stop - v.start if isinstance(v, slice) else 8 for v in values)
+    for d in dims: elements *= d
+    if min(dims, default=0) >= 0 and elements <= 2*held: return elements
+    raise QuickclsError(f'{short_text(name)} has {held:,} bytes and claims {short_text(elements)} numbers')
+
 def _node(data, part, constants):
-    "Check one operator; what a `Constant` holds goes into `constants`"
+    "Check one operator; the value of a `Constant` is added to `constants`"
     n = _message(data, part)
     kinds, domains = _texts(data, n.get(4, ())), _texts(data, n.get(7, ()))
     for kind in kinds or ['without a name']:
         if kind not in operators: raise QuickclsError(f'it has the operator {short_text(kind)}, which quickcls does not write')
     for domain in domains:
         if domain not in ('', 'ai.onnx'): raise QuickclsError(f'it has an operator of the domain {short_text(domain)}')
-    for a in (_message(data, v) for v in n.get(5, ())):
-        if a.get(6) or a.get(11) or {5, 10} & {v for v in a.get(20, ()) if isinstance(v, int)}: raise QuickclsError(f'its operator {kinds[-1]} holds another graph')
-        if a.get(22) or a.get(23): raise QuickclsError(f'its operator {kinds[-1]} holds sparse tensors')
-        values = [_tensor(data, t)[1] for k in (5, 10) for t in a.get(k, ())]
-        if kinds[-1] == 'Constant':
-            for out in _texts(data, n.get(2, ())): constants[out] = (values or [_numbers(data, a.get(8, ()) or a.get(3, ())) if len(a.get(8, ())) < 64 else None])[0]
+    for v in n.get(5, ()):
+        value = _attribute(data, _message(data, v), kinds[-1])
+        if kinds[-1] == 'Constant': constants |= dict.fromkeys(_texts(data, n.get(2, ())), value)
     return kinds[-1], n
 
+def _attribute(data, a, operator):
+    "Check an attribute of an operator; its value if it is a constant of whole numbers, else None"
+    kinds = {v for v in a.get(20, ()) if isinstance(v, int)}
+    if a.get(6) or a.get(11) or {5, 10} & kinds: raise QuickclsError(f'its operator {operator} holds another graph')
+    if a.get(22) or a.get(23): raise QuickclsError(f'its operator {operator} holds sparse tensors')
+    values = [_tensor(data, t)[1] for k in (5, 10) for t in a.get(k, ())]
+    if values: return values[0]
+    if operator != 'Constant' or len(a.get(8, ())) >= 64: return None
+    return _numbers(data, a.get(8, ()) or a.get(3, ()))
+
 def _check_size(data, kind, n, constants):
-    "Raise where an operator's result is to be of an enormous size, as a constant says"
+    "Raise if a constant asks for a very large result"
     inputs = _texts(data, n.get(1, ()))
     values = constants.get(inputs[shaping[kind]]) if len(inputs) > shaping[kind] else None
     asked = 1
@@ -130,48 +153,67 @@ def check_graph_file(
     path:Path, # `model.onnx`
     n_out:int, # Classes
     n_in:int, # Length of an embedding
-    sides:list # Of the square that each view takes, pixels
+    sides:list # Side of the square of each view, pixels
 ):
-    "Raise `QuickclsError` where a graph is none that quickcls writes, before anything runs it"
+    "Raise `QuickclsError` if quickcls cannot have written a graph, before anything runs it"
+    expected = f'Expected an ONNX graph that quickcls wrote. {again}'
     with open_regular(path, largest_file[graph_file]) as f:
         try:
             with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data: _check_model(data, n_out, n_in, sides)
-        except (_NotONNX, ValueError, OverflowError, struct.error) as e: raise QuickclsError(f'{path} cannot be loaded: it is no ONNX graph ({short_text(e, 80)}). Expected one that quickcls wrote. {again}') from None
-        except QuickclsError as e: raise QuickclsError(f'{path} cannot be loaded: {e}. Expected an ONNX graph that quickcls wrote. {again}') from None
+        except (_NotONNX, ValueError, OverflowError, struct.error) as e:
+            raise QuickclsError(f'{path} cannot be loaded: it is not an ONNX graph ({short_text(e, 80)}). {expected}') from None
+        except QuickclsError as e: raise QuickclsError(f'{path} cannot be loaded: {e}. {expected}') from None
 
 def _check_model(data, n_out, n_in, sides):
-    "Everything about a graph"
+    "Check everything about a graph"
     m = _message(data, slice(0, len(data)))
     if not m.get(7) or not m.get(8): raise _NotONNX('no graph in it')
     if m.get(25) or m.get(20): raise QuickclsError('it defines operators of its own')
-    for o in (_message(data, v) for v in m[8]):
-        domain, version = (_texts(data, o.get(1, ())) or [''])[-1], (o.get(2) or [0])[-1]
-        if domain in ('', 'ai.onnx') and not (isinstance(version, int) and 1 <= version <= newest_opset): raise QuickclsError(f'it was written for version {short_text(version)} of ONNX, and {newest_opset} is the last one known here')
-    graphs, constants = [_message(data, g) for g in m[7]], {}
+    for v in m[8]: _check_version(data, _message(data, v))
+    graphs = [_message(data, g) for g in m[7]]
+    constants = _check_nodes(data, graphs)
+    inputs, outputs = ([_value(data, v) for g in graphs for v in g.get(k, ())] for k in (11, 12))
+    _check_inputs([v for v in inputs if v[0] not in constants], sides)
+    _check_outputs({name: rest for name, *rest in outputs}, n_out, n_in)
+
+def _check_version(data, opset):
+    "Raise if a graph was written for another version of ONNX"
+    domain, version = (_texts(data, opset.get(1, ())) or [''])[-1], (opset.get(2) or [0])[-1]
+    if domain not in ('', 'ai.onnx') or isinstance(version, int) and 1 <= version <= newest_opset: return
+    raise QuickclsError(f'it was written for version {short_text(version)} of ONNX, expected at most {newest_opset}')
+
+def _check_nodes(data, graphs)->set: # names of its constants
+    "Check the operators and the constants of a graph"
     nodes, tensors = ([v for g in graphs for v in g.get(k, ())] for k in (1, 5))
-    if len(nodes) > most_nodes or len(tensors) > most_tensors: raise QuickclsError(f'it has {len(nodes):,} operators and {len(tensors):,} tensors, at most {most_nodes:,} and {most_tensors:,} are taken')
+    if len(nodes) > most_nodes or len(tensors) > most_tensors:
+        found = f'it has {len(nodes):,} operators and {len(tensors):,} tensors'
+        raise QuickclsError(f'{found}, expected at most {most_nodes:,} and {most_tensors:,}')
     if any(g.get(15) for g in graphs): raise QuickclsError('it holds sparse tensors')
-    constants.update(_tensor(data, v) for v in tensors)
+    constants = dict(_tensor(data, v) for v in tensors)
     for kind, n in [_node(data, v, constants) for v in nodes]:
         if kind in shaping: _check_size(data, kind, n, constants)
-    inputs, outputs = ([_value(data, v) for g in graphs for v in g.get(k, ())] for k in (11, 12))
-    stored = set(constants)
-    _check_ends([v for v in inputs if v[0] not in stored], {name: rest for name, *rest in outputs}, n_out, n_in, sides)
+    return set(constants)
 
 def _value(data, part):
-    "(name, kind of its numbers, its dimensions: a number, or None where it is left open)"
+    "(name, kind of its numbers, its dimensions; an open dimension is None)"
     v = _message(data, part)
     tensor = [_message(data, t) for ty in v.get(2, ()) for t in _message(data, ty).get(1, ())]
     name, kind = (_texts(data, v.get(1, ())) or [''])[-1], next((k for t in tensor for k in t.get(1, ())), 0)
     dims = [_message(data, d) for t in tensor for s in t.get(2, ()) for d in _message(data, s).get(1, ())]
     return name, kind, [(d.get(1) or [None])[-1] for d in dims]
 
-def _check_ends(inputs, outputs, n_out, n_in, sides):
-    "Raise where inputs or outputs are not those of a classifier"
+def _check_inputs(inputs, sides):
+    "Raise if the inputs are not those of a classifier"
     for i, side in enumerate(sides):
-        if i >= len(inputs) or inputs[i][1] != 2 or inputs[i][2] != [None, side, side, 3]: raise QuickclsError(f'its input {i + 1} does not take images of {side} pixels')
+        fits = i < len(inputs) and inputs[i][1:] == (2, [None, side, side, 3])
+        if not fits: raise QuickclsError(f'its input {i + 1} does not take images of {side} pixels')
     if len(inputs) != len(sides): raise QuickclsError(f'it has {len(inputs)} inputs, expected {len(sides)}')
+
+def _check_outputs(outputs, n_out, n_in):
+    "Raise if the outputs are not those of a classifier"
     for name, dims in dict(probs=[None, n_out], embedding=[None, n_in], feature_map=None).items():
         if name not in outputs: raise QuickclsError(f'it has no output {name}')
-        kind, got = outputs[name]
-        if kind != 1 or (len(got) != 4 if dims is None else got != dims): raise QuickclsError(f'its output {name} has the shape {short_text(got)}, expected {"four dimensions" if dims is None else dims} of 32-bit numbers')
+        kind, found = outputs[name]
+        if kind == 1 and (len(found) == 4 if dims is None else found == dims): continue
+        expected = 'four dimensions' if dims is None else dims
+        raise QuickclsError(f'its output {name} has the shape {short_text(found)}, expected {expected} of 32-bit floats')

@@ -10,99 +10,112 @@ import csv, io, os, re, stat
 from pathlib import Path
 from ..core import QuickclsError, cache_dir, whole_file
 from ..data.csv_text import original_text
+from ..data.images import NotAnImage, small_image
 from ..data.items import within
 from .folder import again, largest_file, open_regular, predictions_file, short_text
-from ..data.images import NotAnImage, small_image
 
 # %% ../../nbs/saved/05_known_images.ipynb #remember
 def remember_folders(
-    fingerprint:str, # Of the data, from `quickcls.data.items.data_fingerprint`
-    folders:list # Folders of images, as they were named: of the data, and of corrections
+    fingerprint:str, # Of the data, from `quickcls.features.store.data_fingerprint`
+    folders:list # Folders of images, as the user named them: of the data, and of corrections
 ):
-    "Note where the images of a training lie on this machine; where that cannot be written, nothing happens"
+    "Store where the images of a training are on this machine; does nothing if that cannot be written"
+    names = [n for n in map(str, folders) if not set('\t\n\r') & set(n)]
     try:
         path = _note(fingerprint)
         if path is None: return
-        with whole_file(path) as f: f.write_text(''.join(f'{name}\t{Path(name).expanduser().resolve()}\n' for name in map(str, folders) if not set('\t\n\r') & set(name)), encoding='utf-8')
+        lines = [f'{n}\t{Path(n).expanduser().resolve()}\n' for n in names]
+        with whole_file(path) as f: f.write_text(''.join(lines), encoding='utf-8')
     except (OSError, UnicodeError, QuickclsError): pass
 
 def remembered_folders(
-    fingerprint # Of the data, as a classifier tells it
-)->list: # of (folder as it was named, absolute folder); `[]` where this machine has no note
-    "Where the images of a training lie on this machine"
+    fingerprint # Of the data, from the description of a classifier
+)->list: # of (folder as it was named, absolute folder); `[]` if this machine does not know them
+    "Where the images of a training are on this machine"
     try:
         path = _note(fingerprint)
         lines = path.read_text(encoding='utf-8').splitlines() if path and path.is_file() else []
     except (OSError, UnicodeError, QuickclsError): return []
-    return [(name, Path(folder)) for name, _, folder in (line.partition('\t') for line in lines) if os.path.isabs(folder)]
+    pairs = (line.partition('\t') for line in lines)
+    return [(name, Path(folder)) for name, _, folder in pairs if os.path.isabs(folder)]
 
-def _note(fingerprint): return cache_dir('folders')/f'{fingerprint}.txt' if isinstance(fingerprint, str) and re.fullmatch('[0-9a-f]{16}', fingerprint) else None
+def _note(fingerprint):
+    "The file for the folders of a data set; None if this is not a fingerprint"
+    if not isinstance(fingerprint, str) or not re.fullmatch('[0-9a-f]{16}', fingerprint): return None
+    return cache_dir('folders')/f'{fingerprint}.txt'
 
 # %% ../../nbs/saved/05_known_images.ipynb #contents
 most_rows = 5_000_000
 
 def known_contents(
     folder:Path # Of a classifier
-)->dict: # path, as `predictions.csv` names it → SHA-256, 64 hex digits
-    "The contents that a classifier's table names; `{}` where it has none"
-    path, found = Path(folder)/predictions_file, {}
-    if not path.exists(): return found
+)->dict: # path, as in `predictions.csv` → SHA-256, 64 hex digits
+    "The contents in the table of a classifier; `{}` if it has none"
+    path = Path(folder)/predictions_file
+    if not path.exists(): return {}
     try:
         with open_regular(path, largest_file[predictions_file]) as f:
-            rows = csv.reader(io.TextIOWrapper(f, 'utf-8', newline=''))
-            columns = next(rows, [])
-            if not {'path', 'sha256'} <= set(columns): return found
-            at, content = columns.index('path'), columns.index('sha256')
-            for i, r in enumerate(rows):
-                if i == most_rows: raise QuickclsError(f'{path} has more than {most_rows:,} rows. {again}')
-                if len(r) > max(at, content) and re.fullmatch('[0-9a-f]{64}', r[content]): found[original_text(r[at])] = r[content]
+            return dict(_paths_and_contents(csv.reader(io.TextIOWrapper(f, 'utf-8', newline='')), path))
     except (csv.Error, UnicodeError) as e: raise QuickclsError(f'{path} is damaged: {short_text(e, 80)}. {again}') from None
-    return found
+
+def _paths_and_contents(rows, file):
+    "(path, SHA-256) of each row"
+    columns = next(rows, [])
+    if not {'path', 'sha256'} <= set(columns): return
+    at, content = columns.index('path'), columns.index('sha256')
+    for i, r in enumerate(rows):
+        if i == most_rows: raise QuickclsError(f'{file} has more than {most_rows:,} rows. {again}')
+        if len(r) <= max(at, content) or not re.fullmatch('[0-9a-f]{64}', r[content]): continue
+        yield original_text(r[at]), r[content]
 
 # %% ../../nbs/saved/05_known_images.ipynb #known-images
 class KnownImages:
     "The images of a saved classifier"
     def __init__(self,
         folder:Path, # Of the classifier
-        data:dict, # What it tells of its data: `folder`, `fingerprint`
-        scanned=() # Paths of images that the user names now, which are opened as they are
+        data:dict, # Its description of its data: `folder`, `fingerprint`
+        scanned=() # Paths of images that the user names now; they are opened without these checks
     ):
-        self.folder, self.named, self.scanned, self._contents = Path(folder), str((data or {}).get('folder') or '.'), frozenset(scanned), None
-        self.roots = remembered_folders((data or {}).get('fingerprint'))
-        if not re.match(r'[\\/]{2}', self.named): self.roots = [*self.roots, (self.named, Path(self.named).expanduser())] # two slashes: a share of the network
+        data = data or {}
+        self.folder, self.scanned, self._contents = Path(folder), frozenset(scanned), None
+        self.named = str(data.get('folder') or '.')
+        self.roots = remembered_folders(data.get('fingerprint'))
+        on_network = re.match(r'[\\/]{2}', self.named) # two slashes: a shared folder on the network
+        if not on_network: self.roots = [*self.roots, (self.named, Path(self.named).expanduser())]
 
     @property
     def contents(self)->dict: # path in a table, or within the data folder → (path in the table, SHA-256)
-        "What is known of each image"
+        "The known images"
         if self._contents is None:
-            table = {p: h for p, h in known_contents(self.folder).items() if p and '\0' not in p}
-            self._contents = {within(p, self.named): (p, h) for p, h in table.items()} | {p: (p, h) for p, h in table.items()} # an open set names images without the folder of the data
+            table = {p: (p, h) for p, h in known_contents(self.folder).items() if p and '\0' not in p}
+            short = {within(p, self.named): found for p, found in table.items()} # other tables leave out the data folder
+            self._contents = short | table
         return self._contents
 
     def find(self,
-        path:str # As a table of the classifier names it, or below the data folder
-    )->tuple|None: # (the file on this machine, its SHA-256); None where it may not be opened, or is not there
-        "Where an image lies; its content is not looked at yet"
-        told, content = self.contents.get(path) or self.contents.get(below(path, self.named)) or (None, None)
-        for named, root in self.roots if told else ():
-            inside = below(told, named)
+        path:str # As in a table of the classifier, or below the data folder
+    )->tuple|None: # (the file on this machine, its SHA-256); None if it may not be opened, or is missing
+        "The file of an image; its content is not checked yet"
+        known, content = self.contents.get(path) or self.contents.get(below(path, self.named)) or (None, None)
+        for named, root in self.roots if known else ():
+            inside = below(known, named)
             if inside and _regular(root/inside): return root/inside, content
         return None
 
     def image(self,
         path:str, # As in `find`
-        side:int=128 # Of the longer side, pixels
+        side:int=128 # Longer side, pixels
     ): # PIL image
-        "An image, small; raises `NotAnImage` where it may not be opened, is not there or has another content"
+        "A small copy of an image; raises `NotAnImage` if it may not be opened, is missing or has other content"
         if path in self.scanned: return small_image(path, side)
         found = self.find(path)
-        if not found: raise NotAnImage('not where it was in training, or not named by the classifier')
+        if not found: raise NotAnImage('not found where it was in training, or not in the table of the classifier')
         return small_image(found[0], side, sha256=found[1])
 
     def data(self,
         path:str # As in `find`
-    )->bytes|None: # None where it may not be opened, is not there or has another content
-        "The content of an image's file"
+    )->bytes|None: # None if it may not be opened, is missing or has other content
+        "The content of an image file"
         import hashlib
         found = self.find(path)
         try: data = found and found[0].read_bytes()
@@ -112,17 +125,17 @@ class KnownImages:
 def below(
     path:str, # Of an image
     folder:str # Of the data, as it was named
-)->str|None: # Its path from there on; None where that leads elsewhere
-    "A path without the folder that it lies in, looked at as text alone"
+)->str|None: # The path below the folder; None if it leads elsewhere
+    "A path without its folder; it is handled as text, no file is read"
     if '\0' in path + folder: return None
     try: inside = os.path.relpath(path, folder).replace(os.sep, '/')
-    except (ValueError, OSError): return None # another drive, or the current folder is gone
-    parts = inside.split('/')
-    plain = not (os.path.isabs(inside) or '..' in path.replace('\\', '/').removeprefix(folder.replace('\\', '/')).split('/') or '..' in parts or parts[0].endswith(':'))
-    return inside if plain and inside != '.' else None
+    except (ValueError, OSError): return None # another drive, or the current folder was deleted
+    named, parts = path.replace('\\', '/').removeprefix(folder.replace('\\', '/')).split('/'), inside.split('/')
+    leads_out = '..' in named or '..' in parts or os.path.isabs(inside) or parts[0].endswith(':')
+    return None if leads_out or inside == '.' else inside
 
 def _regular(path):
-    "Is it a regular file, of a size that an image may have?"
+    "Is it a regular file, not larger than an image may be?"
     try: s = os.stat(path)
     except (OSError, ValueError): return False
     return stat.S_ISREG(s.st_mode) and s.st_size <= 2**29

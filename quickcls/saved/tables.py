@@ -13,69 +13,78 @@ from .folder import again, found, largest_file, neighbours_file, open_regular, p
 
 # %% ../../nbs/saved/04_tables.ipynb #read-table
 most_rows = 5_000_000
-sides = ('train', 'valid', 'test', 'fold', 'folder') # what `split` says: a side of the training, a fold of cross-validation, another folder
+sides = ('train', 'valid', 'test', 'fold', 'folder') # values of `split`; a fold is of cross-validation, a folder is another data set
 _texts = ('path', 'label', 'predicted', 'class', 'nearest', 'sha256', 'group', 'split', 'twin')
 
 def read_table(
     path:Path, # A CSV file beside a classifier
-    vocab:list=None # Its class names; any where this is None
-): # DataFrame; None where there is no such file
+    vocab:list=None # Its class names; None for any
+): # DataFrame; None if there is no such file
     "A table, checked; raises `QuickclsError` with the file, the column and the row"
     path = Path(path)
     if not path.exists() and not path.is_symlink(): return None
     t = csv_table(_read_csv(path), undo=True)
     try: return _neighbours(t, vocab) if path.name == neighbours_file else _predictions(t, vocab)
-    except _Bad as e: raise QuickclsError(f'{path} is damaged: {e}. {again}') from None
+    except _Damaged as e: raise QuickclsError(f'{path} is damaged: {e}. {again}') from None
 
-class _Bad(ValueError): "What is wrong with a table"
+class _Damaged(ValueError): "What is wrong with a table"
 
 def _read_csv(path):
     "A CSV file as a DataFrame in which names are text"
     import pandas as pd, warnings
+    most = largest_file.get(path.name, largest_file[predictions_file])
+    how = dict(keep_default_na=False, encoding='utf-8', index_col=False, low_memory=False, nrows=most_rows + 1)
     try:
-        with open_regular(path, largest_file.get(path.name, largest_file[predictions_file])) as f, warnings.catch_warnings():
-            warnings.simplefilter('ignore') # of rows that are too long: the columns that are used are checked
-            t = pd.read_csv(f, dtype=dict.fromkeys(_texts, str), keep_default_na=False, encoding='utf-8', index_col=False, low_memory=False, nrows=most_rows + 1)
+        with open_regular(path, most) as f, warnings.catch_warnings():
+            warnings.simplefilter('ignore') # about rows with too many cells: the used columns are checked later
+            t = pd.read_csv(f, dtype=dict.fromkeys(_texts, str), **how)
     except QuickclsError: raise
-    except Exception as e: raise QuickclsError(f'{path} is damaged: {type(e).__name__} ({short_text(e, 80)}). {again}') from None # parsers raise all kinds
+    except Exception as e: # parsers raise all kinds
+        raise QuickclsError(f'{path} is damaged: {type(e).__name__} ({short_text(e, 80)}). {again}') from None
     if len(t) > most_rows: raise QuickclsError(f'{path} has more than {most_rows:,} rows. {again}')
     return t
 
 def _predictions(t, vocab):
-    "A table as `quickcls.evaluate.predictions.prediction_table` makes it"
+    "Check a table from `quickcls.evaluate.predictions.prediction_table`"
     _need(t, ['path', 'label', 'predicted', 'split', 'loss', 'twin', 'sha256', *(f'p_{c}' for c in vocab or ())])
     for c in ('label', 'predicted') if vocab else (): _among(t, c, vocab, 'a class of the classifier')
     _among(t, 'split', sides, 'one of ' + ', '.join(sides))
     _among(t, 'twin', ('True', 'False'), 'True or False')
     probs = [f'p_{c}' for c in vocab] if vocab else [c for c in t.columns if c.startswith('p_')]
     new = {c: _shares(t, c, 0, 1) for c in probs} | dict(loss=_shares(t, 'loss', 0, 1e9), twin=t.twin == 'True')
-    if 'known_score' in t: new['known_score'] = _shares(t, 'known_score', 0, 1, empty=True) # there is none for training images
+    if 'known_score' in t: new['known_score'] = _shares(t, 'known_score', 0, 1, empty=True) # training images have none
     return _with(t, new)
 
 def _neighbours(t, vocab):
-    "A table as `quickcls.train.steps.neighbours` makes it"
+    "Check a table from `quickcls.train.steps.neighbours`"
     _need(t, ['path', 'class', 'nearest', 'similarity'])
     if vocab: _among(t, 'class', vocab, 'a class of the classifier')
     return _with(t, dict(similarity=_shares(t, 'similarity', -1.01, 1.01)))
 
 def _with(t, columns):
-    "A table with some columns replaced, in their places"
+    "A table with some columns replaced, in the same order"
     import pandas as pd
     return pd.DataFrame({c: columns.get(c, t[c]) for c in t.columns})
 
 def _need(t, columns):
-    gone = [c for c in columns if c not in t]
-    if gone: raise _Bad(f'it has no column {short_text(gone[0])}, expected {short_text(", ".join(columns), 90)}')
+    "Raise if a column is missing"
+    missing = [c for c in columns if c not in t]
+    if missing: raise _Damaged(f'it has no column {short_text(missing[0])}, expected {short_text(", ".join(columns), 90)}')
 
-def _among(t, column, values, told):
-    "Raise where a value is none of those that are known"
+def _among(t, column, values, expected):
+    "Raise if a column has other values"
     bad = ~t[column].isin(values)
-    if bad.any(): raise _Bad(f'{column} is {found(t[column][bad].iloc[0])} in row {int(bad.to_numpy().argmax()) + 1}, expected {told}')
+    if bad.any(): raise _Damaged(_first_bad(t[column], bad, column, expected))
+
+def _first_bad(column, bad, name, expected):
+    "A message about the first bad value"
+    return f'{name} is {found(column[bad].iloc[0])} in row {int(bad.to_numpy().argmax()) + 1}, expected {expected}'
 
 def _shares(t, column, low, high, empty=False):
     "A column as floats in a range"
     import numpy as np, pandas as pd
     v = pd.to_numeric(t[column], errors='coerce').astype(float)
-    bad = ~(v.between(low, high)) & ~(empty & (t[column].astype(str) == '') | empty & t[column].isna())
-    if bad.any(): raise _Bad(f'{short_text(column)} is {found(str(t[column][bad].iloc[0]))} in row {int(bad.to_numpy().argmax()) + 1}, expected a number from {low:g} to {high:g}')
-    return v
+    allowed = empty & ((t[column].astype(str) == '') | t[column].isna())
+    bad = ~v.between(low, high) & ~allowed
+    if not bad.any(): return v
+    raise _Damaged(_first_bad(t[column].map(str), bad, short_text(column), f'a number from {low:g} to {high:g}'))

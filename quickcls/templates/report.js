@@ -18,7 +18,7 @@ function figure([name, actual, predicted, pActual, pPredicted, key]) {
   if (thumbs[key]) {
     const image = element('img', 'thumb');
     image.dataset.thumb = key; image.alt = name; fill(image); f.append(image);
-  } else f.append(element('div', 'thumb', 'image not there any more'));
+  } else f.append(element('div', 'thumb', 'image not found'));
   caption.append(element('bdi', '', name), element('br'), `${data.classes[predicted]} ${percent(pPredicted)}`);
   if (actual !== predicted) caption.append(element('br'), `${data.classes[actual]} ${percent(pActual)}`);
   f.append(caption);
@@ -44,8 +44,8 @@ function open(button) {
   images.replaceChildren(...shown.map(figure));
   const more = button.dataset.n - rows.length;
   const parts = [];
-  if (listed.length) parts.push((shown.length ? 'Without an image here: ' : '') + listed.map(r => `${r[0]} (${data.classes[r[2]]} ${percent(r[4])})`).join(', '));
-  if (more > 0) parts.push(`${more} more stand in predictions.csv.`);
+  if (listed.length) parts.push((shown.length ? 'Not shown: ' : '') + listed.map(r => `${r[0]} (${data.classes[r[2]]} ${percent(r[4])})`).join(', '));
+  if (more > 0) parts.push(`${more} more are listed in predictions.csv.`);
   names.textContent = parts.join(' … ');
   panel.hidden = false;
   panel.focus({preventScroll: true});
@@ -64,7 +64,7 @@ for (const s of switches) s.addEventListener('click', () => {
   for (const b of cells) b.textContent = b.dataset[s.dataset.show];
 });
 
-// Within another page it tells how high it is, so that there is one scroll bar.
+// Inside another page: report the height, so that there is only one scroll bar.
 if (parent !== window) {
   document.documentElement.classList.add('framed');
   new ResizeObserver(() => parent.postMessage({reportHeight: document.documentElement.offsetHeight}, '*')).observe(document.documentElement);

@@ -9,11 +9,12 @@ __all__ = ['chosen_images', 'contact_sheet', 'preview']
 from pathlib import Path
 from ..core import QuickclsError, check_writable, explain_os_error
 from ..backbones.registry import parse_views
-from ..data.items import scan_folder, split_items
+from ..data.items import scan_folder
+from ..data.split import split_items
 from ..explain.heatmap import kinds_of_file
 from ..features.embed import parse_augment, presets, random_view
 from ..evaluate.style import clean_text, faint, new_figure, save_figure, short_name
-from ..data.images import NotAnImage
+from ..data.images import NotAnImage, check_side
 
 # %% ../../nbs/train/04_augment_preview.ipynb #chosen-images
 def chosen_images(
@@ -41,7 +42,7 @@ def contact_sheet(
         known = ', '.join(p for p in presets if p != 'none')
         raise QuickclsError(f'Augmentation {augment} makes no copies. Expected one of {known}, perhaps with a number as in guide:8.')
     if not 1 <= n <= 100: raise QuickclsError(f'n is {n}; expected 1 to 100 images.')
-    if not 32 <= size <= 1024: raise QuickclsError(f'A size of {size} pixels cannot be used. Expected 32 to 1024.')
+    check_side(size)
     if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
     items, (view,) = split_items(scan_folder(folder), seed=seed), parse_views('resnet34', size, resize)
     rows = _rows(chosen_images(items.table[items.table.split == 'train'], n, seed), view, seed, preset, copies)

@@ -16,7 +16,8 @@ from ..backbones.registry import choose_arch, get_weights, of_quality, parse_vie
 from ..features.benchmark import pass_speed
 from ..features.bow import learn_words
 from ..heads.crossval import part_of_each
-from ..data.items import Items, class_numbers, describe, scan_folder, split_items
+from ..data.items import Items, class_numbers, describe, scan_folder
+from ..data.split import split_items
 from ..features.embed import Embeddings, late_columns, parse_augment
 from ..heads.head import by_strength
 from ..heads.networks import fit_head
@@ -59,7 +60,7 @@ class Trials:
         self.base = _digest(runs_version, data_fingerprint(scanned.table.assign(split=scanned.table.split.fillna(''))), None if self.has_sides else valid_pct, resize, epochs, class_weights, seed) # rows of one base are tested on the same images, with the same settings
         self.weights, self.sets, self.speeds, self.sided = {}, {}, {}, {}
 
-    def views(self, s): return parse_views(s.arch.replace('+', ','), resize=self.resize)
+    def views(self, s): return parse_views(s.arch, resize=self.resize)
 
     def key(self, s, repeat:int)->str: # raises `QuickclsError` where the weights cannot be had
         "What stands for everything that the numbers of a run depend on"

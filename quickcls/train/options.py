@@ -9,6 +9,7 @@ __all__ = ['basic', 'Training', 'command_line']
 import inspect, os, shlex
 from pathlib import Path
 from ..core import QuickclsError
+from ..data.images import check_side
 from ..backbones.registry import of_quality
 from ..features.bow import classic_head
 from ..features.embed import check_levels, parse_augment
@@ -76,8 +77,7 @@ class Training:
     def _check_numbers(self):
         if self.epochs < 1: raise QuickclsError(f'epochs is {self.epochs}; expected at least 1.')
         if not 0 <= self.seed < 2**32: raise QuickclsError(f'seed is {self.seed}; expected 0 to {2**32-1}.')
-        if self.size is not None and not 32 <= self.size <= 1024:
-            raise QuickclsError(f'A size of {self.size} pixels cannot be used. Expected 32 to 1024.')
+        if self.size is not None: check_side(self.size)
         if not .5 <= self.keep_known < 1:
             raise QuickclsError(f'keep_known is {self.keep_known}; expected a share from 0.5 to below 1, for instance 0.95.')
         if self.auto < 0: raise QuickclsError(f'auto is {self.auto:g}; expected a number of seconds, for instance 60.')

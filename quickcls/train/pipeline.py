@@ -17,7 +17,8 @@ from .tensorboard import board_callbacks, board_training, check_board
 from ..features.bow import learn_words
 from ..model.classifier import Classifier
 from ..data.corrections import take_corrections, with_corrections
-from ..data.items import describe, scan_folder, split_items
+from ..data.items import describe, scan_folder
+from ..data.split import split_items
 from ..features.embed import Embeddings, late_columns
 from ..model.finetune import tune
 from ..explain.shortcuts import focus

@@ -15,7 +15,8 @@ from ..core import QuickclsError, plain_text, progress
 from ..data.csv_text import csv_table
 from ..heads.calibration import calibrate
 from ..heads.crossval import CrossValidation
-from ..data.items import Skipped, scan_loose
+from ..data.items import Skipped
+from ..data.split import scan_loose
 from ..evaluate.predictions import Evaluation, held_out, prediction_table
 from ..features.embed import decode_ahead, parse_augment
 from ..heads.head import by_strength

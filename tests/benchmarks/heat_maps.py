@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from quickcls.backbones.registry import parse_views
 from quickcls.model.classifier import Classifier
-from quickcls.data.items import scan_folder, split_items
+from quickcls.data.items import scan_folder
+from quickcls.data.split import split_items
 from quickcls.explain.heatmap import heat_map
 from quickcls.features.embed import Embeddings
 from quickcls.backbones.onnx_graph import get_graph

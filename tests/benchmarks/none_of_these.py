@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from quickcls.all import Classifier, train
-from quickcls.data.items import scan_loose
+from quickcls.data.split import scan_loose
 from quickcls.features.embed import Embeddings
 from quickcls.backbones.onnx_graph import get_graph
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import quickcls.explain.regions # adds `Classifier.tag`
 from quickcls.train.pipeline import train
-from quickcls.data.items import scan_folder, split_items
+from quickcls.data.items import scan_folder
+from quickcls.data.split import split_items
 from tests.benchmarks.collages import collages
 
 def overlap(a, b):
