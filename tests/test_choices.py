@@ -106,6 +106,6 @@ def test_a_network_that_learned_is_saved_as_it_was(tmp_path, python, quickcls):
     clf = Classifier.load(tmp_path/'model')
     np.testing.assert_allclose(*answers_of(python, clf), atol=.05) # the graph computes with 16 bits where that is faster
     assert clf.body_state and clf.head.notes['strategy'] == 'partial' and clf.trust.cross_validation is None and clf.trust.calibration
-    assert 'nothing was cross-validated' in p.stdout and 'trained here (partial)' in (tmp_path/'model'/'README.md').read_text()
+    assert 'validation images' in p.stdout and 'trained here (partial)' in (tmp_path/'model'/'README.md').read_text()
     again = quickcls('train', repo/'datasets'/'parts', '--weights', tmp_path/'model', '--out', tmp_path/'second', '--folds', '3', '--json')
     assert again.returncode == 0 and json.loads(again.stdout.splitlines()[-1])['arch'] == 'efficientnet_lite0@96' # an earlier classifier as a start

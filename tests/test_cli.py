@@ -103,7 +103,7 @@ def test_force_replaces_classifiers_only(quickcls, tmp_path):
     root = write_folder(tmp_path/'models'/'pets', cat=4, dog=4)
     before = sorted(root.rglob('*'))
     for words in (('--out', root), ('--out', root.parent), ('--out', root/'cat'/'new'), ()): # without `--out` it is models/pets, the photographs themselves
-        refused(quickcls('train', root, *lite0, *words, '--force', cwd=tmp_path), 'lie one inside the other')
+        refused(quickcls('train', root, *lite0, *words, '--force', cwd=tmp_path), 'inside the other')
     (tmp_path/'diary').mkdir(); (tmp_path/'diary'/'today.txt').touch()
     refused(quickcls('train', root, *lite0, '--out', tmp_path/'diary', '--force'), 'is not a classifier, so it is not replaced')
     assert sorted(root.rglob('*')) == before and (tmp_path/'diary'/'today.txt').exists()

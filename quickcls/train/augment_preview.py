@@ -21,7 +21,7 @@ def chosen_images(
     table, # Rows of an items table
     n:int, # How many
     seed:int=42 # Another seed, other images
-): # At most `n` rows: as many of each class as can be, class by class; of more than `n` classes the first
+): # At most `n` rows, sorted by class and equally many of each where possible; with more than `n` classes only the first `n`
     "A few images of each class"
     t = table.sample(frac=1, random_state=seed)
     t = t.assign(turn=t.groupby('label').cumcount()).sort_values(['turn', 'label'], kind='stable').head(n)
@@ -31,62 +31,81 @@ def chosen_images(
 def contact_sheet(
     folder:str, # Labelled images, as `train` takes them
     *, augment:str='guide', # As `train` takes it: guide, guide:8, fastai-noflip …
-    n:int=8, # Images: rows
-    seed:int=42, # Of split, choice and views
+    n:int=8, # Number of images, one in each row
+    seed:int=42, # Of the split, the choice of images and their copies
     size:int=224, # Side of the square, pixels
     resize:str='squish' # squish, crop or pad
 ): # matplotlib Figure
-    "Training images beside their random views"
-    preset, views = parse_augment(augment)
-    if not views: raise QuickclsError(f'With augmentation {augment} there are no random views to look at. Expected one of {", ".join(p for p in presets if p != "none")}, or one with a number as in guide:8.')
+    "Training images beside their augmented copies"
+    preset, copies = parse_augment(augment)
+    if not copies:
+        known = ', '.join(p for p in presets if p != 'none')
+        raise QuickclsError(f'Augmentation {augment} makes no copies. Expected one of {known}, perhaps with a number as in guide:8.')
     if not 1 <= n <= 100: raise QuickclsError(f'n is {n}; expected 1 to 100 images.')
     check_side(size)
     if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
     items, (view,) = split_items(scan_folder(folder), seed=seed), parse_views('resnet34', size, resize)
-    rows = _rows(chosen_images(items.table[items.table.split == 'train'], n, seed), view, seed, preset, views)
-    if not rows: raise QuickclsError(f'None of the images chosen from {folder} can be read. Expected images that decode; another --seed chooses others.')
-    shown = len({label for label, _ in rows})
-    of = f'{shown} of {len(items.vocab)} classes' if shown < len(items.vocab) else f'{shown} classes'
-    return _sheet(rows, f'{clean_text(Path(items.folder).name)}, {of}, each image and {views} random view{"s" if views > 1 else ""} of it\n{preset}: {presets[preset]}', views)
+    rows = _rows(chosen_images(items.table[items.table.split == 'train'], n, seed), view, seed, preset, copies)
+    if not rows:
+        raise QuickclsError(f'None of the chosen images of {folder} can be read. Expected readable images; another --seed chooses others.')
+    return _sheet(rows, _title(rows, items, preset, copies), copies)
 
-def _rows(table, view, seed, preset, views):
-    "[(class, [the image, its views …])], without those that cannot be read"
-    rows = []
+def _rows(table, view, seed, preset, copies):
+    "[(class, [the image, its copies …])], without images that cannot be read"
+    rows, kinds = [], [(0, 'none'), *((i, preset) for i in range(copies))]
     for r in table.itertuples():
-        try: rows.append((r.label, [random_view(r.path, r.sha256, view, seed, i, p) for i, p in [(0, 'none'), *((i, preset) for i in range(views))]]))
+        try: rows.append((r.label, [random_view(r.path, r.sha256, view, seed, i, kind) for i, kind in kinds]))
         except NotAnImage: pass
     return rows
 
-def _sheet(rows, title, views):
+def _title(rows, items, preset, copies):
+    shown, n = len({label for label, _ in rows}), len(items.vocab)
+    classes = f'{shown} of {n} classes' if shown < n else f'{shown} classes'
+    each = f'each image and {copies} augmented cop{"ies" if copies > 1 else "y"} of it'
+    return f'{clean_text(Path(items.folder).name)}, {classes}, {each}\n{preset}: {presets[preset]}'
+
+def _sheet(rows, title, copies):
     "The figure: images in a grid, the class at the left of each row"
-    side = max(.8, min(1.5, 11/(views + 1)))
-    with new_figure(max(side*(views + 1) + 1, 5), side*len(rows) + .3, title, 'Random views') as fig:
-        cells = fig.subplots(len(rows), views + 1, squeeze=False)
+    side = max(.8, min(1.5, 11/(copies + 1)))
+    with new_figure(max(side*(copies + 1) + 1, 5), side*len(rows) + .3, title, 'Augmented copies') as fig:
+        cells = fig.subplots(len(rows), copies + 1, squeeze=False)
         for y, (row, (label, images)) in enumerate(zip(cells, rows)):
             for x, (ax, image) in enumerate(zip(row, images)):
-                ax.imshow(image, interpolation='antialiased'); ax.set_xticks([]); ax.set_yticks([]); ax.grid(False)
-                ax.spines[:].set_visible(True); ax.spines[:].set(color=faint, linewidth=.6)
-                if not y: ax.set_title('as it is' if not x else str(x), fontsize=9)
+                _draw(ax, image)
+                if not y: ax.set_title('original' if not x else str(x), fontsize=9)
             row[0].set_ylabel(short_name(label, 18), rotation=0, ha='right', va='center', fontsize=9, color='black')
     return fig
+
+def _draw(ax, image):
+    ax.imshow(image, interpolation='antialiased')
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)
+    ax.spines[:].set_visible(True)
+    ax.spines[:].set(color=faint, linewidth=.6)
 
 # %% ../../nbs/train/04_augment_preview.ipynb #preview-command
 def preview(
     folder:str, # Folder of labelled images, as `quickcls train` takes it
-    *, augment:str='guide', # What to show: guide, guide:8, guide-noflip, fastai (what `quickcls train` uses where the network learns), fastai-noflip:8
-    out:str='preview.png', # Where the sheet goes: .png, .jpg, .webp, .pdf or .svg
-    n:int=8, # How many images: rows
-    seed:int=42, # Another seed, other images and other views
+    *, augment:str='guide', # What to show: guide, guide:8, guide-noflip, fastai (the default of fine-tuning), fastai-noflip:8
+    out:str='preview.png', # File for the sheet: .png, .jpg, .webp, .pdf or .svg
+    n:int=8, # Number of images, one in each row
+    seed:int=42, # Another seed gives other images and other copies
     size:int=224, # Side of the square that the network sees, in pixels
     resize:str='squish' # How an image becomes a square: squish, crop or pad
 ): # matplotlib Figure
-    "Show what augmentation makes of a folder's images: a few of each class beside their random views"
+    "Show what augmentation does to the images of a folder: a few of each class beside their augmented copies"
     file = Path(out).expanduser()
-    if file.suffix.lower() not in kinds_of_file: raise QuickclsError(f'{file} has the suffix {file.suffix or "none"!r}. Expected one of {", ".join(kinds_of_file)}.')
-    if Path(folder).expanduser().resolve() in file.resolve().parents: raise QuickclsError(f'{file} would lie among the images in {folder}, and be trained on. Name another file with --out (in Python: out=).')
+    if file.suffix.lower() not in kinds_of_file:
+        raise QuickclsError(f'{file} has the suffix {file.suffix or "none"!r}. Expected one of {", ".join(kinds_of_file)}.')
+    if Path(folder).expanduser().resolve() in file.resolve().parents:
+        among = f'{file} would be among the images in {folder}, and be trained on.'
+        raise QuickclsError(f'{among} Name another file with --out (in Python: out=).')
     check_writable(file)
     fig = contact_sheet(folder, augment=augment, n=n, seed=seed, size=size, resize=resize)
-    try: file.parent.mkdir(parents=True, exist_ok=True); save_figure(fig, file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(fig, file)
     except OSError as e: raise QuickclsError(f'{file} cannot be written: {explain_os_error(e)}') from None
     print(file)
     return fig

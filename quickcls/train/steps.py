@@ -36,14 +36,15 @@ class Run:
 
     @contextmanager
     def step(self, name):
-        "Measure the body of a `with`"
+        "Measure how long the body of a `with` takes"
         t = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - t, 3)
 
     def count(self, graph, done, what=''):
-        "Add up what a pass did, and say it"
-        self.embedded += done.embedded; self.from_store += done.from_store
+        "Add up what an embedding pass did, and print it"
+        self.embedded += done.embedded
+        self.from_store += done.from_store
         speed = f' in {done.seconds:.1f} s ({done.images_per_s:.0f} images/s)' if done.embedded else ''
         self.say(f'{graph.view}: {what}{done.embedded:,} embedded{speed}, {done.from_store:,} from the store')
 
@@ -51,53 +52,57 @@ class Run:
 def import_ahead(
     *modules:str # Names
 ):
-    "Import modules in the background; whoever needs one meanwhile waits for it as usual"
+    "Import modules in a background thread; an `import` of one of them waits until it is done"
     import importlib, threading
     def work():
         for m in modules:
             try: importlib.import_module(m)
-            except Exception: return # the real import says what is wrong, in its place
+            except Exception: return # the real import raises the error later
     threading.Thread(target=work, daemon=True).start()
 
 # %% ../../nbs/train/01_steps.ipynb #embed-all
 def embed_all(
     scanned, # `Items` before the split; loses damaged images
-    items, # The same with their split
+    items, # The same images with their split
     embeddings, # `quickcls.features.embed.Embeddings`
     *, split, # `Items` → `Items` with their split
     augment:str, seed:int, run:Run
-)->tuple: # (`Items` with their split, {split: (x, y)}, None or (random views float32 `[m, d]`, the training row of each `[m]`))
-    "Embeddings and class numbers of each side"
+)->tuple: # (`Items` with their split, {split: (x, y)}, None or (augmented copies float32 `[m, d]`, the training row of each `[m]`))
+    "Embeddings and class numbers of each split"
     import numpy as np
-    n = len(scanned.skipped)
+    before = len(scanned.skipped)
     embeddings.embed(scanned, run.count)
-    if (lost := scanned.skipped[n:]):
-        run.say(f'skipped {len(lost)} more: ' + '; '.join(f'{plain_text(Path(s.path).name)}: {s.reason}' for s in lost[:5]))
+    if (lost := scanned.skipped[before:]):
+        reasons = '; '.join(f'{plain_text(Path(s.path).name)}: {s.reason}' for s in lost[:5])
+        run.say(f'skipped {len(lost)} more: {reasons}')
         items = split(scanned)
     preset, n = parse_augment(augment)
     if not n: return items, embeddings.sides(items), None
     rows = items.table[items.table.split == 'train']
-    views = embeddings.augmented(rows, n, seed, lambda g, done: run.count(g, done, f'{n} random views each ({preset}), '), preset)
-    return items, embeddings.sides(items), (views, np.tile(np.arange(len(rows)), n))
+    def count(graph, done): run.count(graph, done, f'{n} augmented copies each ({preset}), ')
+    copies = embeddings.augmented(rows, n, seed, count, preset)
+    return items, embeddings.sides(items), (copies, np.tile(np.arange(len(rows)), n))
 
 def embed_background(
-    folder:str, # Images of anything but the classes
-    items, # `Items` of the classes; images that stand there too are left out
+    folder:str, # Images that show none of the classes
+    items, # `Items` of the classes; images that are among them too are left out
     embeddings, # `quickcls.features.embed.Embeddings`
     seed:int, run:Run
 )->tuple: # Embeddings to learn from and to test on, float32 `[n, d]` each
-    "Embeddings of foreign examples"
+    "Embeddings of out-of-distribution examples"
     loose = scan_loose(folder, without=set(items.table.sha256), seed=seed)
     embeddings.embed(loose, lambda g, done: run.count(g, done, 'background, '))
-    if loose.table.split.nunique() < 2: raise QuickclsError(f'Too few images in {folder} can be read. Expected two or more of anything but the classes.')
-    run.say(f'background: {len(loose):,} images of {loose.folder}, half of them to test on' + ''.join(f'; {n}' for n in loose.notes))
+    if loose.table.split.nunique() < 2:
+        raise QuickclsError(f'Too few images in {folder} can be read. Expected two or more images that show none of the classes.')
+    notes = ''.join(f'; {n}' for n in loose.notes)
+    run.say(f'background: {len(loose):,} images of {loose.folder}, half of them for testing{notes}')
     return tuple(embeddings.read(loose.table[loose.table.split == s]) for s in ('train', 'valid'))
 
 # %% ../../nbs/train/01_steps.ipynb #drop-damaged
 def drop_damaged(
     items # `Items` before the split; loses damaged images, and every copy of them
 ):
-    "Read every image once, as small as can be"
+    "Decode every image once, at a small size"
     reason = {}
     with progress(len(items), 'reading') as bar:
         for path, got in decode_ahead(items.table.path, lambda p: load_image(p, 32)):
@@ -111,42 +116,49 @@ def drop_damaged(
 def fit_sides(
     items, # `Items` with their split
     sides:dict, # {split: (embeddings float32 `[n, d]`, class numbers `[n]`)}
-    views:tuple, # From `embed_all`: random views and their rows, or None
+    copies:tuple, # From `embed_all`: augmented copies and their rows, or None
     head:str, # As in `fit_head`
     *, epochs:int, class_weights:bool, seed:int, run:Run
 ): # `Head`
-    "The trained head; what it is shown of the held-out side is only reported"
+    "The trained head; its loss on the held-out images is only reported"
     import numpy as np
     from quickcls.heads.networks import fit_head
     (x, y), held = sides['train'], sides.get('valid') or sides['test']
     groups = items.table.group[items.table.split == 'train'].to_numpy()
-    if views: x, y, groups = np.concatenate([x, views[0]]), np.concatenate([y, y[views[1]]]), np.concatenate([groups, groups[views[1]]])
-    t = time.perf_counter()
-    fitted = fit_head(head, (x, y), held, n_out=len(items.vocab), groups=groups, epochs=epochs, class_weights=class_weights, seed=seed)
-    how = f'C = {fitted.notes["C"]:.2g} by cross-validation' if head in by_strength else f'{epochs} epochs'
-    run.say(f'head {head}: {how}, on {len(x):,} embeddings in {time.perf_counter()-t:.1f} s')
+    if copies:
+        more, rows = copies
+        x, y, groups = (np.concatenate(pair) for pair in ((x, more), (y, y[rows]), (groups, groups[rows])))
+    t, how = time.perf_counter(), dict(epochs=epochs, class_weights=class_weights, seed=seed)
+    fitted = fit_head(head, (x, y), held, n_out=len(items.vocab), groups=groups, **how)
+    work = f'C = {fitted.notes["C"]:.2g} by cross-validation' if head in by_strength else f'{epochs} epochs'
+    run.say(f'head {head}: {work}, on {len(x):,} embeddings in {time.perf_counter()-t:.1f} s')
     return fitted
 
 # %% ../../nbs/train/01_steps.ipynb #check-sides
 def check_sides(
-    items, sides, views, # As in `fit_sides`
+    items, sides, copies, # As in `fit_sides`
     fitted, # `Head`
     *, folds:str, epochs:int, class_weights:bool, seed:int,
     strange:dict # To `quickcls.evaluate.none_of_these.none_of_these`
 )->tuple: # (`Trust`, cross-validated predictions or None, `OpenSet` or None)
-    "How far the head can be believed; images of a test side stay out"
+    "How reliable the head is; images of the split `test` are not used"
     import numpy as np, pandas as pd
     t, own = items.table, [s for s in ('train', 'valid') if s in sides]
     rows, x = pd.concat([t[t.split == s] for s in own]), np.concatenate([sides[s][0] for s in own])
     c = fitted.notes.get('C')
-    trust, table, cv = check(rows, x, items.vocab, head=fitted.kind, c=c, folds=folds, class_weights=class_weights, epochs=epochs, views=views, seed=seed)
+    how = dict(folds=folds, class_weights=class_weights, epochs=epochs, views=copies, seed=seed)
+    trust, table, cv = check(rows, x, items.vocab, head=fitted.kind, c=c, **how)
     if cv is None: return trust, table, None
     return trust, table, _familiar(trust, rows, x, items, cv, fitted, c if fitted.kind == 'linear' else None, seed, strange)
 
 def _familiar(trust, rows, x, items, cv, fitted, c, seed, strange):
-    "The `OpenSet`, or None with a word in `trust` about why"
-    open_set, trust.open_set = none_of_these(rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **strange)
-    if open_set is None: trust.warnings.append(f'what is familiar was not measured, so no image is refused{" and the background was not used" if strange["background"] else ""}: that takes {fewest_known} different training images that were held out once')
+    "The `OpenSet`, or None with the reason as a warning in `trust`"
+    open_set, trust.open_set = none_of_these(
+        rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **strange)
+    if open_set is None:
+        unused = ', and the background was not used' if strange['background'] else ''
+        trust.warnings.append(f'none of these is off{unused}: too few images to set its threshold '
+                              f'(expected {fewest_known} different training images that were held out once)')
     return open_set
 
 # %% ../../nbs/train/01_steps.ipynb #check-tuned
@@ -156,16 +168,19 @@ def check_tuned(
     fitted, # Its `Head`
     *, seed:int, strange:dict # As in `check_sides`
 )->tuple: # (`Trust`, None, `OpenSet` or None)
-    "How far a network that has learned can be believed, by the images that it was watched with"
+    "How reliable a fine-tuned network is, measured on its validation images"
     import numpy as np
     rows, (x, y) = items.table[items.table.split == 'train'], sides['train']
-    watched = rows.sha256.isin(tuned.watched.sha256).to_numpy()
+    valid = rows.sha256.isin(tuned.watched.sha256).to_numpy()
+    n = int(valid.sum())
     logits, fold = np.full((1, len(rows), len(items.vocab)), np.nan, np.float32), np.full((1, len(rows)), -1)
-    logits[0, watched] = tuned.logits(rows[watched])
-    fold[0, watched] = np.random.default_rng(seed).permutation(int(watched.sum())) % 5 # parts to fit the temperature on, and to test it on
-    cv = CrossValidation(y, logits, fold, int((~watched).sum()), rows.group[watched].nunique())
+    logits[0, valid] = tuned.logits(rows[valid])
+    fold[0, valid] = np.random.default_rng(seed).permutation(n) % 5 # five parts, to fit and to test the temperature on
+    cv = CrossValidation(y, logits, fold, int((~valid).sum()), rows.group[valid].nunique())
     trust = Trust(calibration=calibrate(cv).summary())
-    trust.warnings.append(f'nothing was cross-validated, since the network has learned from its training images; confidence and what is familiar rest on the {watched.sum()} of them that were watched instead ({cv.accuracy:.1%} right, and they chose the epoch)')
+    trust.warnings.append('there is no cross-validation, because the network was trained on the training images; '
+                          f'calibration and none of these use its {n} validation images '
+                          f'({cv.accuracy:.1%} right; they also chose the epoch, so this is a little optimistic)')
     return trust, None, _familiar(trust, rows, x, items, cv, fitted, None, seed, strange)
 
 # %% ../../nbs/train/01_steps.ipynb #evaluate-sides
@@ -174,15 +189,15 @@ def evaluate_sides(
     fitted, # `Head`
     temperature:float,
     open_set # or None
-)->tuple: # (table of predictions, `Evaluation` of the headline side, metrics of every held-out side)
-    "What the head says of every image"
+)->tuple: # (table of predictions, `Evaluation` of the held-out images, metrics of every held-out split)
+    "Predictions for all images, and the metrics of the held-out ones"
     import numpy as np
     from quickcls.heads.head import softmax
     t, probs, known = items.table, np.empty((len(items), len(items.vocab))), np.full(len(items), np.nan)
     for split, (x, _) in sides.items():
         at, logits = (t.split == split).to_numpy(), fitted.logits(x)/temperature
         probs[at] = softmax(logits)
-        if open_set and split != 'train': known[at] = open_set.score(x, logits) # a training image is its own nearest
+        if open_set and split != 'train': known[at] = open_set.score(x, logits) # a training image would be its own nearest neighbour
     table = prediction_table(t, probs, items.vocab, known_score=known if open_set else None)
     ev = Evaluation(held_out(table), items.vocab)
     metrics = ev.metrics()
@@ -193,18 +208,19 @@ def evaluate_sides(
 def neighbours(
     ev, # `Evaluation`
     items, sides, # As in `fit_sides`
-    *, most:int=24, classes:int=6 # Mistakes, and the likeliest classes of each
-): # DataFrame: path of a bad mistake, class, nearest training image of it, cosine; None where there is no mistake
-    "What the worst mistakes were compared with"
+    *, most:int=24, classes:int=6 # Number of mistakes, and of the likeliest classes of each
+): # DataFrame: path of the image, class, nearest training image of that class, cosine; None where there is no mistake
+    "The nearest training images of the worst mistakes"
     import pandas as pd
     from quickcls.heads.ood import nearest_of_each_class
     worst = ev.table[ev.table.label != ev.table.predicted].nlargest(most, 'loss')
     if not len(worst): return None
     paths = items.table.path[items.table.split == 'train'].to_numpy()
     rows, cosines = nearest_of_each_class(sides[ev.table.split.iloc[0]][0][worst.index], *sides['train'], len(items.vocab))
-    found = []
-    for i, (p, label, probs) in enumerate(zip(worst.path, worst.label, worst[[f'p_{c}' for c in items.vocab]].to_numpy())):
-        likely = sorted({items.vocab.index(label), *probs.argsort()[::-1][:classes - 1].tolist()}, key=lambda c: -probs[c])
+    found, all_probs = [], worst[[f'p_{c}' for c in items.vocab]].to_numpy()
+    for i, (p, label, probs) in enumerate(zip(worst.path, worst.label, all_probs)):
+        top = probs.argsort()[::-1][:classes - 1].tolist()
+        likely = sorted({items.vocab.index(label), *top}, key=lambda c: -probs[c])
         found += [(p, items.vocab[c], paths[rows[i, c]], round(float(cosines[i, c]), 4)) for c in likely if rows[i, c] >= 0]
     return pd.DataFrame(found, columns=['path', 'class', 'nearest', 'similarity'])
 
@@ -215,16 +231,17 @@ def write_beside(
     tables:dict, # Stem of a CSV file → DataFrame or None
     facts:dict, # More for `metrics.json`
     looked:dict, # From `focus`
-    images:bool # May the report hold some?
+    images:bool # May the report show images?
 ):
-    "Everything about a classifier that is no part of it"
+    "Tables, figures and report, beside the files of the classifier"
     from quickcls.evaluate.style import save_figure
     from quickcls.report.page import write_report
     for stem, table in tables.items():
-        if table is not None: csv_table(table).to_csv(folder/f'{stem}.csv', index=False, errors='replace') # names of files may be no text
+        if table is not None: csv_table(table).to_csv(folder/f'{stem}.csv', index=False, errors='replace') # file names may be invalid UTF-8
     csv_table(ev.confusion_matrix()).to_csv(folder/'confusion_matrix.csv')
     save_figure(ev.plot_confusion_matrix(f'{name}: accuracy {ev.accuracy:.1%} on {ev.n} images'), folder/'confusion_matrix.png')
-    numbers = dict(**clf.info['metrics'], per_class=ev.per_class().round(6).to_dict('index'), data=clf.info['data'], arch=clf.arch, head=clf.head.kind, **facts)
+    about = dict(data=clf.info['data'], arch=clf.arch, head=clf.head.kind)
+    numbers = dict(**clf.info['metrics'], per_class=ev.per_class().round(6).to_dict('index'), **about, **facts)
     (folder/'metrics.json').write_text(json.dumps(numbers, indent=1, ensure_ascii=False), encoding='utf-8', errors='replace')
     (folder/'focus.json').write_text(json.dumps(looked, ensure_ascii=False), encoding='utf-8', errors='replace')
     write_report(folder, name=name, images=images, say=lambda text: None)
@@ -232,9 +249,9 @@ def write_beside(
 # %% ../../nbs/train/01_steps.ipynb #own-weights
 def own_weights(
     graphs:list, # of `Graph`
-    weights # What the user named as weights, or None
+    weights # The option `weights`, or None
 )->dict|None: # `body.0.conv.weight` … → array; None where every body has its published weights
-    "Parameters of bodies that no package holds: those that learned here, and those from a file, which may be gone tomorrow"
+    "Parameters of bodies that cannot be downloaded again: fine-tuned ones, and those read from a file of weights"
     if not weights and not any(g.body for g in graphs): return None
     from quickcls.backbones.registry import get_weights
     from quickcls.backbones.body import create_body
