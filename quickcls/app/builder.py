@@ -10,7 +10,8 @@ import hashlib, shutil, tempfile, threading
 from dataclasses import dataclass
 from pathlib import Path
 from ..core import QuickclsError, check_apart, check_free, explain_os_error, write_whole
-from ..backbones.registry import choose_arch, parse_views
+from ..backbones.registry import parse_views
+from ..backbones.weights import choose_arch
 from ..model.classifier import Classifier
 from ..data.corrections import kind_name, suffix_of
 from ..data.items import sides_of

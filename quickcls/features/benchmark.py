@@ -11,7 +11,8 @@ import os, sys
 from dataclasses import replace
 from pathlib import Path
 from ..core import QuickclsError, cache_dir, cache_file
-from ..backbones.registry import Backbone, View, backbones as known, find_backbone, local_weights
+from ..backbones.registry import Backbone, View, backbones as known, find_backbone
+from ..backbones.weights import local_weights
 
 # %% ../../nbs/features/04_benchmark.ipynb #network-facts
 weighty = ('aten.conv', 'aten.linear', 'aten.addmm') # operations of torch that have weights

@@ -11,7 +11,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ..core import QuickclsError, cache_dir, cache_file
-from ..backbones.registry import backbones, local_weights, parse_views
+from ..backbones.registry import backbones, parse_views
+from ..backbones.weights import local_weights
 from ..heads.calibration import capped_log_loss, fit_temperature
 from ..heads.crossval import cross_validate
 from ..data.items import class_numbers
@@ -195,7 +196,7 @@ def _kept(path, nf):
 def _classifier(graph):
     "(weight `[classes, nf]`, bias) of the file of weights; None where the network does not apply it to the average of its final map, or sees another size than its own"
     import torch
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.backbones.body import create_network, load_weights
     b, side = graph.view.backbone, graph.view.size
     if graph.weights == 'trained' or not b.timm or side != b.size: return None

@@ -279,7 +279,7 @@ def to_learner(
 def _bodies(clf):
     "The bodies of a classifier: its own arrays where it has some, else the published weights"
     import torch
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.backbones.body import body_from_state, create_body
     if not clf.body_state: return [create_body(v, get_weights(v.backbone)) for v in clf.views]
     own = [{k.removeprefix(f'body.{i}.'): torch.from_numpy(a) for k, a in clf.body_state.items() if k.startswith(f'body.{i}.')} for i in range(len(clf.views))]

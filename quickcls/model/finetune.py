@@ -224,7 +224,7 @@ def _side(items, split): return items.table[items.table.split == split]
 
 def _start(inner, views, strategy, unfreeze, head, levels, weights, offline, class_weights, seed):
     "A Learner as the strategy wants it, and what its head was fitted to: (embeddings of the untouched network, `Head`); None from scratch"
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.backbones.body import create_body
     from quickcls.backbones.onnx_graph import get_graph
     from quickcls.heads.head import to_torch

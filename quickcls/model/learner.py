@@ -25,7 +25,8 @@ from fastai.vision.core import PILBase, PILImage, Image
 from fastai.vision.learner import create_head, default_split
 from fasttransform import Transform
 from ..core import QuickclsError
-from ..backbones.registry import View, choose_arch, get_weights, parse_views
+from ..backbones.registry import View, parse_views
+from ..backbones.weights import choose_arch, get_weights
 from ..backbones.body import create_body, pool_stages
 from ..data.items import Items, scan_folder, split_items
 from ..features.embed import Embeddings, check_levels

@@ -12,7 +12,8 @@ from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from ..core import QuickclsError, cache_dir, check_apart, check_free, explain_os_error, progress
-from ..backbones.registry import choose_arch, get_weights, of_quality, parse_views
+from ..backbones.registry import of_quality, parse_views
+from ..backbones.weights import choose_arch, get_weights
 from ..features.benchmark import pass_speed
 from ..features.bow import learn_words
 from ..heads.crossval import part_of_each

@@ -10,7 +10,8 @@ import inspect, os, shlex, time
 from pathlib import Path
 from ..core import QuickclsError, check_apart, check_free
 from ..model.auto import advise_on, choose
-from ..backbones.registry import choose_arch, of_quality, parse_views
+from ..backbones.registry import of_quality, parse_views
+from ..backbones.weights import choose_arch
 from .tensorboard import board_callbacks, board_training, check_board
 from ..features.bow import classic_head, learn_words
 from ..model.classifier import Classifier

@@ -234,7 +234,7 @@ def own_weights(
 )->dict|None: # `body.0.conv.weight` … → array; None where every body has its published weights
     "Parameters of bodies that no package holds: those that learned here, and those from a file, which may be gone tomorrow"
     if not weights and not any(g.body for g in graphs): return None
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.backbones.body import create_body
     bodies = [g.body or create_body(g.view, get_weights(g.view.backbone, weights)) for g in graphs]
     return {f'body.{i}.{k}': v.detach().cpu().numpy().copy() for i, b in enumerate(bodies) for k, v in b.state_dict().items()}
