@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from ..core import QuickclsError, cache_dir, cache_file, progress
 from ..heads.calibration import capped_log_loss
 from ..data.items import class_numbers, split_items
-from ..features.embed import Embeddings, decoders, parse_augment, random_transforms
+from ..features.embed import Embeddings, decoders
+from ..features.augment import parse_augment, random_transforms
 from ..heads.head import by_strength
 from ..heads.networks import balanced_weights, check_strategy, fit_head
 from ..data.images import load_image

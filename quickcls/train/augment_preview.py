@@ -11,7 +11,7 @@ from ..core import QuickclsError, check_writable, explain_os_error
 from ..backbones.registry import parse_views
 from ..data.items import scan_folder, split_items
 from ..explain.heatmap import kinds_of_file
-from ..features.embed import parse_augment, presets, random_view
+from ..features.augment import parse_augment, presets, random_view
 from ..evaluate.style import clean_text, faint, new_figure, save_figure, short_name
 from ..data.images import NotAnImage
 

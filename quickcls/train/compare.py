@@ -18,7 +18,8 @@ from ..features.benchmark import pass_speed
 from ..features.bow import learn_words
 from ..heads.crossval import part_of_each
 from ..data.items import Items, class_numbers, describe, scan_folder, split_items
-from ..features.embed import Embeddings, late_columns, parse_augment
+from ..features.embed import Embeddings, late_columns
+from ..features.augment import parse_augment
 from ..heads.head import by_strength
 from ..heads.networks import fit_head
 from .grid import Comparison, Scenario, in_a_line, names_of, plan_scenarios, words_of

@@ -18,7 +18,8 @@ from ..model.classifier import Classifier
 from ..data.corrections import take_corrections, with_corrections
 from ..heads.crossval import parse_folds
 from ..data.items import describe, scan_folder, split_items
-from ..features.embed import Embeddings, check_levels, late_columns, parse_augment
+from ..features.embed import Embeddings, check_levels, late_columns
+from ..features.augment import parse_augment
 from ..model.finetune import tune
 from ..explain.shortcuts import focus
 from ..heads.head import by_strength

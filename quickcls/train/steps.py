@@ -17,7 +17,8 @@ from ..heads.calibration import calibrate
 from ..heads.crossval import CrossValidation
 from ..data.items import Skipped, scan_loose
 from ..evaluate.predictions import Evaluation, held_out, prediction_table
-from ..features.embed import decode_ahead, parse_augment
+from ..features.embed import decode_ahead
+from ..features.augment import parse_augment
 from ..heads.head import by_strength
 from ..data.images import NotAnImage, load_image
 from ..evaluate.diagnostics import Trust, check, familiar, fewest_known
