@@ -63,7 +63,7 @@ def test_nothing_is_imported_wholesale():
     "No `import *` between modules"
     assert not [n for n, p in names.items() if re.search(r'^\s*from \S+ import \*', p.read_text(encoding='utf8'), re.M)]
 
-light = ('core data.images data.items data.corrections backbones.registry backbones.onnx_graph backbones.engines features.augment features.embed features.bow heads.head heads.networks heads.crossval '
+light = ('core data.images data.items data.corrections backbones.registry backbones.onnx_graph backbones.engines features.augment features.embed features.bow heads.head heads.linear heads.mlp heads.fit heads.open_set heads.crossval '
          'heads.calibration evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.diagnostics evaluate.thresholds explain.attribution explain.heatmap '
          'explain.shortcuts model.update train.pipeline train.grid train.compare app.builder app.space').split()
 

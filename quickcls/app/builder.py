@@ -18,7 +18,7 @@ from ..data.items import sides_of
 from ..backbones.engines import open_engine
 from ..features.embed import joined
 from ..backbones.onnx_graph import get_graph
-from ..heads.head import fit_linear
+from ..heads.linear import fit_linear
 from ..data.images import load_image
 from ..train.pipeline import import_ahead, train
 

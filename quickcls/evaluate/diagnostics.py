@@ -18,7 +18,7 @@ from ..data.items import class_numbers, within
 from ..saved.descriptions import read_metrics
 from ..saved.folder import metrics_file
 from .learning_curve import learning_curve
-from ..heads.head import by_strength, calm, compact, fit_logistic, stratified_folds
+from ..heads.linear import by_strength, calm, compact, fit_logistic, stratified_folds
 from .predictions import prediction_table
 
 # %% ../../nbs/evaluate/05_diagnostics.ipynb #trust-class
@@ -126,7 +126,8 @@ def left_out(
 )->dict: # class number → (area under the ROC curve, known scores of its images `[n]`); {} where there are two classes
     "How well a class is noticed by a classifier that was trained without it"
     import numpy as np
-    from quickcls.heads.ood import combined, of_images
+    from quickcls.heads.ood import of_images
+    from quickcls.heads.open_set import combined
     rng, found = np.random.default_rng(seed), {}
     if len(np.unique(y)) < 3: return found
     rows = np.sort(rng.permutation(len(x))[:most_rows])
@@ -264,7 +265,7 @@ def check(
 
 def _curve(x, y, groups, vocab, c, full, class_weights, common):
     "The learning curve, with the linear head whatever was trained"
-    from quickcls.heads.head import fit_linear
+    from quickcls.heads.linear import fit_linear
     if c is None: c = fit_linear(x, y, groups=groups, class_weights=class_weights, seed=common['seed']).notes['C']
     return learning_curve(x, y, groups, vocab, c=c, full=full, class_weights=class_weights, **common)
 

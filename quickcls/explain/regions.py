@@ -15,7 +15,8 @@ from ..core import QuickclsError, explain_os_error, plain_text, print_json
 from ..model.classifier import Classifier
 from ..data.items import expand
 from .attribution import gradient
-from ..heads.head import calm, softmax
+from ..heads.head import softmax
+from ..heads.linear import calm
 from ..evaluate.style import draw_box, short_name
 from ..data.images import NotAnImage, file_bytes, small_image, upright_size
 

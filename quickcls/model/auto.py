@@ -17,7 +17,7 @@ from ..heads.calibration import capped_log_loss, fit_temperature
 from ..heads.crossval import cross_validate
 from ..data.items import class_numbers
 from ..features.embed import Embeddings, joined
-from ..heads.networks import fit_head
+from ..heads.fit import fit_head
 
 # %% ../../nbs/model/05_auto.ipynb #candidates
 def candidates(

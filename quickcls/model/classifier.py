@@ -18,7 +18,7 @@ from ..saved.folder import checked_digests, description_file, digests, format_ve
 from ..saved.graph_check import check_graph_file
 from ..backbones.onnx_graph import renamed, take_levels, without_traces
 from ..heads.head import Head, from_torch, onnx_nodes, softmax, to_torch
-from ..heads.ood import OpenSet, read_open_set
+from ..heads.open_set import OpenSet, read_open_set
 from ..data.images import NotAnImage, load_image
 
 # %% ../../nbs/model/02_classifier.ipynb #prediction-class

@@ -15,8 +15,9 @@ from ..heads.calibration import capped_log_loss
 from ..data.items import class_numbers, split_items
 from ..features.embed import Embeddings, decoders
 from ..features.augment import parse_augment, random_transforms
-from ..heads.head import by_strength
-from ..heads.networks import balanced_weights, check_strategy, fit_head
+from ..heads.linear import by_strength
+from ..heads.fit import check_strategy, fit_head
+from ..heads.mlp import balanced_weights
 from ..data.images import load_image
 from ..features.store import data_fingerprint
 

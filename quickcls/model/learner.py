@@ -31,7 +31,8 @@ from ..backbones.body import create_body, pool_stages
 from ..data.items import Items, scan_folder, split_items
 from ..features.embed import Embeddings, check_levels
 from ..backbones.onnx_graph import export_graph, get_graph, read_graph
-from ..heads.networks import at_once, balanced_weights, check_head, check_strategy, embedding_dls, new_network, start_statistics
+from ..heads.fit import at_once, check_head, check_strategy
+from ..heads.mlp import balanced_weights, embedding_dls, new_network, start_statistics
 from ..data.images import NotAnImage, load_image
 
 # %% ../../nbs/model/01_learner.ipynb #load-view

@@ -20,8 +20,8 @@ from ..heads.crossval import part_of_each
 from ..data.items import Items, class_numbers, describe, scan_folder, split_items
 from ..features.embed import Embeddings, late_columns
 from ..features.augment import parse_augment
-from ..heads.head import by_strength
-from ..heads.networks import fit_head
+from ..heads.linear import by_strength
+from ..heads.fit import fit_head
 from .grid import Comparison, Scenario, in_a_line, names_of, plan_scenarios, words_of
 from .steps import drop_damaged
 from ..features.store import data_fingerprint

@@ -19,7 +19,7 @@ from ..report.record import public_command, share
 from ..features.embed import check_levels
 from ..features.augment import parse_augment
 from ..evaluate.style import short_name
-from ..heads.networks import check_head, check_strategy
+from ..heads.fit import check_head, check_strategy
 from ..report.paired_page import efficient, mcnemar
 
 # %% ../../nbs/train/05_grid.ipynb #plan-scenarios

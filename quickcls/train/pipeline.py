@@ -22,9 +22,9 @@ from ..features.embed import Embeddings, check_levels, late_columns
 from ..features.augment import parse_augment
 from ..model.finetune import tune
 from ..explain.shortcuts import focus
-from ..heads.head import by_strength
+from ..heads.linear import by_strength
 from ..saved.known_images import remember_folders
-from ..heads.networks import check_head, check_strategy
+from ..heads.fit import check_head, check_strategy
 from .steps import Run, check_sides, check_tuned, drop_damaged, embed_all, embed_background, evaluate_sides, fit_sides, import_ahead, neighbours, own_weights, write_beside
 from ..features.store import data_fingerprint
 from ..evaluate.diagnostics import doubts, with_held_out

@@ -19,7 +19,7 @@ from ..data.items import Skipped, scan_loose
 from ..evaluate.predictions import Evaluation, held_out, prediction_table
 from ..features.embed import decode_ahead
 from ..features.augment import parse_augment
-from ..heads.head import by_strength
+from ..heads.linear import by_strength
 from ..data.images import NotAnImage, load_image
 from ..evaluate.diagnostics import Trust, check, familiar, fewest_known
 
@@ -116,7 +116,7 @@ def fit_sides(
 ): # `Head`
     "The trained head; what it is shown of the held-out side is only reported"
     import numpy as np
-    from quickcls.heads.networks import fit_head
+    from quickcls.heads.fit import fit_head
     (x, y), held = sides['train'], sides.get('valid') or sides['test']
     groups = items.table.group[items.table.split == 'train'].to_numpy()
     if views: x, y, groups = np.concatenate([x, views[0]]), np.concatenate([y, y[views[1]]]), np.concatenate([groups, groups[views[1]]])
@@ -196,7 +196,7 @@ def neighbours(
 ): # DataFrame: path of a bad mistake, class, nearest training image of it, cosine; None where there is no mistake
     "What the worst mistakes were compared with"
     import pandas as pd
-    from quickcls.heads.ood import nearest_of_each_class
+    from quickcls.heads.open_set import nearest_of_each_class
     worst = ev.table[ev.table.label != ev.table.predicted].nlargest(most, 'loss')
     if not len(worst): return None
     paths = items.table.path[items.table.split == 'train'].to_numpy()
