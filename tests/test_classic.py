@@ -112,7 +112,7 @@ def test_without_opencv(quickcls, parts, tmp_path):
 
 def test_an_svm_on_any_embedding():
     "Rows are told apart, and its margins, scaled, are about as sure as they are right"
-    from quickcls.heads.networks import fit_head
+    from quickcls.heads.fit import fit_head
     rng = np.random.default_rng(0)
     y = np.arange(240) % 3
     x = rng.normal(size=(240, 20)).astype(np.float32); x[np.arange(240), y] += 3

@@ -60,7 +60,7 @@ def test_all_of_the_network_is_no_worse_than_the_head(parts, head_alone):
 def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path, monkeypatch):
     "`partial` leaves them bit by bit, and what is saved answers as the network does"
     from quickcls.backbones.body import create_body
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.model.classifier import Classifier
     from quickcls.model.learner import body_blocks, body_list
     monkeypatch.setattr(room, 'watch_pct', .3)
@@ -108,7 +108,7 @@ def test_the_head_alone_is_kept_where_nothing_is_better(parts, head_alone, monke
 
 def test_from_scratch_learns_and_needs_no_weights(tmp_path, monkeypatch):
     "Which of two colours is above, from 40 images"
-    from quickcls.backbones import registry as backbones
+    from quickcls.backbones import weights as backbones
     monkeypatch.setattr(backbones, 'get_weights', lambda *a, **k: pytest.fail('weights were asked for'))
     rng = np.random.default_rng(0)
     for label, turned in (('above', False), ('below', True)):

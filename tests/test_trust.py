@@ -170,7 +170,7 @@ def test_one_wrong_label_does_not_set_the_temperature():
 
 def test_copies_under_another_label_cost_no_fold():
     "A class that only exists as a copy of another class's image: its group trains, the other images of the fold are tested"
-    from quickcls.heads.head import stratified_folds
+    from quickcls.heads.linear import stratified_folds
     y, groups = np.array([0]*10 + [1]*10 + [2]), np.array([f'g{i}' for i in range(20)] + ['g3'])
     for k in (2, 5):
         folds = stratified_folds(y, groups, k)

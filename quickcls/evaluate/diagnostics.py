@@ -18,7 +18,7 @@ from ..saved.descriptions import read_metrics
 from ..saved.folder import metrics_file
 from .learning_curve import learning_curve
 from .none_of_these import describe_open_set
-from ..heads.head import by_strength
+from ..heads.linear import by_strength
 from .predictions import prediction_table
 
 # %% ../../nbs/evaluate/06_diagnostics.ipynb #trust-class
@@ -206,7 +206,7 @@ def check(
 
 def _curve(x, y, groups, vocab, c, full, class_weights, common):
     "The learning curve, with the linear head whatever was trained"
-    from quickcls.heads.head import fit_linear
+    from quickcls.heads.linear import fit_linear
     if c is None: c = fit_linear(x, y, groups=groups, class_weights=class_weights, seed=common['seed']).notes['C']
     return learning_curve(x, y, groups, vocab, c=c, full=full, class_weights=class_weights, **common)
 

@@ -8,7 +8,7 @@ __all__ = ['most_left_out', 'fewest_known', 'refusal_shares', 'left_out', 'none_
 
 # %% ../../nbs/evaluate/05_none_of_these.ipynb #imports
 from ..data.items import class_numbers, within
-from ..heads.head import calm, compact, fit_logistic, stratified_folds
+from ..heads.linear import calm, compact, fit_logistic, stratified_folds
 from .style import dim, draw_legend, ink, blue, new_figure, percent_axis
 
 # %% ../../nbs/evaluate/05_none_of_these.ipynb #left-out
@@ -26,7 +26,8 @@ def left_out(
 )->dict: # class number → (area under the ROC curve, known scores of its images `[n]`); {} where there are two classes
     "How well the images of a class are detected by a classifier that was trained without it"
     import numpy as np
-    from quickcls.heads.ood import combined, of_images
+    from quickcls.heads.ood import of_images
+    from quickcls.heads.open_set import combined
     rng, found = np.random.default_rng(seed), {}
     if len(np.unique(y)) < 3: return found
     rows = np.sort(rng.permutation(len(x))[:most_rows])

@@ -11,12 +11,13 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ..core import QuickclsError, cache_dir, cache_file
-from ..backbones.registry import backbones, local_weights, parse_views
+from ..backbones.registry import backbones, parse_views
+from ..backbones.weights import local_weights
 from ..heads.calibration import capped_log_loss, fit_temperature
 from ..heads.crossval import cross_validate
 from ..data.items import class_numbers
 from ..features.embed import Embeddings, joined
-from ..heads.networks import fit_head
+from ..heads.fit import fit_head
 
 # %% ../../nbs/model/07_auto.ipynb #candidates
 def candidates(
@@ -223,7 +224,7 @@ def _fit_together(arrays, nf):
 def _classifier(graph):
     "(weight `[classes, nf]`, bias) of the weights file; None where it does not take the average final map, or at another size"
     import torch
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.backbones.body import create_network, load_weights
     b, side = graph.view.backbone, graph.view.size
     if graph.weights == 'trained' or not b.timm or side != b.size: return None

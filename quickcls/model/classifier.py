@@ -12,10 +12,11 @@ from pathlib import Path
 from ..core import QuickclsError, plain_text, remove_leftovers, write_whole
 from ..backbones.engines import OpenVINOEngine, open_engine
 from ..backbones.onnx_graph import renamed, take_levels, without_traces
-from ..data.images import NotAnImage, load_image
+from ..data.formats import NotAnImage
+from ..data.images import load_image
 from ..features.embed import decode_ahead, joined
 from ..heads.head import Head, from_torch, onnx_nodes, softmax, to_torch
-from ..heads.ood import OpenSet
+from ..heads.open_set import OpenSet
 from ..saved.folder import description_file, digests, graph_file, weights_file
 from .files import classifier_arrays, classifier_description, read_classifier
 
@@ -274,7 +275,7 @@ def _items(clf, folder, valid_pct, seed):
 def _bodies(clf):
     "The bodies of a classifier: its own arrays where it has some, else the published weights"
     import torch
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.backbones.body import body_from_state, create_body
     if not clf.body_state: return [create_body(v, get_weights(v.backbone)) for v in clf.views]
     own = [_torch_state(clf.body_state, f'body.{i}.') for i in range(len(clf.views))]

@@ -12,7 +12,7 @@ from ..core import QuickclsError
 from ..backbones.engines import read_words
 from ..backbones.registry import Backbone, View
 from ..heads.head import Head
-from ..heads.ood import read_open_set
+from ..heads.open_set import read_open_set
 from ..saved.descriptions import check_head, read_arrays, read_description
 from ..saved.folder import checked_digests, description_file, format_version, graph_file, weights_file
 from ..saved.graph_check import check_graph_file

@@ -13,9 +13,12 @@ from ..core import QuickclsError, cache_dir, progress
 from ..heads.calibration import capped_log_loss
 from ..data.items import class_numbers
 from ..data.split import split_items
-from ..features.embed import Embeddings, decoders, parse_augment, random_transforms
-from ..heads.head import by_strength
-from ..heads.networks import balanced_weights, check_strategy, fit_head
+from ..features.embed import Embeddings, decoders
+from ..features.augment import parse_augment, random_transforms
+from ..heads.linear import by_strength
+from ..heads.mlp import balanced_weights
+from ..heads.fit import check_strategy
+from ..heads.fit import fit_head
 from ..data.images import load_image
 from ..features.store import data_fingerprint
 from .early_stopping import Watched, keep_statistics, watching
@@ -168,7 +171,7 @@ def _side(items, split): return items.table[items.table.split == split]
 
 def _start(inner, views, strategy, unfreeze, head, levels, weights, offline, class_weights, seed):
     "A Learner with the strategy's settings, and what its head was fitted to: (embeddings, `Head`), or None from scratch"
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.backbones.body import create_body
     from quickcls.backbones.onnx_graph import get_graph
     from quickcls.heads.head import to_torch

@@ -25,14 +25,17 @@ from fastai.vision.core import PILBase, PILImage, Image
 from fastai.vision.learner import create_head, default_split
 from fasttransform import Transform
 from ..core import QuickclsError
-from ..backbones.registry import View, choose_arch, get_weights, parse_views
+from ..backbones.registry import View, parse_views
+from ..backbones.weights import choose_arch, get_weights
 from ..backbones.body import create_body, pool_stages
 from ..data.items import Items, scan_folder
 from ..data.split import split_items
 from ..features.embed import Embeddings, check_levels
 from ..backbones.onnx_graph import export_graph, get_graph, read_graph
-from ..heads.networks import at_once, balanced_weights, check_head, check_strategy, embedding_dls, new_network, start_statistics
-from ..data.images import NotAnImage, load_image
+from ..heads.fit import at_once, check_head, check_strategy
+from ..heads.mlp import balanced_weights, embedding_dls, new_network, start_statistics
+from ..data.formats import NotAnImage
+from ..data.images import load_image
 
 # %% ../../nbs/model/01_learner.ipynb #load-view
 class LoadView(Transform):

@@ -17,10 +17,11 @@ from ..data.items import class_numbers, within
 from ..features.embed import decode_ahead, joined
 from ..saved.folder import predictions_file
 from ..backbones.onnx_graph import read_graph
-from ..heads.head import Head, calm, rotated, softmax
+from ..heads.head import Head, softmax
+from ..heads.linear import calm, rotated
 from ..saved.known_images import images_of
-from ..heads.ood import OpenSet
-from ..data.images import NotAnImage
+from ..heads.open_set import OpenSet
+from ..data.formats import NotAnImage
 from ..features.store import Store, store_key
 from ..saved.tables import read_table
 

@@ -12,15 +12,17 @@ from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from ..core import QuickclsError, cache_dir, check_apart, check_free, explain_os_error, progress
-from ..backbones.registry import choose_arch, get_weights, of_quality, parse_views
+from ..backbones.weights import choose_arch, get_weights
+from ..backbones.registry import of_quality, parse_views
 from ..features.benchmark import pass_speed
 from ..features.bow import learn_words
 from ..heads.crossval import part_of_each
 from ..data.items import Items, class_numbers, describe, scan_folder
 from ..data.split import split_items
-from ..features.embed import Embeddings, late_columns, parse_augment
-from ..heads.head import by_strength
-from ..heads.networks import fit_head
+from ..features.embed import Embeddings, late_columns
+from ..features.augment import parse_augment
+from ..heads.linear import by_strength
+from ..heads.fit import fit_head
 from .grid import Comparison, Scenario, in_a_line, names_of, plan_scenarios, words_of
 from .steps import drop_damaged
 from ..features.store import data_fingerprint

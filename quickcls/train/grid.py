@@ -16,9 +16,10 @@ from ..data.csv_text import csv_table
 from ..backbones.registry import parse_views, thesis
 from ..heads.crossval import accuracy_interval
 from ..report.record import public_command, share
-from ..features.embed import check_levels, parse_augment
+from ..features.embed import check_levels
+from ..features.augment import parse_augment
 from ..evaluate.style import short_name
-from ..heads.networks import check_head, check_strategy
+from ..heads.fit import check_head, check_strategy
 from ..report.paired_page import efficient, mcnemar
 
 # %% ../../nbs/train/05_grid.ipynb #plan-scenarios
