@@ -57,7 +57,7 @@ def none_of_these(
     cv, # Its `CrossValidation`
     head, # The trained `Head`
     temperature:float,
-    *, late:list, # As in `quickcls.heads.ood.OpenSet`
+    *, late:list, # As in `quickcls.heads.open_set.OpenSet`
     folder:str='', # Of the data; paths of images are kept without it
     keep:float=.95, # Share of known images to keep
     background=None, # Embeddings of out-of-distribution examples: (to learn from, to test on), float32 `[n, d]` each
