@@ -12,7 +12,7 @@ from ..core import QuickclsError, explain_os_error
 from .card import write_card
 from .record import Facts, facts_on, numbers, image_count, public_command, read_facts, recipe, sentence, share, summary
 from .thumbnails import Kept, in_order_of_worth, most_right, thumbnail, thumbnails
-from .sections import cell_images, file_name, heat_thumbnails, matrix, watched, worst_mistakes
+from .sections import cell_images, file_name, heat_thumbnails, looked_at, matrix, worst_mistakes
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.plots import plot_per_class
 from ..saved.folder import card_file, check_replaceable
@@ -29,8 +29,8 @@ def page_context(
     "All text and figures of the page"
     trust = facts.trust
     ctx = dict(facts=facts, summary=summary(facts), warnings=facts.warnings, cross_validation=trust.cross_validation,
-               calibration=trust.calibration, learning=trust.learning_curve, weights=trust.class_weights, strange=_open_set(facts),
-               two=_two_classes(facts, max_miss, cost), focus=facts.focus, watched=watched(facts))
+               calibration=trust.calibration, learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
+               two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts))
     ctx |= _numbers(facts) | _mistakes(facts) | _data(facts)
     return ctx | dict(figures=figures(facts, ctx), contents=_contents(ctx))
 
@@ -51,7 +51,7 @@ def _mistakes(facts):
 def _data(facts):
     "Counts, skipped files, and how the classifier was made"
     counts, metrics = facts.counts, facts.metrics
-    return dict(sides=list(counts.columns), counts=list(zip(counts.index, counts.to_numpy().tolist())), totals=counts.sum().tolist(),
+    return dict(splits=list(counts.columns), counts=list(zip(counts.index, counts.to_numpy().tolist())), totals=counts.sum().tolist(),
                 largest=int(counts.train.max()), smallest=int(counts.train.min()), notes=metrics.get('notes'),
                 above=str(facts.data.get('folder') or '').rstrip('/') + '/', skipped=metrics.get('skipped') or [],
                 command=public_command(metrics.get('command') or ''), recipe=recipe(facts), most_skipped=most_skipped)
@@ -85,7 +85,7 @@ def _open_set(facts, most=6):
 def _two_classes(facts, max_miss, cost):
     "Curves and thresholds if there are two classes with held-out images; the curves are of the rarer class"
     if len(facts.vocab) != 2 or facts.held.table.label.nunique() != 2: return None
-    positive, crossed = facts.counts.sum(1).idxmin(), facts.crossed
+    positive, crossed = facts.counts.sum(axis=1).idxmin(), facts.crossed
     source = crossed or facts.held
     rows = source.thresholds(max_miss, cost).to_dict('records')
     for r in rows: r['held'] = facts.held.at_threshold(r['class'], r['threshold']) if crossed else None
@@ -113,7 +113,7 @@ def figures(
         drawn['roc'] = ev.plot_roc(two['positive'], threshold=line)
         drawn['precision_recall'] = ev.plot_precision_recall(two['positive'], threshold=line)
     if ctx['calibration']: drawn['reliability'] = facts.trust.plot_reliability()
-    if ctx['strange']: drawn['refused'] = facts.trust.plot_open_set()
+    if ctx['open_set']: drawn['refused'] = facts.trust.plot_open_set()
     if ctx['learning']: drawn['learning_curve'] = facts.trust.plot_learning_curve()
     if ctx['learning'] and many: drawn['curve_per_class'] = facts.trust.plot_per_class()
     return {name: Markup(figure_svg(fig)) for name, fig in drawn.items()}
@@ -138,11 +138,11 @@ def render_report(
     ctx.update(cells=dict(classes=facts.vocab, cells=cells), images=images, thumbs={}, gone=0)
     page = new_page('report.html', ctx)
     if not images: return page
-    room = min(most_thumbnail_bytes, most_bytes - len(page.encode('utf-8', 'replace')))
-    heat = heat_thumbnails(facts, ctx['watched'], room, image, kept)
-    room -= sum(len(u) + 50 for u in heat.values())
-    thumbs = thumbnails(paths, room, load=lambda path: thumbnail(path, image=image), instead=kept.get)
-    about = {e['key']: (e['path'], e['cells']) for r in ctx['watched'] for e in r['examples']}
+    space = min(most_thumbnail_bytes, most_bytes - len(page.encode('utf-8', 'replace')))
+    heat = heat_thumbnails(facts, ctx['looked_at'], space, image, kept)
+    space -= sum(len(u) + 50 for u in heat.values())
+    thumbs = thumbnails(paths, space, load=lambda path: thumbnail(path, image=image), instead=kept.get)
+    about = {e['key']: (e['path'], e['cells']) for r in ctx['looked_at'] for e in r['examples']}
     about |= {i: (p, None) for i, p in paths.items()}
     ctx['cells']['contents'] = {name: k for k, uri in (thumbs | heat).items() if uri and (name := kept.name(*about[k]))}
     kept.gone = {about[k][0] for k, uri in (thumbs | heat).items() if not uri} - kept.used
@@ -151,7 +151,7 @@ def render_report(
 def _number_images(ctx, worth):
     "number → path of the images to show, the most important first; those of the worst mistakes get their number as `key`"
     shown = [v for w in ctx['worst'] for v in (w, *w['near'])]
-    if ctx['strange']: shown += ctx['strange']['least']
+    if ctx['open_set']: shown += ctx['open_set']['least']
     paths = [v['path'] for v in shown] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
     numbers = {p: i for i, p in enumerate(dict.fromkeys(paths))}
     for v in shown: v['key'] = numbers[v['path']]

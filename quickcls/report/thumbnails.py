@@ -45,7 +45,7 @@ def in_order_of_worth(
 
 def thumbnails(
     paths:dict, # number → path, in the order of showing
-    room:int, # Bytes in all
+    space:int, # Bytes in all
     most:int=1000, # Thumbnails; each takes time
     load=thumbnail, # path → `data:` URL; raises `NotAnImage`
     instead=lambda path: '' # path → `data:` URL for an image that could not be read, if there is one
@@ -56,7 +56,7 @@ def thumbnails(
     for path, uri in decode_ahead(list(numbers)[:most], load):
         uri = instead(path) if isinstance(uri, NotAnImage) else uri
         used += len(uri) + 50 # with its numbers, content, quotes and commas
-        if used > room: break
+        if used > space: break
         found[numbers[path]] = uri
     return found
 
