@@ -19,7 +19,7 @@ from ..report.record import public_command, share
 from ..features.embed import check_levels, parse_augment
 from ..evaluate.style import short_name
 from ..heads.networks import check_head, check_strategy
-from ..report.paired_page import efficient, mcnemar
+from ..evaluate.paired import efficient, mcnemar
 
 # %% ../../nbs/train/05_grid.ipynb #plan-scenarios
 presets = dict(thesis=thesis)
