@@ -70,7 +70,8 @@ def report(
     "Write one page about a classifier, or about two of them side by side"
     from quickcls.report.record import facts_on, read_facts, summary
     from quickcls.report.page import write_report
-    from quickcls.report.paired_page import compare_runs, write_versus
+    from quickcls.evaluate.paired import compare_runs
+    from quickcls.report.paired_page import write_versus
     share, facts = share_of(max_miss), [read_facts(m) for m in ((model, other) if other else (model,))]
     if data: facts = [facts_on(f, data) for f in facts]
     if other:

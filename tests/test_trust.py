@@ -4,7 +4,7 @@ import numpy as np, pandas as pd, pytest
 from quickcls.all import Classifier, QuickclsError, describe_threshold, train
 from quickcls.evaluate.predictions import Evaluation
 from quickcls.report.record import read_facts
-from quickcls.report.paired_page import compare_runs
+from quickcls.evaluate.paired import compare_runs
 from tests.helpers import image, repo, write_folder
 
 lite0 = dict(arch='efficientnet_lite0', quiet=True)

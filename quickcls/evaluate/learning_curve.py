@@ -10,7 +10,8 @@ __all__ = ['shares', 'least_for_forecast', 'fit_power_law', 'law_error', 'Learni
 from dataclasses import dataclass
 from functools import cached_property
 from ..heads.crossval import CrossValidation, cross_validate
-from .style import blue, draw_intervals, draw_legend, draw_message, ink, is_number, name_rows, new_figure, number_text, percent_axis
+from .style import (blue, draw_intervals, draw_legend, draw_message, ink, is_number, name_rows, new_figure, number_text,
+                    percent_axis)
 
 # %% ../../nbs/evaluate/04_learning_curve.ipynb #shares
 shares = (.05, .1, .2, .4, .8, 1.) # of each fold's training images

@@ -20,7 +20,7 @@ from ..features.embed import check_levels
 from ..features.augment import parse_augment
 from ..evaluate.style import short_name
 from ..heads.fit import check_head, check_strategy
-from ..report.paired_page import efficient, mcnemar
+from ..evaluate.paired import efficient, mcnemar
 
 # %% ../../nbs/train/05_grid.ipynb #plan-scenarios
 presets = dict(thesis=thesis)
