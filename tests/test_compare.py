@@ -108,7 +108,7 @@ def test_what_no_scenario_can_be_is_refused_before_work(parts, tmp_path, given, 
 
 def test_no_other_folder_is_replaced(parts, tmp_path):
     (tmp_path/'mine.txt').write_text('mine')
-    with pytest.raises(QuickclsError, match='is no comparison'): compare(parts, arch=arch, out=tmp_path, quiet=True)
+    with pytest.raises(QuickclsError, match='is not a comparison'): compare(parts, arch=arch, out=tmp_path, quiet=True)
     with pytest.raises(QuickclsError, match='inside the other'): compare(parts, arch=arch, out=parts/'c', quiet=True)
 
 def test_parts_lie_within_parts(parts):
