@@ -5,7 +5,7 @@ from quickcls.features.benchmark import backbone_table
 from quickcls.data.items import Items, scan_folder
 from quickcls.data.split import split_items
 from quickcls.heads.head import Head
-from quickcls.heads.networks import fit_head
+from quickcls.heads.fit import fit_head
 from quickcls.model.classifier import Classifier, Prediction
 from quickcls.evaluate.predictions import Evaluation
 from quickcls.evaluate.diagnostics import Trust # adds `Classifier.trust`

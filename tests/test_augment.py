@@ -3,7 +3,8 @@ import numpy as np, pytest
 from tests.helpers import MeanColour, tiny_graph, write_folder
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
-from quickcls.features.embed import embed_augmented, parse_augment, presets, random_transforms, random_view
+from quickcls.features.embed import embed_augmented
+from quickcls.features.augment import parse_augment, presets, random_transforms, random_view
 from quickcls.features.store import Store
 
 @pytest.mark.parametrize('text,want', [(0, ('none', 0)), ('0', ('none', 0)), ('none', ('none', 0)), (4, ('fastai', 4)), ('12', ('fastai', 12)), ('guide', ('guide', 4)), ('guide:2', ('guide', 2)), ('fastai-noflip:100', ('fastai-noflip', 100))])

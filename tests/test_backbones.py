@@ -2,8 +2,9 @@
 import re, socket, threading, time
 import numpy as np
 import pytest
-from quickcls.backbones import registry as bb
-from quickcls.backbones.registry import backbones, choose_arch, embedded, find_backbone, get_weights, hub_reachable, local_weights, parse_views
+from quickcls.backbones import weights as bb
+from quickcls.backbones.registry import backbones, embedded, find_backbone, parse_views
+from quickcls.backbones.weights import choose_arch, get_weights, hub_reachable, local_weights
 from quickcls.features.benchmark import backbone_table
 from quickcls.core import QuickclsError
 from quickcls.backbones.engines import OpenVINOEngine, TorchEngine, open_engine
@@ -286,5 +287,5 @@ def test_offline_tries_nothing(hanging, monkeypatch, offline):
 def test_auto_means_what_is_there(no_weights):
     "Without resnet34, auto is the embedded backbone, and says why; a name stays a name"
     arch, why = choose_arch('auto', offline=True)
-    assert arch == embedded and 'resnet34 cannot be had' in why
+    assert arch == embedded and 'resnet34 is not installed' in why
     assert choose_arch('vit_small') == ('vit_small', None)

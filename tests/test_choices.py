@@ -95,7 +95,7 @@ def test_the_command_line_chooses(tmp_path, quickcls):
     "`train --auto`: says what it chose and why, keeps the table of what it tried, warns that cross-validation chose"
     p = quickcls('train', repo/'datasets'/'parts', '--auto', '60', '--out', tmp_path/'model', '--offline')
     metrics = json.loads((tmp_path/'model'/'metrics.json').read_text())
-    assert p.returncode == 0 and 'chosen from' in p.stdout and 'the held-out images were not used' in p.stdout
+    assert p.returncode == 0 and 'best of' in p.stdout and 'the held-out images were not used' in p.stdout
     assert metrics['auto'][0]['arch'] == metrics['arch'] and len(metrics['auto']) > 1
 
 def test_a_network_that_learned_is_saved_as_it_was(tmp_path, python, quickcls):

@@ -165,7 +165,7 @@ def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
     plan = plan_scenarios('auto', preset='thesis', strategy='head,full')
     assert len(plan) == 15 and [s.strategy for s in plan if s.arch == 'luna'] == ['scratch']
     t = compare(parts, arch='swin_tiny,luna', out=tmp_path/'c', offline=True, quiet=True)
-    assert t.best is None and t.table.reason.tolist() == ['weights not on this machine, and not looked for over the network (--offline)', 'luna has no pretrained weights: it is trained from scratch, with --strategy scratch'] and t.sentence() == 'No scenario could be run.' and (tmp_path/'c'/'compare.html').is_file()
+    assert t.best is None and t.table.reason.tolist() == ['weights not on this machine, and downloads are off (--offline)', 'luna has no pretrained weights: it is trained from scratch, with --strategy scratch'] and t.sentence() == 'No scenario could be run.' and (tmp_path/'c'/'compare.html').is_file()
 
 def test_visual_words_are_learned_from_each_row_s_own_images(parts, tmp_path, monkeypatch):
     if not has('sift'): pytest.skip('no SIFT in this OpenCV')

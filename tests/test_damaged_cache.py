@@ -129,9 +129,9 @@ def test_a_damaged_classifier_of_a_network(own_cache):
 
 def test_the_mark_of_an_unreachable_hub(own_cache, monkeypatch):
     "A folder of that name, or one from the future, is no reason to fail or to wait for ever"
-    from quickcls.backbones import registry as backbones
+    from quickcls.backbones import weights as backbones
     monkeypatch.delenv('HF_HUB_OFFLINE')
-    monkeypatch.setattr(backbones, '_knock', lambda answer: answer.append(True))
+    monkeypatch.setattr(backbones, 'try_hub', lambda answer: answer.append(True))
     own_cache.mkdir()
     mark = own_cache/'hub-not-reached'
     mark.touch(); os.utime(mark, (time.time() + 1e6,)*2)

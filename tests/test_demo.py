@@ -307,7 +307,7 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, p
         learn(page, 'stat') # the beginning of a name: a slip, or a new kind?
         page.get_by_text('is the beginning of').wait_for()
         learn(page, 'None of these')
-        page.get_by_text('is no kind').wait_for()
+        page.get_by_text('is no class').wait_for()
         learn(page, '../../evil')
         page.locator('#learned [role=alert]').wait_for()
         for _ in range(2):
@@ -393,7 +393,7 @@ def test_the_command_serves_and_teaching_in_reach_of_others_needs_a_password(par
         p = quickcls('demo', parts.path, *words, cwd=tmp_path)
         assert p.returncode == 1 and '--auth name:password' in p.stderr and len(p.stderr.splitlines()) == 1
     assert '--auth name:password' in quickcls('demo', '--host', '0.0.0.0', cwd=tmp_path).stderr
-    assert 'is no classifier' in quickcls('demo', tmp_path/'nowhere').stderr
+    assert 'is not a quickcls model' in quickcls('demo', tmp_path/'nowhere').stderr
     code = 'import sys; from quickcls.cli import main; sys.exit(main())'
     p = subprocess.Popen([sys.executable, '-c', code, 'demo', str(parts.path), '--teach', '--corrections', str(tmp_path/'c')], cwd=repo, stdout=subprocess.PIPE, text=True)
     try:

@@ -90,7 +90,7 @@ def test_every_kind_of_network_gives_a_map(name):
     from quickcls.explain.attribution import look
     from quickcls.explain.heatmap import heat_map
     from quickcls.backbones.onnx_graph import export_graph
-    from quickcls.heads.head import fit_linear
+    from quickcls.heads.linear import fit_linear
     torch.manual_seed(0)
     view, = parse_views(name)
     graph = export_graph(create_body(view), view, digest=f'explain-{name}')

@@ -60,7 +60,7 @@ def test_all_of_the_network_is_no_worse_than_the_head(parts, head_alone):
 def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path, monkeypatch):
     "`partial` leaves them bit by bit, and what is saved answers as the network does"
     from quickcls.backbones.body import create_body
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.model.classifier import Classifier
     from quickcls.model.learner import body_blocks, body_list
     monkeypatch.setattr(room, 'watch_pct', .3)
@@ -89,7 +89,7 @@ def test_goes_on_where_it_was_stopped(few, own_cache, strategy, batch):
     lines = []
     path = stopped()
     again = tune(few, seen, **given | dict(say=lines.append))
-    assert 'going on after epoch 1' in lines[0] and not path.exists()
+    assert 'continuing after epoch 1' in lines[0] and not path.exists()
     assert again.logits(held_out(few)) == pytest.approx(whole.logits(held_out(few)), abs=1e-4) and [r['valid_loss'] for r in again.history] == pytest.approx([r['valid_loss'] for r in whole.history], abs=1e-4)
     path = stopped()
     path.write_bytes(path.read_bytes()[:2000])
@@ -100,7 +100,7 @@ def test_the_head_alone_is_kept_where_nothing_is_better(parts, head_alone, monke
     monkeypatch.setitem(room.rates, 'full', (.1, .1, .1))
     lines = []
     tuned = tune(parts, views, strategy='full', seed=42, **quick | dict(epochs=1, say=lines.append))
-    assert tuned.best_epoch == 0 and 'the head alone is better' in lines[-1]
+    assert tuned.best_epoch == 0 and 'the head alone is kept' in lines[-1]
     assert [g.digest for g in tuned.graphs()] == [room_graph().digest]
     assert tuned.head().arrays['1.weight'] == pytest.approx(head_alone[1].arrays['1.weight'], abs=1e-5)
     x = head_alone[0].read(tuned.watched)
@@ -108,7 +108,7 @@ def test_the_head_alone_is_kept_where_nothing_is_better(parts, head_alone, monke
 
 def test_from_scratch_learns_and_needs_no_weights(tmp_path, monkeypatch):
     "Which of two colours is above, from 40 images"
-    from quickcls.backbones import registry as backbones
+    from quickcls.backbones import weights as backbones
     monkeypatch.setattr(backbones, 'get_weights', lambda *a, **k: pytest.fail('weights were asked for'))
     rng = np.random.default_rng(0)
     for label, turned in (('above', False), ('below', True)):

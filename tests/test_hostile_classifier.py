@@ -324,7 +324,7 @@ ways = {'classifier.json': mutate_json, 'metrics.json': mutate_json, 'focus.json
 def every_use(folder, photo, out, base, own_graph):
     "(name, function) of all that is done with a classifier's folder"
     from quickcls.report.answer_html import answer_html, ask
-    from quickcls.backbones.registry import earlier_views
+    from quickcls.backbones.weights import earlier_views
     from quickcls.report.card import write_card
     from quickcls.report.record import read_facts
     from quickcls.report.thumbnails import Packed
@@ -499,7 +499,7 @@ def test_thumbnails_are_published_anew(folder, tmp_path):
 @pytest.mark.parametrize('kind', ['pipe', 'folder', 'device', 'link to itself'])
 def test_what_is_no_file_is_refused(folder, name, kind):
     "At once, in one line"
-    from quickcls.backbones.registry import earlier_views
+    from quickcls.backbones.weights import earlier_views
     from quickcls.report.thumbnails import Packed
     from quickcls.report.page import write_report
     if (folder/name).exists(): (folder/name).unlink()

@@ -63,9 +63,13 @@ def test_nothing_is_imported_wholesale():
     "No `import *` between modules"
     assert not [n for n, p in names.items() if re.search(r'^\s*from \S+ import \*', p.read_text(encoding='utf8'), re.M)]
 
-light = ('core data.images data.items data.corrections backbones.registry backbones.onnx_graph backbones.engines features.embed features.bow heads.head heads.networks heads.crossval '
-         'heads.calibration evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.diagnostics evaluate.thresholds explain.evidence explain.attribution explain.heatmap '
-         'explain.shortcuts model.update train.pipeline train.grid train.compare app.builder app.space').split()
+light = (
+    'core data.images data.items data.split data.corrections backbones.registry backbones.weights backbones.onnx_graph backbones.engines '
+    'features.augment features.embed features.bow heads.head heads.linear heads.mlp heads.fit heads.crossval heads.calibration heads.open_set '
+    'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
+    'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
+    'train.grid train.compare app.builder app.space'
+).split()
 
 @pytest.mark.parametrize('name', light)
 def test_light_modules_stay_light(python, name):

@@ -21,7 +21,7 @@ def saved(few, tmp_path_factory):
     from quickcls.data.split import split_items
     from quickcls.features.embed import Embeddings
     from quickcls.backbones.onnx_graph import get_graph
-    from quickcls.heads.networks import fit_head
+    from quickcls.heads.fit import fit_head
     made, (view,) = {}, parse_views(arch)
     def of(head, levels='all'):
         if (head, levels) not in made:
@@ -87,7 +87,8 @@ def test_the_torch_head_is_the_head(few, saved, exact, head, temperature):
 def test_tiny_variances_keep_their_predictions():
     "Columns whose variance lies far below torch's usual eps of 1e-5"
     import torch
-    from quickcls.heads.head import fit_linear, to_torch
+    from quickcls.heads.head import to_torch
+    from quickcls.heads.linear import fit_linear
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     x = (rng.normal(size=(60, 8)) + y[:, None]*np.arange(8))*np.logspace(-6, 2, 8)

@@ -6,7 +6,7 @@ import numpy as np, pytest
 from PIL import Image
 from quickcls.core import QuickclsError
 from quickcls.app.builder import Live, shared_engines
-from quickcls.data.images import NotAnImage
+from quickcls.data.formats import NotAnImage
 from tests.helpers import as_bytes, bad_files, repo
 
 parts = repo/'datasets'/'parts'

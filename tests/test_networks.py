@@ -1,7 +1,8 @@
 "The thesis's networks, the figures of the catalogue, weights that do not fit, and an earlier classifier as the start of the next"
 import json, shutil
 import pytest
-from quickcls.backbones.registry import Weights, backbones, choose_arch, earlier_views, embedded, find_backbone, get_weights, parse_views, thesis
+from quickcls.backbones.registry import backbones, embedded, find_backbone, parse_views, thesis
+from quickcls.backbones.weights import Weights, choose_arch, earlier_views, get_weights
 from quickcls.backbones.body import create_body
 from quickcls.features.benchmark import backbone_table, network_facts, table_text
 from quickcls.core import QuickclsError
@@ -138,7 +139,7 @@ def test_training_goes_on_from_a_classifier(earlier, tmp_path):
 
 def test_a_classifier_of_another_backbone(earlier):
     "Asked for ResNet-34, found ResNet-18"
-    with pytest.raises(QuickclsError, match='looks through resnet18, and the start of resnet34 was asked for'): get_weights(backbones['resnet34'], earlier[0])
+    with pytest.raises(QuickclsError, match='uses resnet18, but weights of resnet34 are needed'): get_weights(backbones['resnet34'], earlier[0])
 
 def test_without_a_body_of_its_own(earlier, tmp_path):
     "A classifier that used published weights: those weights"

@@ -47,7 +47,7 @@ def test_json_says_it(quickcls, clf, tmp_path):
     lines = [json.loads(l) for l in quickcls('predict', clf.path, tmp_path/'strange.png', drawn[0], '--json').stdout.splitlines()]
     assert [l['unknown'] for l in lines] == [True, False] and lines[0]['known_score'] < .05 < lines[1]['known_score']
     assert set(lines[0]['nearest'][0]) == {'picture', 'label', 'similarity'} and lines[0]['top']
-    assert quickcls('predict', clf.path, tmp_path/'strange.png').stdout.startswith('none of these: less familiar than')
+    assert quickcls('predict', clf.path, tmp_path/'strange.png').stdout.startswith('none of these: more unusual than')
     many = quickcls('predict', clf.path, tmp_path/'strange.png', drawn[0]).stdout.splitlines()
     assert 'none of these; ' in many[0] and 'none of these' not in many[1]
 
@@ -97,7 +97,7 @@ def test_damaged_numbers_are_refused(clf, tmp_path):
     arrays = load_file(tmp_path/'m'/'weights.safetensors')
     for name, change in (('open_set.rows', lambda a: a[:-1]), ('open_set.labels', lambda a: a + 9), ('open_set.late_basis', lambda a: a[:-5])):
         save_file(arrays | {name: np.ascontiguousarray(change(arrays[name]))}, tmp_path/'m'/'weights.safetensors')
-        with pytest.raises(QuickclsError, match='familiar images contradicts itself'): Classifier.load(tmp_path/'m')
+        with pytest.raises(QuickclsError, match='statistics of the training images are inconsistent'): Classifier.load(tmp_path/'m')
 
 def test_the_report_and_the_card_say_it(clf):
     page, card = ((clf.path/n).read_text() for n in ('report.html', 'README.md'))

@@ -103,7 +103,7 @@ def test_the_folder_cannot_harm(few, tmp_path):
     def refuses(match, **changes):
         (clf.path/'classifier.json').write_text(json.dumps(d | changes))
         with pytest.raises(QuickclsError, match=match): Classifier.load(clf.path)
-    refuses('answers 2 classes, its vocab names 3', vocab=['a', 'b', 'c'])
+    refuses('2 classes, its vocab 3', vocab=['a', 'b', 'c'])
     refuses('two or more class names', vocab=['a'])
     refuses('format 99', format=99)
     refuses('above 0', temperature=0)
@@ -125,5 +125,5 @@ def test_evaluate_another_folder(few, tmp_path):
     clf = train(few, out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
     ev = clf.evaluate(parts)
     assert ev.n == 240 and ev.accuracy > .6 and ev.confusion_matrix().to_numpy().sum() == 240
-    assert ev.metrics()['without_twins']['twins'] == clf.info['data']['n_train'] and 'also stand in training' in str(ev) # what it learned from proves nothing
+    assert ev.metrics()['without_twins']['twins'] == clf.info['data']['n_train'] and 'in the training set' in str(ev) # what it learned from proves nothing
     with pytest.raises(QuickclsError, match='does not know: cat'): clf.evaluate(write_folder(tmp_path/'other', cat=2, ok=2))

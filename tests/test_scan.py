@@ -8,7 +8,8 @@ from tests.helpers import as_bytes, halves, odd_images, image, with_orientation,
 from quickcls.core import QuickclsError
 from quickcls.data.items import describe, scan_folder
 from quickcls.data.split import split_items
-from quickcls.data.images import NotAnImage, load_image
+from quickcls.data.formats import NotAnImage
+from quickcls.data.images import load_image
 
 def ends(im): a = np.asarray(im).astype(int); h = len(a); return a[h//8].mean(0), a[-h//8].mean(0) # mean colour near the top and near the bottom
 def near(got, want, by=12): return np.abs(np.asarray(got) - want).max() <= by

@@ -104,7 +104,7 @@ def test_nothing_of_somebody_else_is_replaced(made, tmp_path):
     write_space(model, again, force=True)
     assert not (again/'old').exists() and not (again/'examples').exists()
     with pytest.raises(QuickclsError, match='--space'): write_space(model, model/'space')
-    with pytest.raises(QuickclsError, match='is no classifier'): write_space(tmp_path/'diary', tmp_path/'new')
+    with pytest.raises(QuickclsError, match='is not a quickcls model'): write_space(tmp_path/'diary', tmp_path/'new')
     with pytest.raises(QuickclsError, match='No image for the examples'): write_space(model, tmp_path/'new', examples=tmp_path/'diary')
     assert not (tmp_path/'new').exists() and sorted(p.name for p in tmp_path.iterdir()) == ['again', 'diary']
 

@@ -7,7 +7,7 @@ from PIL import Image
 from quickcls.model.classifier import Classifier
 from quickcls.core import QuickclsError
 from quickcls.data.corrections import Corrections, kind_name, manifest, take_corrections
-from quickcls.data.images import NotAnImage
+from quickcls.data.formats import NotAnImage
 from quickcls.model.update import Teacher
 from quickcls.train.pipeline import train
 from tests.helpers import as_bytes, bad_files, image, repo

@@ -3,7 +3,7 @@ import base64, csv, fcntl, io, json, os, pty, re, struct, subprocess, sys, termi
 import pandas as pd, pytest
 from quickcls.core import plain_text
 from quickcls.data.csv_text import csv_table, csv_text, original_text
-from quickcls.evaluate.predictions import read_table
+from quickcls.saved.tables import read_table
 from tests.helpers import as_bytes, image, repo
 
 formula, escape, line, bidi, c1 = '=1+1.jpg', 'x\x1b[2J\x07.jpg', 'two\nlines.jpg', 'a\u202egpj.jpg', 'y\x9b31m.jpg'

@@ -22,7 +22,7 @@ def test_cross_validation_stands_beside_the_split(parts):
     assert t.path.is_unique and len(t) == 240 and (t.label == t.predicted).mean() == pytest.approx(cv['per_repeat'][0], abs=.02)
 
 def test_few_images_are_called_few(parts):
-    assert any('held-out images tell the accuracy to ±' in w for w in parts.trust.warnings) and 'points only' in str(parts.trust)
+    assert any('held-out images are few' in w and 'points off' in w for w in parts.trust.warnings) and 'points off' in str(parts.trust)
 
 def test_images_that_tell_nothing_score_like_a_coin(tmp_path):
     "Noise under two labels: nothing leaks from training into the figure"
@@ -170,7 +170,7 @@ def test_one_wrong_label_does_not_set_the_temperature():
 
 def test_copies_under_another_label_cost_no_fold():
     "A class that only exists as a copy of another class's image: its group trains, the other images of the fold are tested"
-    from quickcls.heads.head import stratified_folds
+    from quickcls.heads.linear import stratified_folds
     y, groups = np.array([0]*10 + [1]*10 + [2]), np.array([f'g{i}' for i in range(20)] + ['g3'])
     for k in (2, 5):
         folds = stratified_folds(y, groups, k)

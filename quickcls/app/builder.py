@@ -10,14 +10,15 @@ import hashlib, shutil, tempfile, threading
 from dataclasses import dataclass
 from pathlib import Path
 from ..core import QuickclsError, check_apart, check_free, explain_os_error, write_whole
-from ..backbones.registry import choose_arch, parse_views
+from ..backbones.registry import parse_views
+from ..backbones.weights import choose_arch
 from ..model.classifier import Classifier
 from ..data.corrections import kind_name, suffix_of
 from ..data.items import sides_of
 from ..backbones.engines import open_engine
 from ..features.embed import joined
 from ..backbones.onnx_graph import get_graph
-from ..heads.head import fit_linear
+from ..heads.linear import fit_linear
 from ..data.images import load_image
 from ..train.steps import import_ahead
 from ..train.pipeline import train

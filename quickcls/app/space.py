@@ -21,7 +21,8 @@ from ..report.record import public_command, read_facts
 from ..backbones.onnx_graph import without_traces
 from ..report.thumbnails import Packed, zip_name
 from ..data.formats import kind_of_file
-from ..data.images import NotAnImage, file_bytes, small_image
+from ..data.formats import NotAnImage
+from ..data.images import file_bytes, small_image
 from ..saved.tables import read_table
 
 # %% ../../nbs/app/06_space.ipynb #needed

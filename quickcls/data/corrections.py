@@ -13,7 +13,8 @@ from pathlib import Path
 from ..core import QuickclsError, explain_os_error, whole_file
 from .items import Items, Skipped, columns, look_at, passed_over
 from .split import drop_unseen
-from .images import NotAnImage, looked_at, small_image
+from .formats import NotAnImage
+from .images import looked_at, small_image
 
 # %% ../../nbs/data/07_corrections.ipynb #kind-name
 manifest = 'corrections.jsonl' # the list of corrections, in their folder

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, plain_text
-from .images import NotAnImage, looked_at
+from .formats import NotAnImage
+from .images import looked_at
 
 # %% ../../nbs/data/05_items.ipynb #walk-files
 passed_over = {'.ipynb_checkpoints', '__MACOSX', 'Thumbs.db', 'desktop.ini', '$RECYCLE.BIN'}

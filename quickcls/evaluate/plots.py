@@ -4,41 +4,14 @@
 
 # %% auto #0
 __all__ = ['plot_confusion_matrix', 'plot_per_class', 'plot_most_confused', 'plot_top_k', 'plot_roc', 'plot_precision_recall',
-           'plot_reliability', 'plot_learning_curve', 'plot_curve_per_class', 'plot_refused', 'plot_images']
+           'plot_reliability', 'plot_images']
 
 # %% ../../nbs/evaluate/02_plots.ipynb #imports
 import math
 from pathlib import Path
-from .style import blue, dim, faint, ink, new_figure, percent_axis, short_name
+from .style import (blue, dim, draw_intervals, draw_legend, draw_message, faint, ink, is_number, name_rows, new_figure,
+                    number_text, percent_axis, percent_text, short_name)
 from ..data.images import small_image
-
-# %% ../../nbs/evaluate/02_plots.ipynb #axes-parts
-def _name_rows(ax, names, note=None, head=''):
-    "Rows from the top, with names on the left and, in `note`, a word each on the right"
-    n = len(names)
-    ax.set_yticks(range(n), [short_name(v) for v in names]); ax.set_ylim(max(n, 1) - .4, -.6); ax.grid(axis='y', visible=False); ax.spines['left'].set_visible(False)
-    for y, text in enumerate(note or []): ax.text(1.015, y, text, transform=ax.get_yaxis_transform(), va='center', color=dim)
-    if head: ax.text(1.015, -.6, head, transform=ax.get_yaxis_transform(), va='bottom', color=dim, fontsize=8.5)
-
-def _intervals(ax, at, low, high, vertical=True, **kw):
-    "A thin line from `low` to `high` at each place"
-    import numpy as np
-    at, low, high = (np.asarray(v, float) for v in (at, low, high))
-    ok = np.isfinite(at + low + high)
-    if ok.any(): (ax.vlines if vertical else ax.hlines)(at[ok], low[ok], high[ok], **{'colors': blue, 'linewidth': 1.4, 'alpha': .55} | kw)
-
-def _legend(ax, columns=1):
-    if ax.get_legend_handles_labels()[0]: ax.legend(loc='lower left', bbox_to_anchor=(0, 1.01), ncols=columns, columnspacing=1.6)
-
-def _say(ax, text):
-    "Words in place of an image"
-    ax.set_axis_off(); ax.text(.5, .5, text, transform=ax.transAxes, ha='center', va='center', color=dim)
-
-def _known(value): return value is not None and math.isfinite(value)
-
-def _percent(share): return '<1%' if 0 < share < .005 else f'{share:.0%}'
-
-def _number(value): return f'{value:,.0f}' if _known(value) else ''
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-confusion-matrix
 def plot_confusion_matrix(
@@ -51,19 +24,34 @@ def plot_confusion_matrix(
     c = np.nan_to_num(counts.to_numpy(float))
     rows, columns = c.shape
     share = c/np.maximum(c.sum(1, keepdims=True), 1e-9)
-    cell, names = max(.3, min(1.3, 4.4/max(*c.shape, 1))), [short_name(v) for v in counts.columns] # inches
-    longest = max(map(len, [*names, *map(short_name, counts.index)]), default=0)
-    look, height = _name_angle(columns, longest, cell)
-    with new_figure(max(3, cell*columns + .8 + .085*longest), max(1, cell*rows + .7 + height), title, f'Confusion matrix of {rows} classes') as fig:
+    cell = max(.3, min(1.3, 4.4/max(*c.shape, 1))) # inches
+    names, row_names = [short_name(v) for v in counts.columns], [short_name(v) for v in counts.index]
+    longest = max(map(len, [*names, *row_names]), default=0)
+    look, below = _name_angle(columns, longest, cell)
+    width, height = max(3, cell*columns + .8 + .085*longest), max(1, cell*rows + .7 + below)
+    with new_figure(width, height, title, f'Confusion matrix of {rows} classes') as fig:
         ax = fig.subplots()
-        if not c.size: _say(ax, 'no classes'); return fig
+        if not c.size:
+            draw_message(ax, 'no classes')
+            return fig
         ax.imshow(share, cmap=_from_clear('#1f5fa8'), vmin=0, vmax=1, interpolation='none')
         _cell_texts(ax, c, share, normalize, 72*cell)
-        ax.set_xticks(range(columns), names, **look); ax.set_yticks(range(rows), [short_name(v) for v in counts.index])
-        ax.set_xticks(np.arange(columns + 1) - .5, minor=True); ax.set_yticks(np.arange(rows + 1) - .5, minor=True)
-        ax.grid(False); ax.grid(which='minor'); ax.tick_params(which='both', length=0); ax.spines[:].set_visible(False)
-        ax.set_xlabel('predicted', fontsize=max(10, .2*columns)); ax.set_ylabel('actual', fontsize=max(10, .2*columns))
+        ax.set_xticks(range(columns), names, **look)
+        ax.set_yticks(range(rows), row_names)
+        _cell_borders(ax, rows, columns)
+        ax.set_xlabel('predicted', fontsize=max(10, .2*columns))
+        ax.set_ylabel('actual', fontsize=max(10, .2*columns))
     return fig
+
+def _cell_borders(ax, rows, columns):
+    "Thin lines between the cells"
+    import numpy as np
+    ax.set_xticks(np.arange(columns + 1) - .5, minor=True)
+    ax.set_yticks(np.arange(rows + 1) - .5, minor=True)
+    ax.grid(False)
+    ax.grid(which='minor')
+    ax.tick_params(which='both', length=0)
+    ax.spines[:].set_visible(False)
 
 def _name_angle(columns, longest, cell):
     "How names stand below their columns, and the inches that they need: flat, aslant, or upright"
@@ -77,33 +65,42 @@ def _from_clear(colour):
     return ListedColormap([(*rgb(colour), (i/255)**.6) for i in range(256)])
 
 def _cell_texts(ax, counts, share, normalize, cell):
-    "Figures in the cells, white on dark; zeros only in small matrices and in rows that hold something"
+    "Figures in the cells, white on dark; zeros only in small matrices, and only in rows with images"
     n, texts = max(counts.shape), {}
     for i, j in zip(*(counts if n > 10 else counts + counts.sum(1, keepdims=True)).nonzero()):
-        texts[i, j] = _percent(share[i, j]).rstrip('' if n <= 10 else '%') if normalize and counts[i, j] else f'{counts[i, j]:,.0f}'
+        percent = percent_text(share[i, j]).rstrip('' if n <= 10 else '%')
+        texts[i, j] = percent if normalize and counts[i, j] else f'{counts[i, j]:,.0f}'
     size = max(4.5, min(12, .5*cell, 1.25*cell/max(map(len, texts.values()), default=1)))
-    for (i, j), text in texts.items(): ax.text(j, i, text, ha='center', va='center', fontsize=size, color='white' if share[i, j] > .7 else ink if counts[i, j] else (0, 0, 0, .3))
+    for (i, j), text in texts.items():
+        colour = 'white' if share[i, j] > .7 else ink if counts[i, j] else (0, 0, 0, .3)
+        ax.text(j, i, text, ha='center', va='center', fontsize=size, color=colour)
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-per-class
+_score_looks = dict(recall=(-.24, blue, dict(marker='o')), precision=(0, blue, dict(marker='D', markerfacecolor='none', markersize=5)),
+                    f1=(.24, ink, dict(marker='|', markeredgewidth=2.2, markersize=7))) # shift within a row, colour, marker
+
 def plot_per_class(
-    scores, # DataFrame, index = class: precision, recall, f1, support, and recall_low, recall_high (95 % interval; precision_ and f1_ likewise)
+    scores, # DataFrame, index = class: precision, recall, f1, support; recall_low, recall_high (95 % interval), precision_ and f1_ likewise
     title:str='', # Above it
     most:int=30 # Rows; of more classes the weakest
 ): # matplotlib Figure
     "Recall, precision and F1 of each class with their intervals, the weakest class on top"
     s = scores.sort_values(['f1', 'recall'], kind='stable').head(most)
     if len(scores) > most: title = f'{title}\nthe {most} weakest of {len(scores)} classes'.strip()
-    with new_figure(7, 1 + max(len(s), 1)*(.42 if len(s) <= 10 else .33), title, f'Recall, precision and F1 of {len(scores)} classes') as fig:
+    height = 1 + max(len(s), 1)*(.42 if len(s) <= 10 else .33)
+    with new_figure(7, height, title, f'Recall, precision and F1 of {len(scores)} classes') as fig:
         ax = fig.subplots()
-        if not len(s): _say(ax, 'no classes'); return fig
-        _name_rows(ax, s.index, [_number(v) for v in s.support], 'images')
-        for shift, name, colour, look in ((-.24, 'recall', blue, dict(marker='o')), (0, 'precision', blue, dict(marker='D', markerfacecolor='none', markersize=5)), (.24, 'f1', ink, dict(marker='|', markeredgewidth=2.2, markersize=7))):
-            y = [i + shift for i in range(len(s))]
-            if f'{name}_low' in s: _intervals(ax, y, s[f'{name}_low'], s[f'{name}_high'], vertical=False, colors=colour, linewidth=1.1, alpha=.4)
+        if not len(s):
+            draw_message(ax, 'no classes')
+            return fig
+        name_rows(ax, s.index, [number_text(v) for v in s.support], 'images')
+        for name, (shift, colour, look) in _score_looks.items():
+            y, ends = [i + shift for i in range(len(s))], [f'{name}_low', f'{name}_high']
+            if ends[0] in s: draw_intervals(ax, y, *(s[e] for e in ends), vertical=False, colors=colour, linewidth=1.1, alpha=.4)
             ax.plot(s[name], y, color=colour, linestyle='', label=name.replace('f1', 'F1'), **{'markersize': 6} | look)
         for i in range(1, len(s)): ax.axhline(i - .5, color=faint, linewidth=.6)
         percent_axis(ax, 'x', [s[c] for c in s if c.split('_')[0] in ('recall', 'precision', 'f1')] + [[1]])
-        _legend(ax, 3)
+        draw_legend(ax, 3)
     return fig
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-most-confused
@@ -112,16 +109,22 @@ def plot_most_confused(
     title:str='', # Above it
     most:int=12 # Rows
 ): # matplotlib Figure
-    "The pairs of classes that are mixed up, as bars"
+    "The pairs of classes that are confused, as bars"
     p = pairs.dropna(subset=['count']).head(most)
-    with new_figure(7, .7 + .27*max(len(p), 1), title, 'Pairs of classes that are mixed up') as fig:
+    with new_figure(7, .7 + .27*max(len(p), 1), title, 'Pairs of classes that are confused') as fig:
         ax = fig.subplots()
-        if not len(p): _say(ax, 'nothing was mixed up'); return fig
-        _name_rows(ax, [''] * len(p))
+        if not len(p):
+            draw_message(ax, 'no mistakes')
+            return fig
+        name_rows(ax, [''] * len(p))
         ax.set_yticks(range(len(p)), [f'{short_name(a)} → {short_name(b)}' for a, b in zip(p.actual, p.predicted)])
         ax.barh(range(len(p)), p['count'], height=.62, color=blue)
-        for y, (n, share) in enumerate(zip(p['count'], p.share)): ax.annotate(_number(n) + (f' · {_percent(share)} of the class' if _known(share) else ''), (n, y), (5, 0), textcoords='offset points', va='center', color=dim)
-        ax.set_xlim(0, 1.35*p['count'].max()); ax.set_xticks([]); ax.set_xlabel('images: actual → predicted')
+        for y, (n, share) in enumerate(zip(p['count'], p.share)):
+            text = number_text(n) + (f' · {percent_text(share)} of the class' if is_number(share) else '')
+            ax.annotate(text, (n, y), (5, 0), textcoords='offset points', va='center', color=dim)
+        ax.set_xlim(0, 1.35*p['count'].max())
+        ax.set_xticks([])
+        ax.set_xlabel('images: actual → predicted')
     return fig
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-top-k
@@ -133,12 +136,17 @@ def plot_top_k(
     t = table.dropna(subset=['k', 'accuracy'])
     with new_figure(5.4, 3, title, 'How often the right class is among the first k answers') as fig:
         ax = fig.subplots()
-        if not len(t): _say(ax, 'nothing to show'); return fig
-        _intervals(ax, t.k, t.low, t.high)
+        if not len(t):
+            draw_message(ax, 'nothing to show')
+            return fig
+        draw_intervals(ax, t.k, t.low, t.high)
         ax.plot(t.k, t.accuracy, 'o-', color=blue, linewidth=1.2)
         percent_axis(ax, 'y', [t.accuracy, t.low, t.high], .06)
-        for k, accuracy in zip(t.k, t.accuracy): ax.annotate(f'{accuracy:.1%}', (k, accuracy), (5, -4), textcoords='offset points', va='top')
-        ax.set_xticks(t.k, [_number(k) for k in t.k]); ax.set_xlim(t.k.min() - .4, t.k.max() + .8); ax.set_xlabel('first k answers'); ax.set_ylabel('the right class is among them')
+        for k, accuracy in zip(t.k, t.accuracy):
+            ax.annotate(f'{accuracy:.1%}', (k, accuracy), (5, -4), textcoords='offset points', va='top')
+        ax.set_xticks(t.k, [number_text(k) for k in t.k])
+        ax.set_xlim(t.k.min() - .4, t.k.max() + .8)
+        ax.set(xlabel='first k answers', ylabel='the right class is among them')
     return fig
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-roc
@@ -151,20 +159,25 @@ def plot_roc(
 ): # matplotlib Figure
     "What share of a class is found, against the share of false alarms"
     c = curve.dropna(subset=['false_alarms', 'found'])
-    with new_figure(5, 4.9 + .2*len([] if points is None else points), title, f'ROC curve of {short_name(positive)}') as fig:
+    height = 4.9 + .2*len([] if points is None else points)
+    with new_figure(5, height, title, f'ROC curve of {short_name(positive)}') as fig:
         ax = fig.subplots()
         _draw_curve(ax, c.false_alarms, c.found, area, points, ('false_alarms', 'found'), '{}: {:.1%} false alarms, {:.1%} found')
         ax.plot([0, 1], [0, 1], color=dim, linewidth=1, linestyle=':', zorder=1)
-        ax.set_xlabel(f'false alarms, of all that are not {short_name(positive)}'); ax.set_ylabel(f'found, of all that are {short_name(positive)}')
+        ax.set_xlabel(f'false alarms, of all that are not {short_name(positive)}')
+        ax.set_ylabel(f'found, of all that are {short_name(positive)}')
     return fig
 
 def _draw_curve(ax, x, y, area, points, columns, sentence, **kw):
     "A curve in the unit square with its area, and points on it with a sentence each"
-    ax.plot(x, y, color=blue, linewidth=1.8, label=f'area under the curve {area:.3f}' if _known(area) else None, **kw)
+    ax.plot(x, y, color=blue, linewidth=1.8, label=f'area under the curve {area:.3f}' if is_number(area) else None, **kw)
     marked = [] if points is None else points.dropna(subset=list(columns))[['name', *columns]].itertuples(index=False)
-    for i, (name, a, b) in enumerate(marked): ax.plot([a], [b], 'osD^vP'[i % 6], color=ink, markersize=6.5, linestyle='', clip_on=False, zorder=3, label=sentence.format(short_name(name), a, b))
+    for i, (name, a, b) in enumerate(marked):
+        ax.plot([a], [b], 'osD^vP'[i % 6], color=ink, markersize=6.5, linestyle='', clip_on=False, zorder=3,
+                label=sentence.format(short_name(name), a, b))
     for which in 'xy': percent_axis(ax, which, [[0, 1]], .015)
-    ax.set_aspect('equal'); _legend(ax)
+    ax.set_aspect('equal')
+    draw_legend(ax)
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-precision-recall
 def plot_precision_recall(
@@ -176,11 +189,15 @@ def plot_precision_recall(
 ): # matplotlib Figure
     "How often an alarm is right, against the share of a class that is found"
     c = curve.dropna(subset=['recall', 'precision'])
-    falling = len(c) > 1 and c.recall.iloc[0] > c.recall.iloc[-1] # as scikit-learn gives it: steps, no straight lines between (Davis & Goadrich, 2006)
-    with new_figure(5, 4.9 + .2*len([] if points is None else points), title, f'Precision and recall of {short_name(positive)}') as fig:
+    falling = len(c) > 1 and c.recall.iloc[0] > c.recall.iloc[-1] # the order of scikit-learn
+    steps = 'steps-post' if falling else 'steps-pre' # no straight lines between the points (Davis & Goadrich, 2006)
+    height = 4.9 + .2*len([] if points is None else points)
+    with new_figure(5, height, title, f'Precision and recall of {short_name(positive)}') as fig:
         ax = fig.subplots()
-        _draw_curve(ax, c.recall, c.precision, area, points, ('recall', 'precision'), '{}: {:.1%} found, {:.1%} right', drawstyle='steps-post' if falling else 'steps-pre')
-        ax.set_xlabel(f'recall: found, of all that are {short_name(positive)}'); ax.set_ylabel(f'precision: right, of all called {short_name(positive)}')
+        sentence = '{}: {:.1%} found, {:.1%} right'
+        _draw_curve(ax, c.recall, c.precision, area, points, ('recall', 'precision'), sentence, drawstyle=steps)
+        ax.set_xlabel(f'recall: found, of all that are {short_name(positive)}')
+        ax.set_ylabel(f'precision: right, of all called {short_name(positive)}')
     return fig
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-reliability
@@ -190,85 +207,32 @@ def plot_reliability(
     ece:float=None, # Expected calibration error of `after`, 0 to 1
     title:str='' # Above it
 ): # matplotlib Figure
-    "How often the classifier is right, against how sure it was"
+    "How often the classifier is right, against its confidence"
     a = after.dropna(subset=['confidence', 'accuracy'])
-    with new_figure(4.8, 5.6, title, 'How often the classifier is right, against how sure it was') as fig:
+    label = 'predictions' if before is None else 'after calibration'
+    if is_number(ece): label += f', on average {100*ece:.1f} points off'
+    with new_figure(4.8, 5.6, title, 'How often the classifier is right, against its confidence') as fig:
         ax, below = fig.subplots(2, sharex=True, height_ratios=(5, 1))
-        ax.plot([0, 1], [0, 1], color=dim, linewidth=1, linestyle=':', label='as sure as it is right')
-        if before is not None: ax.plot(before.confidence, before.accuracy, 'o-', color=(0, 0, 0, .32), linewidth=1, markersize=4, label='before calibration')
-        _intervals(ax, a.confidence, a.low, a.high)
-        ax.plot(a.confidence, a.accuracy, 'o-', color=blue, linewidth=1.4, label=('after calibration' if before is not None else 'predictions') + (f', on average {100*ece:.1f} points off' if _known(ece) else ''))
-        below.bar(a.confidence, a.n, width=.035, color=blue); below.set_ylim(0, max([1, *a.n.fillna(0)])*1.05); below.set_yticks([]); below.spines['left'].set_visible(False)
-        below.set_ylabel('how many'); below.set_xlabel('how sure: the probability of the class that was named'); ax.set_ylabel('how often it was right')
+        ax.plot([0, 1], [0, 1], color=dim, linewidth=1, linestyle=':', label='perfect calibration')
+        if before is not None: _grey_line(ax, before)
+        draw_intervals(ax, a.confidence, a.low, a.high)
+        ax.plot(a.confidence, a.accuracy, 'o-', color=blue, linewidth=1.4, label=label)
+        ax.set_ylabel('accuracy: how often it was right')
+        _count_bars(below, a)
         for axes, which in ((ax, 'y'), (below, 'x')): percent_axis(axes, which, [[0, 1]], .02)
-        _legend(ax)
+        draw_legend(ax)
     return fig
 
-# %% ../../nbs/evaluate/02_plots.ipynb #plot-learning-curve
-def plot_learning_curve(
-    points, # DataFrame: n (training images), accuracy (mean over repeats, 0 to 1), low, high (over repeats)
-    fit:dict=None, # a, b, c of error = a·n^-b + c
-    forecast:dict=None, # n, accuracy, low, high
-    title:str='' # Above it
-): # matplotlib Figure
-    "Accuracy against training images, and where the line leads"
-    import numpy as np
-    p, f = points.dropna(subset=['n', 'accuracy']), forecast if forecast and _known(forecast['n']) and _known(forecast['accuracy']) else {}
-    with new_figure(6.4, 3.8, title, 'Accuracy against the number of training images') as fig:
-        ax = fig.subplots()
-        if not len(p): _say(ax, 'nothing to show'); return fig
-        low, last = p.n.min(), p.n.max()
-        high = max(last, f.get('n', 0))
-        if fit and all(_known(fit[k]) for k in 'abc'):
-            for a, b, style in ((low, last, '-'), (last, high, '--')):
-                n = np.geomspace(a, b, 60); ax.plot(n, np.clip(1 - fit['a']*n**-fit['b'] - fit['c'], 0, 1), style, color=blue, linewidth=1.2, alpha=.7)
-        _intervals(ax, p.n, p.low, p.high); ax.plot(p.n, p.accuracy, 'o', color=blue, label='measured: mean, and 9 of 10 heads')
-        if f:
-            _intervals(ax, [f['n']], [f['low']], [f['high']], colors=ink)
-            ax.plot([f['n']], [f['accuracy']], 'D', color=ink, markerfacecolor='none', label=f'forecast for {f["n"]:,.0f}: {f["accuracy"]:.1%}' + (f' ({f["low"]:.1%} to {f["high"]:.1%})' if _known(f['low']) and _known(f['high']) else ''))
-        ax.set_xscale('log'); ax.set_xlim(low/1.12, high*1.12); ax.set_xticks([], minor=True)
-        ticks = _plain_ticks(low, high) or sorted({*p.n}); ax.set_xticks(ticks, [_number(t) for t in ticks])
-        percent_axis(ax, 'y', [p.accuracy, p.low, p.high, [f[k] for k in ('accuracy', 'low', 'high') if f]])
-        ax.set_xlabel('training images'); ax.set_ylabel('accuracy'); _legend(ax)
-    return fig
+def _grey_line(ax, before):
+    ax.plot(before.confidence, before.accuracy, 'o-', color=(0, 0, 0, .32), linewidth=1, markersize=4, label='before calibration')
 
-def _plain_ticks(low, high):
-    "1, 2, 5, 10, 20 … between two numbers; every third of them over a long way; nothing where there are fewer than two"
-    ticks = [m*10**e for e in range(10) for m in (1, 2, 5) if low <= m*10**e <= high]
-    return [] if len(ticks) < 2 else ticks if len(ticks) <= 12 else [t for t in ticks if str(t)[0] == '1']
-
-# %% ../../nbs/evaluate/02_plots.ipynb #plot-curve-per-class
-def plot_curve_per_class(
-    table, # DataFrame: class, n (training images), error, forecast (error with twice the images), shares from 0 to 1
-    title:str='', # Above it
-    most:int=20 # Rows; of more classes those with the largest error
-): # matplotlib Figure
-    "The error of each class now and with twice the images, the worst on top"
-    t = table.dropna(subset=['error']).sort_values('error', ascending=False, kind='stable').head(most)
-    if len(table) > most: title = f'{title}\nthe {most} of {len(table)} classes with the largest error'.strip()
-    with new_figure(6.4, 1 + .3*max(len(t), 1), title, 'The error of each class now and with twice the images') as fig:
-        ax = fig.subplots()
-        if not len(t): _say(ax, 'no classes'); return fig
-        y = range(len(t)); _name_rows(ax, t['class'], [_number(n) for n in t.n], 'images now')
-        _intervals(ax, y, t.forecast, t.error, vertical=False, linewidth=2.4, alpha=.3)
-        ax.plot(t.error, y, 'o', color=blue, label='error now'); ax.plot(t.forecast, y, 'D', color=ink, markerfacecolor='none', markersize=5, label='forecast with twice the images')
-        percent_axis(ax, 'x', [[0], t.error, t.forecast]); _legend(ax, 2)
-    return fig
-
-# %% ../../nbs/evaluate/02_plots.ipynb #plot-refused
-def plot_refused(
-    curve, # DataFrame: share (of known images that may be refused), held_out, left_out, background (shares that are refused; None: not measured)
-    at:float=None, # The share that was chosen
-    title:str='' # Above it
-): # matplotlib Figure
-    "What is refused as none of these, against the share of known images that may be"
-    with new_figure(6.4, 3.6, title, 'Refused images against the share of known images that may be refused') as fig:
-        ax = fig.subplots(); ax.plot([0, curve.share.max()], [0, curve.share.max()], '--', color=dim, linewidth=1)
-        for name, label, style in (('background', 'background images', dict(color=ink, marker='s')), ('left_out', 'a class left out of training', dict(color='#d08a2e', marker='D')), ('held_out', 'known images, held out (dashed: as chosen)', dict(color=blue, marker='o'))):
-            if curve[name].notna().any(): ax.plot(curve.share, curve[name].astype(float), markersize=4, label=label, **style)
-        if at: ax.axvline(at, color=dim, linewidth=1)
-        percent_axis(ax, 'x', [[0], curve.share]); percent_axis(ax, 'y', [[0, 1]]); ax.set_xlabel('known images that may be refused'); ax.set_ylabel('refused'); _legend(ax)
-    return fig
+def _count_bars(ax, bins):
+    "How many predictions are in each bin"
+    ax.bar(bins.confidence, bins.n, width=.035, color=blue)
+    ax.set_ylim(0, max([1, *bins.n.fillna(0)])*1.05)
+    ax.set_yticks([])
+    ax.spines['left'].set_visible(False)
+    ax.set(xlabel='confidence: the probability of the predicted class', ylabel='images')
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-images
 def plot_images(
@@ -283,17 +247,28 @@ def plot_images(
     paths = list(paths)
     columns = max(1, min(columns, len(paths)))
     rows = max(1, math.ceil(len(paths)/columns))
-    words = ['\n'.join(short_name(line, 24) for line in str(t or '').splitlines()) for t in titles] if titles is not None else [''] * len(paths)
-    with new_figure(1.8*columns, rows*(1.8 + .16*max([w.count('\n') + 1 for w in words if w], default=0)), title, f'{len(paths)} images') as fig:
+    texts = [_short_lines(t) for t in titles] if titles is not None else [''] * len(paths)
+    colours = list(colours) if colours is not None else [None]*len(paths)
+    lines = max([t.count('\n') + 1 for t in texts if t], default=0)
+    with new_figure(1.8*columns, rows*(1.8 + .16*lines), title, f'{len(paths)} images') as fig:
         cells = fig.subplots(rows, columns, squeeze=False).ravel()
         for ax in cells[len(paths):]: ax.set_axis_off()
-        if not paths: _say(cells[0], 'no images')
-        for ax, path, text, colour in zip(cells, paths, words, list(colours) if colours is not None else [None]*len(paths)): _draw_image(ax, path, text, colour, image)
+        if not paths: draw_message(cells[0], 'no images')
+        for ax, path, text, colour in zip(cells, paths, texts, colours): _draw_image(ax, path, text, colour, image)
     return fig
 
+def _short_lines(text): return '\n'.join(short_name(line, 24) for line in str(text or '').splitlines())
+
 def _draw_image(ax, path, text, colour, image):
-    "One cell: the image, or why there is none (decoders raise all kinds of errors), its text below, and a frame where it has a colour"
-    ax.set_xticks([]); ax.set_yticks([]); ax.grid(False); ax.spines[:].set_visible(True); ax.spines[:].set(color=colour or faint, linewidth=2.5 if colour else .6)
-    ax.set_xlabel(text, fontsize=8.5, color=colour or ink); ax.set_anchor('S')
+    "One cell: the image, or why there is none; its text below, and a frame where it has a colour"
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    ax.spines[:].set_visible(True)
+    ax.spines[:].set(color=colour or faint, linewidth=2.5 if colour else .6)
+    ax.set_xlabel(text, fontsize=8.5, color=colour or ink)
+    ax.set_anchor('S')
     try: ax.imshow(image(path, 240), interpolation='none')
-    except Exception: ax.set_box_aspect(1); ax.text(.5, .5, 'not readable' if Path(str(path)).exists() else 'not found', transform=ax.transAxes, ha='center', va='center', color=dim)
+    except Exception: # decoders raise all kinds of errors
+        ax.set_box_aspect(1)
+        why = 'not readable' if Path(str(path)).exists() else 'not found'
+        ax.text(.5, .5, why, transform=ax.transAxes, ha='center', va='center', color=dim)

@@ -27,15 +27,18 @@ def prediction_table(
     probs, # `[n, classes]`
     vocab:list, # Class names, in the order of the columns of `probs`
     trained_on=(), # Contents (SHA-256) of more training images than the table holds
-    known_score=None # How familiar each image is `[n]`, NaN where that is not known; no column where this is None
+    known_score=None # Share of known images with a higher OOD score `[n]`, NaN where it was not measured; None: no such column
 ): # DataFrame: path, label, predicted, split, loss, twin, sha256, group, perhaps known_score, and `p_<class>` for each class
-    "What each image is, what it was taken for, and how wrong that was"
+    "What each image is, what was predicted, and the loss"
     import numpy as np, pandas as pd
     probs = np.asarray(probs, np.float64)
     right = probs[np.arange(len(table)), class_numbers(table.label, vocab)]
     seen = set(table.sha256[table.split == 'train']) | set(trained_on)
-    head = dict(path=list(table.path), label=list(table.label), predicted=[vocab[i] for i in probs.argmax(1)], split=list(table.split), loss=-np.log(np.clip(right, 1e-12, 1)).round(6),
-                twin=[s != 'train' and h in seen for s, h in zip(table.split, table.sha256)], sha256=list(table.sha256), group=list(table.group if 'group' in table else table.sha256)) | ({} if known_score is None else dict(known_score=np.round(known_score, 6)))
+    head = dict(path=list(table.path), label=list(table.label), predicted=[vocab[i] for i in probs.argmax(1)], split=list(table.split))
+    head |= dict(loss=-np.log(np.clip(right, 1e-12, 1)).round(6))
+    head |= dict(twin=[s != 'train' and h in seen for s, h in zip(table.split, table.sha256)]) # a duplicate of a training image
+    head |= dict(sha256=list(table.sha256), group=list(table.group if 'group' in table else table.sha256))
+    if known_score is not None: head |= dict(known_score=np.round(known_score, 6))
     return pd.concat([pd.DataFrame(head), pd.DataFrame(probs.round(6), columns=[f'p_{c}' for c in vocab])], axis=1)
 
 # %% ../../nbs/evaluate/03_predictions.ipynb #evaluation-class
@@ -44,7 +47,7 @@ class Evaluation:
     "Predictions on labelled images that the classifier did not learn from"
     table:object # Rows of `prediction_table`
     vocab:list
-    skipped:list=field(default_factory=list) # of `quickcls.data.items.Skipped`: files that could not be asked about
+    skipped:list=field(default_factory=list) # of `quickcls.data.items.Skipped`: files that could not be read
     image:object=small_image # (path, side in pixels) → PIL image; raises `NotAnImage`
     @property
     def n(self)->int: return len(self.table) # images
@@ -53,24 +56,31 @@ class Evaluation:
     @property
     def accuracy(self)->float: return float((self.table.label == self.table.predicted).mean()) # share that is right
 
-    def metrics(self)->dict: # Accuracy with interval, n, balanced accuracy, macro F1, log loss, and accuracy without twins where there are any
+    def metrics(self)->dict: # Accuracy, interval, n, balanced accuracy, macro F1, log loss; accuracy without duplicates, if there are any
         "The numbers, ready for JSON"
         t, right = self.table, self.table.label == self.table.predicted
-        c, present = self.per_class(), sorted(t.label.unique())
-        group = t['group'] if 'group' in t else t.sha256 # copies and images of one group say the same: they count once in the interval
-        def of(right):
-            n = group[right.index].nunique()
-            return dict(accuracy=round(float(right.mean()), 6), interval=accuracy_interval(round(float(right.mean())*n), n), n=len(right))
-        m = of(right) | dict(errors=int((~right).sum()), balanced_accuracy=round(float(c.recall[present].mean()), 6), macro_f1=round(float(c.f1[present].mean()), 6), log_loss=round(float(t.loss.mean()), 6))
-        if t.twin.any(): m['without_twins'] = of(right[~t.twin]) | dict(twins=int(t.twin.sum())) if (~t.twin).any() else None
-        return m
+        scores, present = self.per_class(), sorted(t.label.unique())
+        m = self._accuracy_of(right) | dict(errors=int((~right).sum()))
+        m |= dict(balanced_accuracy=round(float(scores.recall[present].mean()), 6), macro_f1=round(float(scores.f1[present].mean()), 6))
+        m |= dict(log_loss=round(float(t.loss.mean()), 6))
+        if not t.twin.any(): return m
+        new = right[~t.twin]
+        return m | dict(without_twins=self._accuracy_of(new) | dict(twins=int(t.twin.sum())) if len(new) else None)
 
-    def per_class(self): # DataFrame: a row a class: precision, recall, f1, support, and the 95 % interval of each (`precision_low`, `precision_high`, …)
+    def _accuracy_of(self, right):
+        "Accuracy of some rows, and its interval, in which the images of one group (copies, one object) count once"
+        t, share = self.table, float(right.mean())
+        n = (t['group'] if 'group' in t else t.sha256)[right.index].nunique()
+        return dict(accuracy=round(share, 6), interval=accuracy_interval(round(share*n), n), n=len(right))
+
+    def per_class(self): # DataFrame, a row a class: precision, recall, f1, support, 95 % intervals (`precision_low`, `precision_high`, …)
         "How well each class is found"
         import pandas as pd
         from sklearn.metrics import precision_recall_fscore_support
-        scores = precision_recall_fscore_support(self.table.label, self.table.predicted, labels=self.vocab, zero_division=0)
-        t = pd.DataFrame(dict(zip(('precision', 'recall', 'f1', 'support'), scores)), index=pd.Index(self.vocab, name='class')).astype(dict(support=int))
+        truth, predicted = self.table.label, self.table.predicted
+        columns = dict(zip(('precision', 'recall', 'f1', 'support'),
+                           precision_recall_fscore_support(truth, predicted, labels=self.vocab, zero_division=0)))
+        t = pd.DataFrame(columns, index=pd.Index(self.vocab, name='class')).astype(dict(support=int))
         return t.join(_score_intervals(self.confusion_matrix()))
 
     def confusion_matrix(self,
@@ -80,12 +90,13 @@ class Evaluation:
         import pandas as pd
         from sklearn.metrics import confusion_matrix
         names = dict(index=pd.Index(self.vocab, name='actual'), columns=pd.Index(self.vocab, name='predicted'))
-        return pd.DataFrame(confusion_matrix(self.table.label, self.table.predicted, labels=self.vocab, normalize='true' if normalize else None), **names)
+        counts = confusion_matrix(self.table.label, self.table.predicted, labels=self.vocab, normalize='true' if normalize else None)
+        return pd.DataFrame(counts, **names)
 
     def most_confused(self,
-        min_val:int=1 # Pairs that were mixed up fewer times are left out; as fastai has it
+        min_val:int=1 # Pairs with fewer mistakes are left out; as in fastai
     ): # DataFrame: actual, predicted, count, share (of the images of the actual class); most first
-        "The pairs of classes that are mixed up"
+        "The pairs of classes that are confused"
         wrong = self.table[self.table.label != self.table.predicted]
         pairs = wrong.groupby(['label', 'predicted']).size().rename('count').reset_index().rename(columns=dict(label='actual'))
         pairs['share'] = pairs['count']/pairs.actual.map(self.table.label.value_counts())
@@ -99,12 +110,13 @@ class Evaluation:
         probs = self.probs()
         rank = (probs > probs[np.arange(self.n), self.targs][:, None]).sum(1)
         hits = [(k, int((rank < k).sum())) for k in range(1, min(most, len(self.vocab)) + 1)]
-        return pd.DataFrame([dict(k=k, accuracy=h/self.n, **dict(zip(('low', 'high'), accuracy_interval(h, self.n)))) for k, h in hits])
+        rows = [(k, h/self.n, *accuracy_interval(h, self.n)) for k, h in hits]
+        return pd.DataFrame(rows, columns=['k', 'accuracy', 'low', 'high'])
 
     def top_losses(self,
         k:int=9 # How many
     ): # DataFrame: path, label, predicted, loss, probability (of the predicted class)
-        "The images that the classifier was most wrong about"
+        "The images with the largest loss"
         worst = self.table.nlargest(k, 'loss')
         return worst[['path', 'label', 'predicted', 'loss']].assign(probability=worst[[f'p_{c}' for c in self.vocab]].max(axis=1))
 
@@ -115,17 +127,21 @@ class Evaluation:
     def probs(self): return self.table[[f'p_{c}' for c in self.vocab]].to_numpy(float) # `[n, classes]`
     def __str__(self): return describe_evaluation(self)
     __repr__ = __str__
-    def _repr_html_(self): return f'<p>{html.escape(_headline(self))}</p>'.replace('\n', '<br>') + self.per_class()[['precision', 'recall', 'f1', 'support']].to_html(border=0, float_format='{:.3f}'.format) + f'<p>{html.escape(describe_confused(self))}</p>'
+    def _repr_html_(self):
+        table = self.per_class()[['precision', 'recall', 'f1', 'support']].to_html(border=0, float_format='{:.3f}'.format)
+        headline = f'<p>{html.escape(_headline(self))}</p>'.replace('\n', '<br>')
+        return f'{headline}{table}<p>{html.escape(describe_confused(self))}</p>'
 
 def _score_intervals(counts):
-    "95 % intervals of precision, recall and F1 of each class: Wilson's, for F1 by way of the share of agreement (see above)"
+    "95 % intervals of precision, recall and F1 of each class: Wilson's; for F1 from TP/(TP + FP + FN), as the lesson explains"
     import numpy as np, pandas as pd
     c = counts.to_numpy()
     hits, actual, predicted = c.diagonal(), c.sum(1), c.sum(0)
     of = lambda n: np.array([accuracy_interval(int(h), int(k)) if k else (0., 1.) for h, k in zip(hits, n)])
     f1 = of(actual + predicted - hits)
-    cols = dict(precision=of(predicted), recall=of(actual), f1=2*f1/(1 + f1))
-    return pd.DataFrame({f'{name}_{end}': v[:, i] for name, v in cols.items() for i, end in enumerate(('low', 'high'))}, index=counts.index.rename('class'))
+    scores = dict(precision=of(predicted), recall=of(actual), f1=2*f1/(1 + f1))
+    columns = {f'{name}_{end}': v[:, i] for name, v in scores.items() for i, end in enumerate(('low', 'high'))}
+    return pd.DataFrame(columns, index=counts.index.rename('class'))
 
 # %% ../../nbs/evaluate/03_predictions.ipynb #describe-evaluation
 def describe_evaluation(
@@ -134,28 +150,33 @@ def describe_evaluation(
     "Accuracy, classes and confusions as text"
     c = ev.per_class()[['precision', 'recall', 'f1', 'support']]
     shown = c if len(c) <= 12 else c[c.support > 0].sort_values('f1', kind='stable').head(12)
-    table = shown.reset_index().assign(**{k: shown[k].map('{:.3f}'.format).values for k in ('precision', 'recall', 'f1')}).to_string(index=False)
+    texts = {k: shown[k].map('{:.3f}'.format).values for k in ('precision', 'recall', 'f1')}
+    table = shown.reset_index().assign(**texts).to_string(index=False)
     rest = f'\n  … the {len(shown)} weakest of {len(c)} classes; metrics.json has them all' if len(shown) < len(c) else ''
     return f'{_headline(ev)}\n\n{_indent(table)}{rest}\n\n{describe_confused(ev)}'
 
 def _headline(ev):
-    "Accuracy in one sentence, two where some of the images stand in training"
+    "Accuracy in one sentence; a second one where some of the images are in the training set too"
     m, kind = ev.metrics(), '' if (ev.table.split == 'folder').any() else 'held-out '
-    def of(m): return f'{m["accuracy"]:.1%} on {m["n"]} {kind}images (95 % interval {m["interval"][0]:.1%} to {m["interval"][1]:.1%})'
-    twins = m.get('without_twins')
-    if ev.table.twin.all(): return f'accuracy {ev.accuracy:.1%}, balanced accuracy {m["balanced_accuracy"]:.1%}, macro F1 {m["macro_f1"]:.1%} on {ev.n} images that all stand in training: it tells nothing about new ones'
-    balance = f'\nbalanced accuracy {m["balanced_accuracy"]:.1%}, macro F1 {m["macro_f1"]:.1%}'
-    return f'accuracy {of(m)}' + balance + (f'\nwithout the {twins["twins"]} that also stand in training: {of(twins)}' if twins else '')
+    scores = f'balanced accuracy {m["balanced_accuracy"]:.1%}, macro F1 {m["macro_f1"]:.1%}'
+    if ev.table.twin.all():
+        return f'accuracy {ev.accuracy:.1%}, {scores} on {ev.n} images that are all in the training set: it says nothing about new images'
+    def of(m):
+        low, high = m['interval']
+        return f'{m["accuracy"]:.1%} on {m["n"]} {kind}images (95 % interval {low:.1%} to {high:.1%})'
+    text, fresh = f'accuracy {of(m)}\n{scores}', m.get('without_twins')
+    return f'{text}\nwithout the {fresh["twins"]} that are also in the training set: {of(fresh)}' if fresh else text
 
 def describe_confused(
     ev:Evaluation,
-    most:int=5 # Pairs that are named
+    most:int=5 # Pairs in the text
 )->str: # One line
-    "The pairs that are mixed up, in words"
+    "The pairs that are confused most, as text"
     pairs = ev.most_confused()
-    if not len(pairs): return 'nothing was mixed up'
+    if not len(pairs): return 'no mistakes'
     rest = f', and {len(pairs) - most} more pairs' if len(pairs) > most else ''
-    return 'most confused: ' + ', '.join(f'{r.actual} taken for {r.predicted} {"once" if r[3] == 1 else f"{r[3]} times"}' for r in pairs.head(most).itertuples()) + rest
+    times = lambda n: 'once' if n == 1 else f'{n} times'
+    return 'most confused: ' + ', '.join(f'{r.actual} taken for {r.predicted} {times(r[3])}' for r in pairs.head(most).itertuples()) + rest
 
 def _indent(text): return '\n'.join('  ' + line for line in text.splitlines())
 
@@ -178,7 +199,8 @@ def plot_confusion_matrix(self:Evaluation,
     normalize:bool=False # Percentages of each row in place of counts?
 ): # matplotlib Figure
     "The confusion matrix as an image, readable at 2 and at 40 classes"
-    return plots.plot_confusion_matrix(self.confusion_matrix(), title or f'accuracy {self.accuracy:.1%} on {self.n} images', normalize)
+    title = title or f'accuracy {self.accuracy:.1%} on {self.n} images'
+    return plots.plot_confusion_matrix(self.confusion_matrix(), title, normalize)
 
 @patch
 def plot_per_class(self:Evaluation): # matplotlib Figure
@@ -187,7 +209,7 @@ def plot_per_class(self:Evaluation): # matplotlib Figure
 
 @patch
 def plot_most_confused(self:Evaluation): # matplotlib Figure
-    "The pairs that are mixed up most"
+    "The pairs that are confused most"
     return plots.plot_most_confused(self.most_confused())
 
 @patch
@@ -197,7 +219,7 @@ def plot_top_k(self:Evaluation): # matplotlib Figure
 
 @patch
 def plot_reliability(self:Evaluation): # matplotlib Figure
-    "Confidence against what is right"
+    "Confidence against accuracy"
     bins = self.reliability()
     return plots.plot_reliability(bins, ece=calibration_error(bins))
 
@@ -205,9 +227,10 @@ def plot_reliability(self:Evaluation): # matplotlib Figure
 def plot_top_losses(self:Evaluation,
     k:int=9 # How many
 ): # matplotlib Figure
-    "The worst mistakes as images"
+    "The images with the largest loss"
     t = self.top_losses(k)
-    return plots.plot_images(t.path, [f'{r.predicted} {r.probability:.0%}\nis {r.label}' for r in t.itertuples()], ['#c0392b' if w else None for w in t.label != t.predicted], image=self.image)
+    titles = [f'{r.predicted} {r.probability:.0%}\nis {r.label}' for r in t.itertuples()]
+    return plots.plot_images(t.path, titles, ['#c0392b' if w else None for w in t.label != t.predicted], image=self.image)
 
 # %% ../../nbs/evaluate/03_predictions.ipynb #read-predictions
 def held_out(
@@ -223,27 +246,35 @@ def evaluate(self:Classifier,
     "How good this classifier is"
     if folder is not None: return _evaluate_folder(self, folder)
     table = read_table(self.path/predictions_file, self.vocab) if self.path else None
-    if table is None: raise QuickclsError('This classifier has no predictions of its own. Expected one that `train` saved; or name a labelled folder: clf.evaluate("folder/").')
+    if table is None:
+        raise QuickclsError('This classifier has no predictions of its own. Expected one that `train` saved; '
+                            'or name a labelled folder: clf.evaluate("folder/").')
     held = held_out(table)
-    if not len(held): raise QuickclsError(f'{self.path/predictions_file} has no held-out images. Expected the file as `quickcls train` wrote it; or name a labelled folder: clf.evaluate("folder/").')
+    if not len(held):
+        raise QuickclsError(f'{self.path/predictions_file} has no held-out images. Expected the file as `quickcls train` wrote it; '
+                            'or name a labelled folder: clf.evaluate("folder/").')
     return Evaluation(held, self.vocab, image=images_of(self).image)
 
 def _evaluate_folder(clf, folder):
-    "Predictions for a labelled folder; images that turn out damaged are skipped"
+    "Predictions for a labelled folder; images that cannot be read are skipped"
     import numpy as np
     from quickcls.data.items import Skipped, scan_folder
     items = scan_folder(folder, least=1)
-    strange = sorted(set(items.vocab) - set(clf.vocab))
-    if strange: raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(strange[:5])}. It knows {", ".join(clf.vocab[:8])}.')
+    other = sorted(set(items.vocab) - set(clf.vocab))
+    if other:
+        raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(other[:5])}. '
+                            f'It knows {", ".join(clf.vocab[:8])}.')
     answers = list(clf.predict_many(items.table.path, len(clf.vocab)))
-    kept, known = [p.error is None for p in answers], [p.known_score for p in answers if p.error is None]
-    if not any(kept): raise QuickclsError(f'None of the {len(answers)} images in {folder} can be read; the first: {answers[0].error}.')
+    kept, good = [p.error is None for p in answers], [p for p in answers if p.error is None]
+    if not good: raise QuickclsError(f'None of the {len(answers)} images in {folder} can be read; the first: {answers[0].error}.')
     table = items.table[kept].assign(split='folder').reset_index(drop=True)
-    probs = [[t[c] for c in clf.vocab] for t in ({d['label']: d['probability'] for d in p.top} for p in answers if p.error is None)]
-    skipped = items.skipped + [Skipped(p.path, p.error) for p in answers if p.error]
-    return Evaluation(prediction_table(table, np.array(probs), clf.vocab, _trained_on(clf), None if None in known else known), clf.vocab, skipped)
+    by_class = [{d['label']: d['probability'] for d in p.top} for p in good]
+    probs = np.array([[t[c] for c in clf.vocab] for t in by_class])
+    known = [p.known_score for p in good]
+    predictions = prediction_table(table, probs, clf.vocab, _trained_on(clf), None if None in known else known)
+    return Evaluation(predictions, clf.vocab, items.skipped + [Skipped(p.path, p.error) for p in answers if p.error])
 
 def _trained_on(clf):
-    "Contents of the images that a saved classifier learned from, as far as it tells"
+    "SHA-256 of the images that a saved classifier was trained on, as far as its predictions name them"
     t = read_table(clf.path/predictions_file, clf.vocab) if clf.path else None
     return set() if t is None else set(t.sha256[t.split == 'train'])

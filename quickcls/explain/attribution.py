@@ -12,7 +12,7 @@ from ..core import QuickclsError, import_openvino
 from ..model.classifier import Classifier
 from ..backbones.engines import read_network, run_graph, weighed
 from ..heads.head import softmax
-from ..heads.ood import log_odds
+from ..heads.open_set import log_odds
 from ..data.images import boxes_of, load_image
 from .evidence import comparison, evidence, gradient, on_grid, placed, smoothed
 

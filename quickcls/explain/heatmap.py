@@ -15,7 +15,8 @@ from .evidence import comparison
 from .attribution import fine_evidence, look, most_enlarged, occlusion
 from ..evaluate.style import dim, ink, new_figure, save_figure, short_name
 from ..saved.known_images import images_of
-from ..data.images import NotAnImage, covered, file_bytes, small_image, upright_size
+from ..data.formats import NotAnImage
+from ..data.images import covered, file_bytes, small_image, upright_size
 
 # %% ../../nbs/explain/03_heatmap.ipynb #laid-over
 orange, azure = (225, 96, 0), (40, 105, 190) # for and against

@@ -15,9 +15,11 @@ from ..core import QuickclsError, explain_os_error, plain_text, print_json
 from ..model.classifier import Classifier
 from ..data.items import expand
 from .evidence import gradient
-from ..heads.head import calm, softmax
+from ..heads.linear import calm
+from ..heads.head import softmax
 from ..evaluate.style import draw_box, short_name
-from ..data.images import NotAnImage, file_bytes, small_image, upright_size
+from ..data.formats import NotAnImage
+from ..data.images import file_bytes, small_image, upright_size
 
 # %% ../../nbs/explain/04_regions.ipynb #windows
 # each: size, ratios of width to height, step as a share of the window

@@ -9,7 +9,8 @@ __all__ = ['corners', 'fewest', 'margin', 'false_alarms', 'names', 'most_looked_
 from ..model.classifier import Classifier
 from .attribution import look
 from ..features.embed import decode_ahead
-from ..data.images import NotAnImage, upright_size
+from ..data.formats import NotAnImage
+from ..data.images import upright_size
 
 # %% ../../nbs/explain/05_shortcuts.ipynb #zones
 corners = ('top left', 'top right', 'bottom left', 'bottom right')

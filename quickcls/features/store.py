@@ -21,7 +21,7 @@ def store_key(
 def recipe_of(
     graph, # From `quickcls.backbones.onnx_graph.get_graph`
     engine, # From `quickcls.backbones.engines.open_engine`
-    augment:str='' # Name of a random view, empty for the image itself
+    augment:str='' # Name of an augmented copy, empty for the image itself
 )->str:
     "Everything but the image that an embedding depends on"
     return f'{graph.digest}|{graph.view.resize}|{engine.precision}|{augment}'
@@ -30,7 +30,7 @@ def recipe_of(
 def data_fingerprint(
     table # Of items
 )->str: # 16 hex digits
-    "What stands for the images, their labels and their sides"
+    "What stands for the images, their labels and their splits"
     rows = sorted(zip(table.sha256, table.label, table.split))
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
@@ -51,11 +51,11 @@ class Store:
         keys:list,
         dim:int=None # Length of the embeddings; where it is given, damaged ones are missing too
     )->list: # Those that are not in the store, in order, each once
-        "Which keys have still to be computed"
+        "Which keys are still to be computed"
         have = set()
         for some in _chunks(keys):
             if dim is None: have.update(k for k, in self._ask(f'select key from embeddings where key in ({_marks(some)})', some))
-            else: have.update(k for k, b in self._ask(f'select key, numbers from embeddings where key in ({_marks(some)})', some) if _unpacked(b, dim) is not None)
+            else: have.update(k for k, b in self._numbers(some) if _unpacked(b, dim) is not None)
         return [k for k in dict.fromkeys(keys) if k not in have]
 
     def put(self, rows:list, recipe:str):
@@ -63,7 +63,8 @@ class Store:
         if not rows: return
         now = int(time.time())
         with _as_quickcls_error(self.path), self.db:
-            self.db.executemany('insert or replace into embeddings values (?,?,?,?)', [(k, recipe, now, _packed(e)) for k, e in rows])
+            values = [(k, recipe, now, _packed(e)) for k, e in rows]
+            self.db.executemany('insert or replace into embeddings values (?,?,?,?)', values)
 
     def get(self, keys:list, dim:int): # float32 `[n, dim]`, in the order of the keys
         "The embeddings of keys that are all in the store"
@@ -71,31 +72,38 @@ class Store:
         out, at = np.empty((len(keys), dim), np.float32), {}
         for i, k in enumerate(keys): at.setdefault(k, []).append(i)
         for some in _chunks(list(at)):
-            for k, b in self._ask(f'select key, numbers from embeddings where key in ({_marks(some)})', some):
+            for k, b in self._numbers(some):
                 if (e := _unpacked(b, dim)) is not None: out[at.pop(k)] = e
-        if at: raise QuickclsError(f'{len(at)} embeddings are gone from {self.path}, or damaged: was it pruned meanwhile? Run again, and they are computed anew.')
+        if at:
+            raise QuickclsError(f'{len(at)} embeddings are gone from {self.path}, or damaged (was it pruned meanwhile?). '
+                                'Expected all of them: run again to compute them anew.')
         self._touch(keys)
         return out
 
     def _ask(self, sql, values):
         with _as_quickcls_error(self.path): return self.db.execute(sql, values).fetchall()
 
+    def _numbers(self, keys): return self._ask(f'select key, numbers from embeddings where key in ({_marks(keys)})', keys)
+
     def _touch(self, keys, day=86_400):
-        "Note that these were used, at most once a day: `prune` goes by it"
+        "Note that these were used, at most once a day: `prune` reads the date"
         now = int(time.time())
         try:
             with self.db:
-                for some in _chunks(keys): self.db.execute(f'update embeddings set used={now} where used<{now-day} and key in ({_marks(some)})', some)
-        except sqlite3.OperationalError: pass # read-only or busy: pruning a little early is no loss
+                for some in _chunks(keys):
+                    old = f'used<{now-day} and key in ({_marks(some)})'
+                    self.db.execute(f'update embeddings set used={now} where {old}', some)
+        except sqlite3.OperationalError: pass # read-only or busy: they may be pruned early, which does no harm
 
     def prune(self, days:float)->int: # How many rows were removed
         "Remove what was not used for `days`"
+        before = int(time.time() - days*86_400)
         with _as_quickcls_error(self.path):
-            with self.db: n = self.db.execute('delete from embeddings where used<=?', (int(time.time() - days*86_400),)).rowcount
+            with self.db: n = self.db.execute('delete from embeddings where used<=?', (before,)).rowcount
             self.db.execute('vacuum')
         return n
 
-    def table(self): # DataFrame: a row a recipe
+    def table(self): # DataFrame: a row per recipe
         "What is in the store"
         import pandas as pd
         rows = self._ask('select recipe, count(*), sum(length(numbers)), max(used) from embeddings group by recipe', ())
@@ -105,7 +113,7 @@ class Store:
     def close(self): self.db.close()
 
 def _open(path):
-    "A connection to a store, which is made where it is not there"
+    "A connection to a store; a new store where there is none"
     db = sqlite3.connect(path, timeout=60, check_same_thread=False)
     _to_wal(db)
     db.execute('pragma synchronous=normal')
@@ -113,14 +121,15 @@ def _open(path):
     return db
 
 def _open_to_read(path):
-    "A connection to a store that cannot be written, or None: with its log where that is there, else as a file that nobody changes"
+    "A connection to a read-only store, or None. First with its log; where there is no log, as a file that nobody changes"
     for how in ('mode=ro', 'mode=ro&immutable=1'):
         db = sqlite3.connect(f'{path.absolute().as_uri()}?{how}', uri=True, timeout=60, check_same_thread=False)
-        try: db.execute('select key, recipe, used, numbers from embeddings limit 1').fetchall(); return db
+        try: db.execute('select key, recipe, used, numbers from embeddings limit 1').fetchall()
         except sqlite3.OperationalError: db.close()
+        else: return db
 
 def _to_wal(db, seconds=60):
-    "Let readers read while one writes; SQLite itself does not wait here while another process makes the store"
+    "Let others read while one writes. SQLite itself does not wait here while another process makes the store, so this waits"
     until = time.monotonic() + seconds
     while True:
         try: return db.execute('pragma journal_mode=wal')
@@ -129,9 +138,11 @@ def _to_wal(db, seconds=60):
             time.sleep(.02)
 
 def _packed(embedding):
-    "Bytes of 16-bit floats; what they cannot hold is kept at their edge"
+    "Bytes of 16-bit floats; larger numbers are clipped"
     import numpy as np
-    if np.isnan(embedding).any(): raise QuickclsError('The network gives no numbers (NaN) for an image. Name another one with --arch, or set QUICKCLS_PRECISION=f32.')
+    if np.isnan(embedding).any():
+        raise QuickclsError('The network gives NaN for an image, expected numbers. '
+                            'Name another network with --arch, or set QUICKCLS_PRECISION=f32.')
     return np.clip(embedding, -65_504, 65_504).astype(np.float16).tobytes()
 
 def _unpacked(numbers, dim):
@@ -141,15 +152,17 @@ def _unpacked(numbers, dim):
     e = np.frombuffer(numbers, np.float16)
     return e if np.isfinite(e).all() else None
 
-def _chunks(keys, n=500): return (keys[i:i+n] for i in range(0, len(keys), n)) # SQLite takes a limited number of values a statement
+def _chunks(keys, n=500): return (keys[i:i+n] for i in range(0, len(keys), n)) # SQLite limits the values of a statement
 def _marks(keys): return ','.join('?'*len(keys))
 
 class _as_quickcls_error:
-    "What SQLite says, as one line of ours"
+    "In the body of a `with`: SQLite's errors as one line of a `QuickclsError`"
+    outside = ('full', 'readonly', 'unable to open', 'locked', 'disk I/O') # the file itself is not damaged
     def __init__(self, path): self.path = path
     def __enter__(self): return self
     def __exit__(self, kind, e, _):
-        if isinstance(e, sqlite3.DatabaseError):
-            outside = any(word in str(e) for word in ('full', 'readonly', 'unable to open', 'locked', 'disk I/O')) # nothing is wrong with the file itself
-            remedy = 'free some space, change its permissions, or name another folder with QUICKCLS_CACHE' if outside else 'remove that file: it can be made again'
-            raise QuickclsError(f'The store {self.path} cannot be used: {e}. Expected a SQLite file that can be written; {remedy}.') from None
+        if not isinstance(e, sqlite3.DatabaseError): return
+        remedy = 'remove that file: it can be made again'
+        if any(word in str(e) for word in self.outside):
+            remedy = 'free some space, change its permissions, or name another folder with QUICKCLS_CACHE'
+        raise QuickclsError(f'The store {self.path} cannot be used: {e}. Expected a SQLite file that can be written; {remedy}.') from None

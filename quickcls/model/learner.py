@@ -8,7 +8,7 @@ __all__ = ['LoadView', 'view_dls', 'LastMap', 'AllViews', 'PoolStages', 'ViewMod
 
 # %% ../../nbs/model/01_learner.ipynb #imports
 import hashlib, warnings
-warnings.filterwarnings('ignore', message='.*torch.jit.script.*') # fastai decorates with it at import; nothing a user could do
+warnings.filterwarnings('ignore', message='.*torch.jit.script.*') # fastai decorates with it at import; a user can do nothing about it
 import numpy as np, torch
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,14 +25,17 @@ from fastai.vision.core import PILBase, PILImage, Image
 from fastai.vision.learner import create_head, default_split
 from fasttransform import Transform
 from ..core import QuickclsError
-from ..backbones.registry import View, choose_arch, get_weights, parse_views
+from ..backbones.registry import View, parse_views
+from ..backbones.weights import choose_arch, get_weights
 from ..backbones.body import create_body, pool_stages
 from ..data.items import Items, scan_folder
 from ..data.split import split_items
 from ..features.embed import Embeddings, check_levels
 from ..backbones.onnx_graph import export_graph, get_graph, read_graph
-from ..heads.networks import at_once, balanced_weights, check_head, check_strategy, embedding_dls, new_network, start_statistics
-from ..data.images import NotAnImage, load_image
+from ..heads.fit import at_once, check_head, check_strategy
+from ..heads.mlp import balanced_weights, embedding_dls, new_network, start_statistics
+from ..data.formats import NotAnImage
+from ..data.images import load_image
 
 # %% ../../nbs/model/01_learner.ipynb #load-view
 class LoadView(Transform):
@@ -62,13 +65,15 @@ def view_dls(
     blocks = [TransformBlock(type_tfms=LoadView(v), item_tfms=ToTensor(), batch_tfms=[IntToFloatTensor()]) for v in views]
     block = DataBlock(blocks=(*blocks, CategoryBlock(vocab=items.vocab)), n_inp=len(views), splitter=ColSplitter(),
                       getters=[ColReader('path')]*len(views) + [ColReader('label')], batch_tfms=[*batch_tfms, *norm])
-    bs = min(bs, max(2, int((~t.is_valid).sum()))) # fastai drops a last batch that is not full: with fewer images than `bs` it would train on none
+    bs = min(bs, max(2, int((~t.is_valid).sum()))) # fastai drops an incomplete last batch: of fewer images it would use none
     return block.dataloaders(t.reset_index(drop=True), bs=bs, num_workers=num_workers)
 
 # %% ../../nbs/model/01_learner.ipynb #model
 class LastMap(nn.Module):
     "The final map of a body alone, as fastai's bodies give it"
-    def __init__(self, body): super().__init__(); self.body = body
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
     def forward(self, x): return self.body(x)[-1]
 
 class AllViews(nn.Module):
@@ -81,8 +86,12 @@ class AllViews(nn.Module):
 
 class PoolStages(nn.Module):
     "The stages of one view, or of several, as one embedding"
-    def __init__(self, levels): super().__init__(); self.levels = levels
-    def forward(self, maps): return torch.cat([pool_stages(m, self.levels) for m in maps], 1) if isinstance(maps[0], list) else pool_stages(maps, self.levels)
+    def __init__(self, levels):
+        super().__init__()
+        self.levels = levels
+    def forward(self, maps):
+        if not isinstance(maps[0], list): return pool_stages(maps, self.levels)
+        return torch.cat([pool_stages(m, self.levels) for m in maps], 1)
     def extra_repr(self): return self.levels
 
 class ViewModel(nn.Sequential):
@@ -156,35 +165,49 @@ class Quick:
 
 def quick_learner(
     folder, # A folder of labelled images, or an `Items` table with its split
-    arch:str='auto', # As in `train`: `resnet34`, `efficientnet_lite0@320`, several with commas; `auto` is resnet34, or the embedded backbone where that cannot be had. Or a list of `View`
-    *, strategy:str='head', # What learns: `head` alone (frozen), `partial` (the last blocks too), `full` (everything), `scratch` (everything, from random weights)
+    arch:str='auto', # As in `train`: `resnet34`, `efficientnet_lite0@320`, several with commas; or a list of `View`
+    *, strategy:str='head', # What is trained: `head` alone, `partial` (the last blocks too), `full`, `scratch` (from random weights)
     unfreeze:int=2, # How many of its last blocks, for `partial`
     levels:str='last', # `last` as fastai does, or `all`
     head:str='fastai', # `fastai`, `linear` (one layer), `mlp:N`
     weights:Path=None, # A file of weights
-    valid_pct:float=0.3, # Share that is held out, where the folder has no sides of its own
+    valid_pct:float=0.3, # Share that is held out, where the folder has no splits of its own
     seed:int=42, size:int=None, resize:str='squish', # Side of the images (pixels), and how they get it
     bs:int=64, num_workers:int=0, batch_tfms:list=(), # As fastai has them
     offline:bool=False, # Never look over the network for weights?
     **kwargs # To `Learner`
 )->Learner: # Frozen as far as the strategy says, its head untrained
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
-    check_head(head); check_levels(levels); check_strategy(strategy, unfreeze, head)
-    if head in at_once: raise QuickclsError(f'The head {head} is found in one step, and a Learner trains in many. Expected linear, fastai or mlp:N; `train` takes {head} too.')
+    _check_choices(head, levels, strategy, unfreeze)
     items = folder if isinstance(folder, Items) else split_items(scan_folder(folder), valid_pct=valid_pct, seed=seed)
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)
-    with no_random(seed): bodies = [create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None) for v in views]
+    def body_of(v): return create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None)
+    with no_random(seed): bodies = [body_of(v) for v in views]
     n_in = _width(views, bodies, levels)
-    with no_random(seed): layers = new_network(head, n_in, len(items.vocab)) if head != 'linear' else nn.Sequential(nn.BatchNorm1d(n_in, affine=False), nn.Linear(n_in, len(items.vocab)))
-    learn = learner_of(items, views, bodies, layers, levels=levels, head=head, loading=dict(bs=bs, num_workers=num_workers, batch_tfms=batch_tfms), **(dict(splitter=block_split) if strategy != 'head' else {}) | kwargs)
+    with no_random(seed): layers = _untrained_head(head, n_in, len(items.vocab))
+    if strategy != 'head': kwargs = dict(splitter=block_split) | kwargs
+    loading = dict(bs=bs, num_workers=num_workers, batch_tfms=batch_tfms)
+    learn = learner_of(items, views, bodies, layers, levels=levels, head=head, loading=loading, **kwargs)
     q = learn.quick
     q.weights, q.offline, q.strategy, q.trained = weights, offline, strategy, strategy == 'scratch'
     if strategy == 'partial': learn.freeze_to(-1 - unfreeze)
     elif strategy != 'head': learn.unfreeze()
     return learn
 
+def _check_choices(head, levels, strategy, unfreeze):
+    check_head(head)
+    check_levels(levels)
+    check_strategy(strategy, unfreeze, head)
+    if head in at_once:
+        raise QuickclsError(f'The head {head} is fitted in one step, but a Learner trains in many. '
+                            f'Expected linear, fastai or mlp:N; `train` takes {head} too.')
+
+def _untrained_head(head, n_in, n_out):
+    if head != 'linear': return new_network(head, n_in, n_out)
+    return nn.Sequential(nn.BatchNorm1d(n_in, affine=False), nn.Linear(n_in, n_out))
+
 def _views(arch, weights, size, resize, offline, strategy):
-    "The views that a text names, and a word about what `auto` is"
+    "The views that a text names; a note is printed where `auto` takes another backbone"
     arch, note = choose_arch(arch, weights, strategy=strategy, offline=offline)
     if note: print(note)
     return parse_views(arch, size, resize)
@@ -200,14 +223,16 @@ def learner_of(items, views, bodies, layers, *, levels, head, loading, **kwargs)
 
 def _width(views, bodies, levels):
     "Length of the joined embedding"
-    with torch.inference_mode(): return sum(pool_stages(b(torch.zeros(1, 3, v.size, v.size)), levels).shape[1] for v, b in zip(views, bodies))
+    def width(view, body): return pool_stages(body(torch.zeros(1, 3, view.size, view.size)), levels).shape[1]
+    with torch.inference_mode(): return sum(width(v, b) for v, b in zip(views, bodies))
 
 def fingerprint(
     module # A torch module
 )->str: # 16 hex digits
-    "What stands for a module's parameters and statistics"
+    "Identifies a module's parameters and statistics"
     h = hashlib.sha256()
-    for k, v in module.state_dict().items(): h.update(k.encode()); h.update(v.detach().cpu().contiguous().numpy().tobytes())
+    for k, v in module.state_dict().items():
+        for part in (k.encode(), v.detach().cpu().contiguous().numpy().tobytes()): h.update(part)
     return h.hexdigest()[:16]
 
 # %% ../../nbs/model/01_learner.ipynb #body-graphs
@@ -234,7 +259,9 @@ def _graph_now(body, view, now, unchanged, q):
 def _quick(learn):
     "What `quick_learner` kept; a Learner from elsewhere has none"
     q = getattr(learn, 'quick', None)
-    if q is None: raise QuickclsError('This Learner was not made by quickcls, so its images and its body are not known. Expected one from quick_learner or Classifier.to_learner.')
+    if q is None:
+        raise QuickclsError('This Learner was not made by quickcls, so its images and its body are not known. '
+                            'Expected one from quick_learner or Classifier.to_learner.')
     return q
 
 # %% ../../nbs/model/01_learner.ipynb #fit-head
@@ -248,8 +275,10 @@ def fit_head(self:Learner,
 ):
     "Train the head through stored embeddings, in place: `fit_one_cycle` with the Learner's own callbacks"
     q = _quick(self)
-    if q.items is None: raise QuickclsError('This Learner was exported, so its images are not known. Expected a Learner from quick_learner or Classifier.to_learner.')
-    train, valid = _both_sides(self, body_graphs(self))
+    if q.items is None:
+        raise QuickclsError('This Learner was exported, so its images are not known. '
+                            'Expected a Learner from quick_learner or Classifier.to_learner.')
+    train, valid = _splits(self, body_graphs(self))
     layers = head_layers(self.model)
     if layers[0].running_mean.eq(0).all(): start_statistics(layers[0], train[0]) # every head begins with a batch norm
     model, dls, opt, splitter, loss = self.model, self.dls, self.opt, self.splitter, self.loss_func
@@ -261,13 +290,14 @@ def fit_head(self:Learner,
     finally: self.model, self.dls, self.opt, self.splitter, self.loss_func = model, dls, opt, splitter, loss
     self.model.eval()
 
-def _both_sides(learn, graphs):
-    "((x, y) of training, (x, y) of the held-out images), computed where the store does not have them; damaged images leave the Learner's data too"
+def _splits(learn, graphs):
+    "((x, y) of training, (x, y) of the held-out images), from the store or computed; damaged images leave the Learner's data too"
     q = learn.quick
     embeddings, n = Embeddings(graphs, q.levels), len(q.items)
     embeddings.embed(q.items)
     if len(q.items) < n:
-        print(f'{n - len(q.items)} damaged images were left out: ' + '; '.join(f'{Path(s.path).name}: {s.reason}' for s in q.items.skipped[-3:]))
+        damaged = '; '.join(f'{Path(s.path).name}: {s.reason}' for s in q.items.skipped[-3:])
+        print(f'{n - len(q.items)} damaged images were left out: {damaged}')
         learn.dls = view_dls(q.items, q.views, **q.loading)
-    sides = embeddings.sides(q.items)
-    return sides['train'], sides.get('valid') or sides['test']
+    found = embeddings.sides(q.items)
+    return found['train'], found.get('valid') or found['test']

@@ -16,7 +16,8 @@ from ..explain.attribution import look
 from ..explain.heatmap import laid_over
 from .record import sentence
 from ..evaluate.style import clean_text
-from ..data.images import NotAnImage, data_uri, small_image
+from ..data.formats import NotAnImage
+from ..data.images import data_uri, small_image
 from ..explain.regions import Tags
 
 # %% ../../nbs/report/08_answer_html.ipynb #ask

@@ -12,7 +12,8 @@ from pathlib import Path
 from ..evaluate.predictions import describe_confused
 from ..saved.folder import card_file, check_replaceable, read_bytes
 from .record import Facts, between, numbers, public_command, recipe, sentence, share, summary
-from ..evaluate.diagnostics import describe_open_set, describe_weights
+from ..evaluate.diagnostics import describe_weights
+from ..evaluate.none_of_these import describe_open_set
 
 # %% ../../nbs/report/02_card.ipynb #escape-markdown
 def escape_markdown(

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..core import QuickclsError
 from ..heads.crossval import accuracy_interval
 from .record import Facts, image_count, share
-from ..data.images import NotAnImage
+from ..data.formats import NotAnImage
 from .thumbnails import thumbnail, thumbnails
 from .page import new_page, write_page
 

@@ -12,10 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from ..core import QuickclsError
 from ..saved.descriptions import read_description, read_focus, read_metrics
-from ..evaluate.predictions import Evaluation, held_out, read_table
+from ..evaluate.predictions import Evaluation, held_out
+from ..saved.tables import read_table
 from ..saved.folder import again, crossed_file, description_file, neighbours_file, predictions_file
 from ..saved.known_images import KnownImages
-from ..evaluate.diagnostics import Trust, with_held_out, doubts, trust_of
+from ..evaluate.diagnostics import Trust, doubts, trust_of
+from ..evaluate.none_of_these import with_held_out
 
 # %% ../../nbs/report/01_record.ipynb #facts-class
 @dataclass

@@ -18,7 +18,8 @@ from ..saved.known_images import KnownImages
 from .record import read_facts
 from ..features.embed import decode_ahead
 from ..saved.folder import largest_file, mapping, open_regular, parse_json, images_file, short_text, text
-from ..data.images import NotAnImage, data_uri, file_bytes, open_image, small_image
+from ..data.formats import NotAnImage, open_image
+from ..data.images import data_uri, file_bytes, small_image
 
 # %% ../../nbs/report/03_thumbnails.ipynb #thumbnail
 def thumbnail(

@@ -10,7 +10,8 @@ import csv, io, os, re, stat
 from pathlib import Path
 from ..core import QuickclsError, cache_dir, whole_file
 from ..data.csv_text import original_text
-from ..data.images import NotAnImage, small_image
+from ..data.formats import NotAnImage
+from ..data.images import small_image
 from ..data.items import within
 from .folder import again, largest_file, open_regular, predictions_file, short_text
 

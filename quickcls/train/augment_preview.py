@@ -12,9 +12,10 @@ from ..backbones.registry import parse_views
 from ..data.items import scan_folder
 from ..data.split import split_items
 from ..explain.heatmap import kinds_of_file
-from ..features.embed import parse_augment, presets, random_view
+from ..features.augment import parse_augment, presets, random_view
 from ..evaluate.style import clean_text, faint, new_figure, save_figure, short_name
-from ..data.images import NotAnImage, check_side
+from ..data.formats import NotAnImage
+from ..data.images import check_side
 
 # %% ../../nbs/train/04_augment_preview.ipynb #chosen-images
 def chosen_images(

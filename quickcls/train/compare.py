@@ -10,9 +10,10 @@ import os, re
 from collections import Counter
 from pathlib import Path
 from ..core import QuickclsError, check_apart, check_free, explain_os_error, progress
-from ..backbones.registry import choose_arch, of_quality
+from ..backbones.registry import of_quality
+from ..backbones.weights import choose_arch
 from ..data.items import describe, scan_folder
-from ..heads.head import by_strength
+from ..heads.linear import by_strength
 from .comparison import Comparison, in_a_line, keep_run, kept_runs, names_of
 from .grid import Scenario, Trials, plan_scenarios, words_of
 from .options import Training, command_line

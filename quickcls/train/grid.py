@@ -10,15 +10,17 @@ import hashlib, itertools, json, time
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from ..core import QuickclsError, cache_dir
-from ..backbones.registry import get_weights, parse_views, thesis
+from ..backbones.registry import parse_views, thesis
+from ..backbones.weights import get_weights
 from ..data.items import Items, class_numbers
 from ..data.split import split_items
 from ..features.benchmark import pass_speed
 from ..features.bow import learn_words
-from ..features.embed import Embeddings, check_levels, late_columns, parse_augment
+from ..features.augment import parse_augment
+from ..features.embed import Embeddings, check_levels, late_columns
 from ..features.store import data_fingerprint
 from ..heads.crossval import part_of_each
-from ..heads.networks import check_head, check_strategy, fit_head
+from ..heads.fit import check_head, check_strategy, fit_head
 from .steps import drop_damaged
 
 # %% ../../nbs/train/05_grid.ipynb #plan-scenarios

@@ -11,7 +11,8 @@ from pathlib import Path
 from fastcore.meta import delegates
 from ..core import QuickclsError, check_apart, check_free
 from ..model.auto import advise_on, choose
-from ..backbones.registry import choose_arch, parse_views
+from ..backbones.weights import choose_arch
+from ..backbones.registry import parse_views
 from .options import Training
 from .tensorboard import board_callbacks, board_training, check_board
 from ..features.bow import learn_words
@@ -22,12 +23,13 @@ from ..data.split import split_items
 from ..features.embed import Embeddings, late_columns
 from ..model.finetune import tune
 from ..explain.shortcuts import focus
-from ..heads.head import by_strength
+from ..heads.linear import by_strength
 from ..saved.known_images import remember_folders
 from .steps import Run, check_sides, check_tuned, drop_damaged, embed_all, embed_background, evaluate_sides, fit_sides
 from .steps import import_ahead, neighbours, own_weights, write_beside
 from ..features.store import data_fingerprint
-from ..evaluate.diagnostics import doubts, with_held_out
+from ..evaluate.diagnostics import doubts
+from ..evaluate.none_of_these import with_held_out
 
 # %% ../../nbs/train/03_pipeline.ipynb #pipeline-class
 class Pipeline:

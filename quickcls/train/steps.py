@@ -18,10 +18,13 @@ from ..heads.crossval import CrossValidation
 from ..data.items import Skipped
 from ..data.split import scan_loose
 from ..evaluate.predictions import Evaluation, held_out, prediction_table
-from ..features.embed import decode_ahead, parse_augment
-from ..heads.head import by_strength
-from ..data.images import NotAnImage, load_image
-from ..evaluate.diagnostics import Trust, check, familiar, fewest_known
+from ..features.embed import decode_ahead
+from ..features.augment import parse_augment
+from ..heads.linear import by_strength
+from ..data.formats import NotAnImage
+from ..data.images import load_image
+from ..evaluate.diagnostics import Trust, check
+from ..evaluate.none_of_these import fewest_known, none_of_these
 
 # %% ../../nbs/train/01_steps.ipynb #run-class
 @dataclass
@@ -121,7 +124,7 @@ def fit_sides(
 ): # `Head`
     "The trained head; its loss on the held-out images is only reported"
     import numpy as np
-    from quickcls.heads.networks import fit_head
+    from quickcls.heads.fit import fit_head
     (x, y), held = sides['train'], sides.get('valid') or sides['test']
     groups = items.table.group[items.table.split == 'train'].to_numpy()
     if copies:
@@ -138,7 +141,7 @@ def check_sides(
     items, sides, copies, # As in `fit_sides`
     fitted, # `Head`
     *, folds:str, epochs:int, class_weights:bool, seed:int,
-    strange:dict # To `quickcls.evaluate.diagnostics.familiar`
+    strange:dict # To `quickcls.evaluate.none_of_these.none_of_these`
 )->tuple: # (`Trust`, cross-validated predictions or None, `OpenSet` or None)
     "How reliable the head is; images of the split `test` are not used"
     import numpy as np, pandas as pd
@@ -152,7 +155,7 @@ def check_sides(
 
 def _familiar(trust, rows, x, items, cv, fitted, c, seed, strange):
     "The `OpenSet`, or None with the reason as a warning in `trust`"
-    open_set, trust.open_set = familiar(
+    open_set, trust.open_set = none_of_these(
         rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **strange)
     if open_set is None:
         unused = ', and the background was not used' if strange['background'] else ''
@@ -211,7 +214,7 @@ def neighbours(
 ): # DataFrame: path of the image, class, nearest training image of that class, cosine; None where there is no mistake
     "The nearest training images of the worst mistakes"
     import pandas as pd
-    from quickcls.heads.ood import nearest_of_each_class
+    from quickcls.heads.open_set import nearest_of_each_class
     worst = ev.table[ev.table.label != ev.table.predicted].nlargest(most, 'loss')
     if not len(worst): return None
     paths = items.table.path[items.table.split == 'train'].to_numpy()
@@ -252,7 +255,7 @@ def own_weights(
 )->dict|None: # `body.0.conv.weight` … → array; None where every body has its published weights
     "Parameters of bodies that cannot be downloaded again: fine-tuned ones, and those read from a file of weights"
     if not weights and not any(g.body for g in graphs): return None
-    from quickcls.backbones.registry import get_weights
+    from quickcls.backbones.weights import get_weights
     from quickcls.backbones.body import create_body
     bodies = [g.body or create_body(g.view, get_weights(g.view.backbone, weights)) for g in graphs]
     return {f'body.{i}.{k}': v.detach().cpu().numpy().copy() for i, b in enumerate(bodies) for k, v in b.state_dict().items()}

@@ -10,7 +10,8 @@ __all__ = ['tuned_curves', 'most_images', 'most_numbers', 'thumbnail', 'widest_s
 from pathlib import Path
 from ..core import QuickclsError, check_apart
 from ..evaluate.style import clean_text, save_figure
-from ..data.images import NotAnImage, small_image
+from ..data.formats import NotAnImage
+from ..data.images import small_image
 from ..evaluate.plots import plot_confusion_matrix
 
 # %% ../../nbs/train/02_tensorboard.ipynb #open-writer

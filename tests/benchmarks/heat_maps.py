@@ -16,7 +16,7 @@ from quickcls.data.split import split_items
 from quickcls.explain.heatmap import heat_map
 from quickcls.features.embed import Embeddings
 from quickcls.backbones.onnx_graph import get_graph
-from quickcls.heads.head import fit_linear, stratified_folds
+from quickcls.heads.linear import fit_linear, stratified_folds
 
 def hits(mask, n):
     "(cells of `n` × `n` that hold a marked pixel or lie beside one, cells whose centre lies within one cell of one)"
