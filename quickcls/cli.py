@@ -14,12 +14,12 @@ from .core import QuickclsError, explain_os_error, plain_text, print_json
 def predict(
     model:str, # Folder of a classifier, as `quickcls train` wrote it
     *images:str, # Images, folders of them, or patterns such as 'photos/*.jpg'
-    top:int=3, # How many classes to name
+    top:int=3, # Number of classes in an answer
     csv:str=None, # Write a table into this file
-    json:bool=False # One JSON object a line and image
+    json:bool=False # Print one JSON object for each image, each on its own line
 ):
-    "Say what is in images: the most likely classes with their probabilities"
-    if not images: raise QuickclsError('No image was named. Expected for instance: quickcls predict models/pets photo.jpg')
+    "Classify images: the most likely classes with their probabilities"
+    if not images: raise QuickclsError('No image was given. Expected for instance: quickcls predict models/pets photo.jpg')
     if top < 1: raise QuickclsError(f'top is {top}; expected at least 1.')
     from quickcls.model.classifier import Classifier
     clf = Classifier.load(model)
@@ -34,7 +34,7 @@ def predict(
             if json: print_json(p.to_dict())
             elif not csv: print(p if len(paths) == 1 or p.error else in_one_line(p))
     if csv and not json: print(f'{len(paths) - failed:,} images in {csv}' + (f', {failed} could not be read' if failed else ''))
-    return 1 if failed else 0 # a script has to notice
+    return 1 if failed else 0 # so that a script notices it
 
 def in_one_line(
     p # `Prediction`
@@ -44,7 +44,7 @@ def in_one_line(
     return f'{plain_text(p.path)}: {"none of these; " if p.unknown else ""}{classes}'
 
 class open_table:
-    "A CSV file of answers, written row by row; nothing where no file is named"
+    "A CSV file of answers, written row by row; nothing where no file is given"
     def __init__(self, path, top): self.path, self.top = path, top
     def __enter__(self):
         if not self.path: return lambda p: None
@@ -60,12 +60,12 @@ class open_table:
 # %% ../nbs/60_cli.ipynb #report-command
 def report(
     model:str, # Folder of a classifier, as `quickcls train` wrote it
-    other:str=None, # Another one, to compare
+    other:str=None, # Another classifier to compare it with
     *, data:str=None, # A labelled folder to report on, in place of the images held out in training
-    out:str=None, # The page (report.html in the classifier's folder where this is not given; versus-….html here for two)
-    max_miss:str='1/200', # Of two classes: the share of one that may be missed, for the threshold
-    cost:float=None, # Of two classes: what a miss costs, in false alarms; in place of --max-miss
-    no_images:bool=False # Keep images out of the page: for data that must not leave
+    out:str=None, # File of the page (default: report.html in the classifier's folder; versus-….html here for two)
+    max_miss:str='1/200', # With two classes: the share of one class that may be missed, for the decision threshold
+    cost:float=None, # With two classes: how many false alarms one miss costs; in place of --max-miss
+    no_images:bool=False # Keep images out of the page: for data that must stay private
 ):
     "Write one page about a classifier, or about two of them side by side"
     from quickcls.report.record import facts_on, read_facts, summary
@@ -86,19 +86,19 @@ def report(
 def share_of(
     text:str # `1/200`, `0.005` or `0.5%`
 )->float: # 0 to below 1
-    "A share as people write it"
+    "Read a share"
     from fractions import Fraction
     try: v = float(Fraction(text.rstrip(' %')))/(100 if text.strip().endswith('%') else 1)
     except (ValueError, ZeroDivisionError): v = -1
-    if not 0 <= v < 1: raise QuickclsError(f'{text!r} is no share. Expected for instance 1/200, 0.005 or 0.5%.')
+    if not 0 <= v < 1: raise QuickclsError(f'{text!r} is not a share. Expected for instance 1/200, 0.005 or 0.5%.')
     return v
 
 # %% ../nbs/60_cli.ipynb #cache-command
 def cache(
-    *, prune:bool=False, # Remove embeddings and graphs that were not used lately
-    days:float=30 # What counts as lately; 0 removes all
+    *, prune:bool=False, # Remove embeddings and graphs that were not used for some days
+    days:float=30 # Number of days; 0 removes all
 ):
-    "Show what is kept on this machine: embeddings, graphs, measurements"
+    "Show the cache of this machine: embeddings, graphs, measurements"
     import time
     from quickcls.core import cache_dir
     from quickcls.features.store import Store
@@ -112,7 +112,7 @@ def cache(
         print(f'removed {store.prune(days):,} embeddings and {len(old)} graphs not used for {days:g} days')
         graphs = [g for g in graphs if g not in old]
     table, size = store.table(), lambda files: sum(f.stat().st_size for f in files if f.is_file())/2**20
-    print(f'{cache_dir()}: {size(cache_dir().rglob("*")):,.1f} MB (the variable QUICKCLS_CACHE moves it)')
+    print(f'{cache_dir()}: {size(cache_dir().rglob("*")):,.1f} MB (set QUICKCLS_CACHE to use another folder)')
     print(f'  embeddings: {int(table.images.sum()):,} rows, {size(cache_dir().glob("embeddings.sqlite*")):,.1f} MB')
     for r in table.itertuples(): print(f'    {r.images:>8,}  {r.recipe.replace("|", " ").strip()}  last used {r.used}')
     print(f'  graphs: {len(graphs)}, {size(graphs):,.1f} MB')
@@ -122,10 +122,10 @@ def cache(
 _bar_moves = re.compile(r'(?:[\r\n]|\x1b\[[AK])*') # to the start of the line, up, and clear: what tqdm writes first
 
 class Shown:
-    "A stream on which nothing acts on the terminal but line ends, tabs and progress bars"
+    "A stream that passes text, line ends, tabs and progress bars to the terminal, but no other control characters"
     def __init__(self,
-        stream, # Where it goes in the end
-        bars:bool=False # May a write begin by moving the cursor?
+        stream, # The stream that the text is written to
+        bars:bool=False # May a text begin by moving the cursor, as a progress bar does?
     ):
         self.stream, self.bars = stream, bars
 
@@ -143,20 +143,21 @@ class Shown:
 commands = dict(
     train='Train a classifier on a folder of labelled images',
     compare='Compare backbones, strategies, heads and numbers of images in one table',
-    predict='Say what is in images',
+    predict='Classify images',
     preview='Show what augmentation does to the images',
     tag='Find several objects in an image, and where they are',
     explain='Show which places of an image speak for its class',
     report='Write one page about a classifier, or about two side by side',
-    demo='Open a page that classifies images and can be taught',
-    new='Write a notebook about a folder: look, train, judge, improve',
+    demo='Open a page that classifies images and can learn new ones',
+    new='Write a notebook about a folder: look at it, train, evaluate, improve',
     backbones='List the pretrained networks',
-    cache='Show or prune what is kept on this machine')
-modules = dict( # of commands whose function stands in another module
+    cache='Show or prune the cache of this machine')
+modules = dict( # of commands whose function is in another module
     train='train.pipeline', compare='train.compare', preview='train.augment_preview', backbones='features.benchmark', demo='demo',
     new='report.notebook', explain='explain.heatmap', tag='explain.regions')
 functions = dict(new='new_notebook') # of commands whose function has a longer name
-earlier = {'--no-pictures': '--no-images', '--with-pictures': '--with-images', '--with': '--corrections'} # options of version 0.1: scripts and saved commands go on working
+# options of version 0.1: old scripts and saved commands still work
+earlier = {'--no-pictures': '--no-images', '--with-pictures': '--with-images', '--with': '--corrections'}
 
 def basic_first(
     formatter, # Class of an `argparse` formatter
@@ -202,12 +203,12 @@ def call(name:str, argv:list)->int: # exit code
     for own in ('debug', 'pdb', 'xtra'): args.pop(own, None)
     if name in ('predict', 'tag', 'explain'):
         from quickcls.data.workers import workers
-        workers().start() # it starts beside the loading of the classifier
+        workers().start() # they start while the classifier is loaded
     if name in ('predict', 'tag'): return func(args.pop('model'), *args.pop('images'), **args) or 0
     as_json = args.pop('json') if name == 'train' else False
     result = func(**args)
     if as_json: print_json(result.run)
-    return result if isinstance(result, int) else 0 # most give what they made
+    return result if isinstance(result, int) else 0 # most functions return what they made
 
 def main(
     argv:list=None # Words after `quickcls`; those of the command line where this is None
@@ -215,11 +216,11 @@ def main(
     "The program `quickcls`"
     argv = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace') # names of files may be no text
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace') # file names may be invalid UTF-8
     with contextlib.redirect_stdout(Shown(sys.stdout)), contextlib.redirect_stderr(Shown(sys.stderr, bars=True)): return _main(argv)
 
 def _main(argv):
-    "`main`, in which all that is printed is shown as plain text"
+    "`main` without the filter of control characters"
     if not argv or argv[0] in ('-h', '--help', 'help'):
         print(overview())
         return 0 if argv else 2
@@ -237,15 +238,15 @@ def _main(argv):
     except QuickclsError as e: return _failed(e, argv)
     except OSError as e:
         if not isinstance(e, BrokenPipeError): return _failed(explain_os_error(e), argv)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # `| head` closed the pipe
         return 0
-    except KeyboardInterrupt: return _failed('stopped. What was embedded is kept; run again to go on.', argv, code=130)
+    except KeyboardInterrupt: return _failed('stopped. Finished embeddings are kept; run it again to continue.', argv, code=130)
     except Exception as e:
         first_line = (str(e).splitlines() or [''])[0][:200]
         return _failed(f'unexpected error: {type(e).__name__}: {first_line}. --debug shows where.', argv)
 
 def _failed(e, argv, code=1):
-    "One line on standard error; the traceback before it where `--debug` asks for it"
+    "Print one line on standard error; with `--debug` the traceback before it"
     if '--debug' in argv:
         import traceback
         traceback.print_exc()

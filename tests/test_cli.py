@@ -95,7 +95,7 @@ def test_clear_ends(quickcls, trained, tmp_path):
     refused(quickcls('train', parts, '--resize', 'stretch', *out), 'squish, crop, pad')
     refused(quickcls('train', parts, *lite0, '--out', defect/'x'), 'defect.jpg')
     refused(quickcls('predict', tmp_path/'one', defect), 'is not a quickcls model', 'classifier.json')
-    refused(quickcls('predict', trained[0]), 'No image was named')
+    refused(quickcls('predict', trained[0]), 'No image was given')
     assert not (tmp_path/'out').exists()
 
 def test_force_replaces_classifiers_only(quickcls, tmp_path):

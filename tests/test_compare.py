@@ -3,11 +3,12 @@ import shutil, sys, time
 from types import SimpleNamespace
 import numpy as np, pandas as pd
 import pytest
-from quickcls.train import compare as room
-from quickcls.train.compare import compare, kept_runs, Trials
+from quickcls.train import grid
+from quickcls.train.compare import compare
+from quickcls.train.comparison import kept_runs
 from quickcls.core import QuickclsError, cache_dir
 from quickcls.data.items import scan_folder
-from quickcls.train.grid import Scenario
+from quickcls.train.grid import Scenario, Trials
 from quickcls.features.store import Store
 from tests.helpers import some_parts, write_folder
 from tests.test_browser import opened
@@ -36,7 +37,7 @@ def test_a_row_a_scenario(done, parts):
     assert own.efficient.any() and own.within_chance.iloc[0] and own.accuracy.iloc[0] > .7
     missing = t[t.accuracy.isna()]
     assert set(missing.arch) == {'alexnet'} and missing.reason.str.startswith('weights not on this machine').all() # never trained from random numbers under its name
-    assert 'chosen by the images it is judged on' in done.c.sentence() and f'train {parts} --arch {arch}' in done.c.command(done.c.best)
+    assert 'chosen on these test images' in done.c.sentence() and f'train {parts} --arch {arch}' in done.c.command(done.c.best)
 
 def test_each_image_passes_once(done):
     "However many rows: 80 images, and one random view of those that some row learns from"
@@ -75,7 +76,7 @@ def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
     each = [float(a) for a in c.best.accuracies.split()]
     assert len(each) == 3 and f'the mean of 3 splits that gave {min(each):.1%} to {max(each):.1%}' in c.sentence()
     whole = int((Trials(scan_folder(parts), valid_pct=.3).items(0).table.split == 'train').sum())
-    for text in (str(c), *((c.out/f'compare.{kind}').read_text() for kind in ('md', 'html'))): assert f'the whole training side, {whole} images, and this row learned from {c.best.n_train:.0f}' in ' '.join(text.split())
+    for text in (str(c), *((c.out/f'compare.{kind}').read_text() for kind in ('md', 'html'))): assert f'all {whole} training images; this row was trained on {c.best.n_train:.0f}' in ' '.join(text.split())
     assert '--epochs' not in c.command(c.best) # a linear head is found in one step
 
 def test_on_after_a_kill(parts, tmp_path, python):
@@ -99,16 +100,16 @@ def test_ctrl_c_says_how_to_go_on(parts, tmp_path, monkeypatch, capsys):
     assert 'One scenario' in said and '1 more scenario ' in said and f'quickcls compare {parts} --arch {arch} --head linear,mlp:5' in said and len(kept_runs(tmp_path/'c'/'runs.jsonl')) == 1
 
 @pytest.mark.parametrize('given, words', [(dict(arch='resnet3'), 'Unknown backbone'), (dict(strategy='all'), 'Unknown strategy'), (dict(head='linear,big'), 'Unknown head'), (dict(levels='first'), 'Unknown levels'), (dict(augment='keras'), 'Unknown augmentation'),
-    (dict(train_pct='0,10'), 'per cent'), (dict(train_pct='5,100'), 'at most 95'), (dict(preset='these', arch='auto'), 'Unknown preset'), (dict(repeats=0), 'expected 1'), (dict(arch=','), 'names nothing'),
-    (dict(preset='thesis', arch=arch), 'names some too'), (dict(arch='sift-bow-svm', strategy='full'), 'is no network'), (dict(epochs=0), 'epochs is 0')])
+    (dict(train_pct='0,10'), 'per cent'), (dict(train_pct='5,100'), 'at most 95'), (dict(preset='these', arch='auto'), 'Unknown preset'), (dict(repeats=0), 'expected 1'), (dict(arch=','), '--arch is empty'),
+    (dict(preset='thesis', arch=arch), 'each choose the networks'), (dict(arch='sift-bow-svm', strategy='full'), 'is not a network'), (dict(epochs=0), 'epochs is 0')])
 def test_what_no_scenario_can_be_is_refused_before_work(parts, tmp_path, given, words):
     with pytest.raises(QuickclsError, match=words): compare(parts, out=tmp_path/'c', quiet=True, **{'arch': arch, **given})
     assert not (tmp_path/'c').exists()
 
 def test_no_other_folder_is_replaced(parts, tmp_path):
     (tmp_path/'mine.txt').write_text('mine')
-    with pytest.raises(QuickclsError, match='is no comparison'): compare(parts, arch=arch, out=tmp_path, quiet=True)
-    with pytest.raises(QuickclsError, match='one inside the other'): compare(parts, arch=arch, out=parts/'c', quiet=True)
+    with pytest.raises(QuickclsError, match='is not a comparison'): compare(parts, arch=arch, out=tmp_path, quiet=True)
+    with pytest.raises(QuickclsError, match='inside the other'): compare(parts, arch=arch, out=parts/'c', quiet=True)
 
 def test_parts_lie_within_parts(parts):
     trials = Trials(scan_folder(parts), valid_pct=.3)
@@ -168,8 +169,8 @@ def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
 
 def test_visual_words_are_learned_from_each_row_s_own_images(parts, tmp_path, monkeypatch):
     if not has('sift'): pytest.skip('no SIFT in this OpenCV')
-    learned, learn = [], room.learn_words
-    monkeypatch.setattr(room, 'learn_words', lambda view, paths, **kw: (learned.append(len(paths)), learn(view, paths, **kw))[1])
+    learned, learn = [], grid.learn_words
+    monkeypatch.setattr(grid, 'learn_words', lambda view, paths, **kw: (learned.append(len(paths)), learn(view, paths, **kw))[1])
     t = compare(parts, arch='sift-bow-svm@160', head='linear,fastai', train_pct='35,70', out=tmp_path/'c', offline=True, quiet=True).table
     assert t['head'].tolist() == ['svm', 'svm'] and sorted(learned) == sorted(t.n_train) and (t.mb > 0).all()
 

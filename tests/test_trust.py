@@ -146,7 +146,7 @@ def test_report_on_the_command_line(two, tmp_path):
     assert p.returncode == 0 and (a/'report-parts.html').is_file() and 'of 57 held-out images' in p.stdout # those trained on are left out
     assert '183 more in it were trained on and are left out' in (a/'report-parts.html').read_text()
     assert 'costs as much as 50 false alarms' in run('report', a, '--cost', '50').stdout + (a/'report.html').read_text()
-    for words, text in ((('report', a, '--max-miss', '7'), 'is no share'), (('report', tmp_path), 'has no classifier.json'), (('report', a, '--out', tmp_path/'no'/'such'/'page.html'), 'cannot be written')):
+    for words, text in ((('report', a, '--max-miss', '7'), 'is not a share'), (('report', tmp_path), 'has no classifier.json'), (('report', a, '--out', tmp_path/'no'/'such'/'page.html'), 'cannot be written')):
         p = run(*words)
         assert p.returncode == 1 and text in p.stderr and len(p.stderr.strip().splitlines()) == 1, p.stderr
 

@@ -31,7 +31,7 @@ class Training:
         auto:float=0, # Seconds in which to try networks, sizes, ways to resize and heads; cross-validation decides
         arch:str=None, # Backbone: resnet34 (or efficientnet_lite0 where it cannot be downloaded), …@320, …@320/crop; + joins several
         weights:str=None, # File of weights for the backbone (.pth, .safetensors), or the folder of an earlier classifier to start from
-        strategy:str=None, # What is trained: head (the default), partial (the last blocks too), full (all), scratch (all, from random weights)
+        strategy:str=None, # What is trained: head (default), partial (the last blocks too), full (all), scratch (all, from random weights)
         unfreeze:int=None, # Number of last blocks that --strategy partial trains (2 where this is not given)
         head:str=None, # linear (where this is not given), ridge, svm, fastai, or mlp:N with N hidden units
         levels:str=None, # all stages of the backbone (where this is not given), or last

@@ -107,7 +107,7 @@ class Pipeline:
         if note: self.say(note)
         views = parse_views(arch, o.size, o.resize)
         if o.strategy != 'head' and views[0].backbone.keypoints:
-            raise QuickclsError(f'{arch} is not a network, so --strategy {o.strategy} cannot train it. Expected a network, or no --strategy.')
+            raise QuickclsError(f'{arch} is not a network, so --strategy {o.strategy} cannot train it. Expected a network.')
         if o.weights and len({v.backbone.name for v in views}) > 1:
             raise QuickclsError(f'{o.weights} can be the weights of one backbone, and {arch} names several. Name one with --arch.')
         return views
