@@ -38,7 +38,9 @@ def python(cache):
     "Function: source text and arguments → what another Python process printed; `start=True` gives the running process"
     def run(code, *args, start=False):
         env = os.environ | {'PYTHONPATH': str(repo)}
-        p = subprocess.Popen([sys.executable, '-c', code, *map(str, args)], cwd=repo, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p = subprocess.Popen(
+            [sys.executable, '-c', code, *map(str, args)], cwd=repo, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         if start: return p
         out, err = p.communicate(timeout=300)
         assert p.returncode == 0, err
@@ -59,14 +61,20 @@ def messy_folder(tmp_path):
         for i, name in enumerate(odd_names): put(Path(label)/name, as_bytes(image((c, i))), label)
     for name, data in odd_images().items(): put(Path('дуб')/name, data, 'дуб')
     put('寿司/more/and deeper/nested.jpg', as_bytes(image(99)), '寿司')
-    for name, (data, reason) in bad_files().items(): put(Path('42')/name, data); bad[name] = reason
+    for name, (data, reason) in bad_files().items():
+        put(Path('42') / name, data)
+        bad[name] = reason
     broken = broken_images()
     for name, data in broken.items(): put(Path('🐻')/name, data, '🐻')
-    for passed_over in ['.ipynb_checkpoints/a.jpg', '__MACOSX/a.jpg', '.DS_Store', '._a.jpg', 'Thumbs.db']: put(Path('42')/passed_over, as_bytes(image(98)))
-    put('__MACOSX/42/a.jpg', as_bytes(image(97))); put('README.txt', b'about these images'); put('alone.jpg', as_bytes(image(96)))
+    for passed_over in ['.ipynb_checkpoints/a.jpg', '__MACOSX/a.jpg', '.DS_Store', '._a.jpg', 'Thumbs.db']:
+        put(Path('42') / passed_over, as_bytes(image(98)))
+    put('__MACOSX/42/a.jpg', as_bytes(image(97)))
+    put('README.txt', b'about these images')
+    put('alone.jpg', as_bytes(image(96)))
     bad['alone.jpg'] = 'lies beside the class folders, so it has no label'
     (root/'42'/'up').symlink_to(root, target_is_directory=True)
-    (root/'42'/'gone.jpg').symlink_to(root/'nowhere.jpg'); bad['gone.jpg'] = 'No such file or directory'
+    (root / '42' / 'gone.jpg').symlink_to(root / 'nowhere.jpg')
+    bad['gone.jpg'] = 'No such file or directory'
     return SimpleNamespace(root=root, good=good, bad=bad, broken=set(broken))
 
 @pytest.fixture(scope='session')
@@ -74,7 +82,15 @@ def quickcls(cache):
     "Function: words of the command line → the finished process"
     def run(*words, cwd=repo, **env):
         code = 'import sys; from quickcls.cli import main; sys.exit(main())'
-        return subprocess.run([sys.executable, '-c', code, *map(str, words)], cwd=cwd, env=os.environ | {'PYTHONPATH': str(repo)} | env, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            [sys.executable, '-c', code, *map(str, words)],
+            cwd=cwd,
+            env=os.environ | {'PYTHONPATH': str(repo)} | env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
     return run
 
 @pytest.fixture(scope='session')
@@ -82,7 +98,14 @@ def browser():
     "Chromium: the system's, else the one Playwright brought; with a camera that shows a test image"
     sync_api = pytest.importorskip('playwright.sync_api', reason='no playwright')
     path = os.environ.get('CHROMIUM') or shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-    flags = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-quic', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
+    flags = [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-background-networking',
+        '--disable-quic',
+        '--use-fake-ui-for-media-stream',
+        '--use-fake-device-for-media-stream',
+    ]
     with sync_api.sync_playwright() as p:
         try: b = p.chromium.launch(executable_path=path, args=flags)
         except sync_api.Error as e: pytest.skip(f'no chromium: {str(e).splitlines()[0]}')

@@ -3,6 +3,7 @@
 None of them is part of this project. Put each set into a folder of its name, name the folder above them in QUICKCLS_PHOTOS, and the tests that read them run;
 where a set is absent, they skip. `python -m tests.photos` compares what is there with `photos.csv`.
 """
+
 import csv, hashlib, os
 from pathlib import Path
 
@@ -21,5 +22,9 @@ def found(root:Path)->tuple: # (number of files, SHA-256 over their names and co
 
 if __name__ == '__main__':
     for name, line in listed().items():
-        if not (folder/name).is_dir(): print(f'{name}: absent; {line["source"]}')
-        else: print(f'{name}: {"as listed" if found(folder/name) == (int(line["files"]), line["sha256"]) else f"not as listed: {found(folder/name)}"}')
+        if not (folder/name).is_dir():
+            print(f'{name}: absent; {line["source"]}')
+        else:
+            print(
+                f'{name}: {"as listed" if found(folder / name) == (int(line["files"]), line["sha256"]) else f"not as listed: {found(folder / name)}"}'
+            )

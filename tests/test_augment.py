@@ -7,10 +7,25 @@ from quickcls.features.embed import embed_augmented
 from quickcls.features.augment import parse_augment, presets, random_transforms, random_view
 from quickcls.features.store import Store
 
-@pytest.mark.parametrize('text,want', [(0, ('none', 0)), ('0', ('none', 0)), ('none', ('none', 0)), (4, ('fastai', 4)), ('12', ('fastai', 12)), ('guide', ('guide', 4)), ('guide:2', ('guide', 2)), ('fastai-noflip:100', ('fastai-noflip', 100))])
+@pytest.mark.parametrize(
+    'text,want',
+    [
+        (0, ('none', 0)),
+        ('0', ('none', 0)),
+        ('none', ('none', 0)),
+        (4, ('fastai', 4)),
+        ('12', ('fastai', 12)),
+        ('guide', ('guide', 4)),
+        ('guide:2', ('guide', 2)),
+        ('fastai-noflip:100', ('fastai-noflip', 100)),
+    ],
+)
 def test_one_word_says_preset_and_number(text, want): assert parse_augment(text) == want
 
-@pytest.mark.parametrize('text', ['gide', 'guide:0', 'guide:101', 'guide:', 'guide:two', 'none:3', '4:guide', '4:', -1, '1.5', '', None, True, '101', 'Guide', '²'])
+@pytest.mark.parametrize(
+    'text',
+    ['gide', 'guide:0', 'guide:101', 'guide:', 'guide:two', 'none:3', '4:guide', '4:', -1, '1.5', '', None, True, '101', 'Guide', '²'],
+)
 def test_anything_else_is_refused_in_one_line(text):
     with pytest.raises(QuickclsError, match='Expected none, a number') as e: parse_augment(text)
     assert '\n' not in str(e.value)

@@ -40,12 +40,21 @@ def lite():
 @pytest.fixture
 def no_weights(tmp_path, monkeypatch, own_cache):
     "A machine without downloaded weights, that thinks it has a network"
-    for k in ('HF_HUB_OFFLINE', 'HF_HUB_CACHE', 'HF_ENDPOINT', 'https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY'): monkeypatch.delenv(k, raising=False)
-    monkeypatch.setenv('HF_HOME', str(tmp_path/'hf')); monkeypatch.setenv('TORCH_HOME', str(tmp_path/'torch'))
+    for k in ('HF_HUB_OFFLINE', 'HF_HUB_CACHE', 'HF_ENDPOINT', 'https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY'):
+        monkeypatch.delenv(k, raising=False)
+    monkeypatch.setenv('HF_HOME', str(tmp_path / 'hf'))
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+
 
 # networks
 
-@pytest.mark.parametrize('name', [pytest.param(n, marks=[] if n in quick else pytest.mark.slow) for n in [*quick, *others, *(b for b, row in backbones.items() if b not in quick and not row.keypoints)]])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(n, marks=[] if n in quick else pytest.mark.slow)
+        for n in [*quick, *others, *(b for b, row in backbones.items() if b not in quick and not row.keypoints)]
+    ],
+)
 def test_networks_export(name):
     "Builds, exports, agrees with torch; the embedding opens with maximum and average of the feature map"
     import torch
@@ -58,8 +67,11 @@ def test_networks_export(name):
     assert h == w <= graph.view.size//7, 'the feature map is not [n, channels, h, w]'
     assert nf == getattr(body.net, 'num_features', nf) # timm's word
     assert np.allclose(e[:, :nf], m.max((2, 3)), atol=1e-3) and np.allclose(e[:, nf:2*nf], m.mean((2, 3)), atol=1e-3)
-    with torch.inference_mode(): maps = body((torch.from_numpy(x).permute(0, 3, 1, 2).float() - torch.tensor(graph.view.backbone.stats[0]).view(1, 3, 1, 1)*255)
-                                             / (torch.tensor(graph.view.backbone.stats[1]).view(1, 3, 1, 1)*255))
+    with torch.inference_mode():
+        maps = body(
+            (torch.from_numpy(x).permute(0, 3, 1, 2).float() - torch.tensor(graph.view.backbone.stats[0]).view(1, 3, 1, 1) * 255)
+            / (torch.tensor(graph.view.backbone.stats[1]).view(1, 3, 1, 1) * 255)
+        )
     assert graph.dim == 2*sum(t.shape[1] for t in maps) and cosine(m, maps[-1].numpy()) > .999
     assert all(t.shape[2] == t.shape[3] for t in maps) and np.isfinite(e).all()
 
@@ -127,7 +139,11 @@ def test_a_graph_knows_its_weights(tmp_path, lite):
     graph = get_graph(lite.view, weights=tmp_path/'own.pth')
     assert graph.digest != lite.digest and graph.weights == 'file'
     x = images(graph.view)
-    assert cosine(OpenVINOEngine(graph.path, precision='f32')(x)['embedding'], TorchEngine(graph.embedder, device='cpu')(x)['embedding']) > .999
+    assert (
+        cosine(OpenVINOEngine(graph.path, precision='f32')(x)['embedding'], TorchEngine(graph.embedder, device='cpu')(x)['embedding'])
+        > 0.999
+    )
+
 
 @pytest.mark.parametrize('kind, said', [('disagrees', 'disagrees with torch'), ('cannot', 'cannot be exported')])
 def test_graphs_that_fail_leave_nothing(own_cache, kind, said):
@@ -144,7 +160,17 @@ def test_graphs_that_fail_leave_nothing(own_cache, kind, said):
 
 # names
 
-@pytest.mark.parametrize('name, near', [('resnet33', 'resnet34'), ('ResNet34', 'resnet34'), ('efficientnet-lite0', 'efficientnet_lite0'), ('conv_next_tiny', 'convnext_tiny'), ('xyzzyqqq', 'quickcls backbones'), ('', 'quickcls backbones')])
+@pytest.mark.parametrize(
+    'name, near',
+    [
+        ('resnet33', 'resnet34'),
+        ('ResNet34', 'resnet34'),
+        ('efficientnet-lite0', 'efficientnet_lite0'),
+        ('conv_next_tiny', 'convnext_tiny'),
+        ('xyzzyqqq', 'quickcls backbones'),
+        ('', 'quickcls backbones'),
+    ],
+)
 def test_unknown_names_give_the_nearest(name, near):
     "A slip of the finger: the names that are near"
     with pytest.raises(QuickclsError, match='Unknown backbone') as e: find_backbone(name)
@@ -167,7 +193,10 @@ def test_all_names_are_found():
         b = find_backbone(name)
         assert b.size >= 32 and [len(s) for s in b.stats] == [3, 3], name
 
-@pytest.mark.parametrize('arch, said', [('resnet18@big', 'names no size'), ('resnet18@8', '32 to 1024'), ('resnet18@5000', '32 to 1024'), ('resnet18,', 'Unknown backbone')])
+@pytest.mark.parametrize(
+    'arch, said',
+    [('resnet18@big', 'names no size'), ('resnet18@8', '32 to 1024'), ('resnet18@5000', '32 to 1024'), ('resnet18,', 'Unknown backbone')],
+)
 def test_views_that_are_none(arch, said):
     "Sizes out of reach and empty names"
     with pytest.raises(QuickclsError, match=said): parse_views(arch)
@@ -204,10 +233,20 @@ def test_the_wrong_file_names_what_differs(tmp_path, resnet18_state):
     "Weights of another network: the first parameters that differ"
     import torch
     torch.save(resnet18_state, tmp_path/'w.pth')
-    with pytest.raises(QuickclsError, match=r'does not fit resnet34: \d+ of \d+ parameters differ, the first: layer1.2'): body_from(tmp_path/'w.pth', 'resnet34')
+    with pytest.raises(QuickclsError, match=r'does not fit resnet34: \d+ of \d+ parameters differ, the first: layer1.2'):
+        body_from(tmp_path / 'w.pth', 'resnet34')
 
-@pytest.mark.parametrize('wrap', [lambda s: s, lambda s: dict(state_dict=s, epoch=3), lambda s: dict(model={f'module.{k}': v for k, v in s.items()}),
-                                  lambda s: {k: v for k, v in s.items() if not k.startswith('fc.')}], ids=['plain', 'checkpoint', 'parallel', 'headless'])
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda s: s,
+        lambda s: dict(state_dict=s, epoch=3),
+        lambda s: dict(model={f'module.{k}': v for k, v in s.items()}),
+        lambda s: {k: v for k, v in s.items() if not k.startswith('fc.')},
+    ],
+    ids=['plain', 'checkpoint', 'parallel', 'headless'],
+)
 def test_files_that_fit(tmp_path, resnet18_state, wrap):
     "A state dict as training scripts leave it, with a head or without"
     import torch
@@ -245,13 +284,20 @@ def test_the_embedded_backbone_is_always_there(no_weights):
 def hanging(monkeypatch, no_weights):
     "A network that takes every connection and never answers; how often it was tried"
     tried, end = [], threading.Event()
-    def connect(*a, **kw): tried.append(a); end.wait(30); raise OSError('ended')
-    monkeypatch.setattr(socket, 'create_connection', connect); monkeypatch.setattr(socket.socket, 'connect', connect)
+
+    def connect(*a, **kw):
+        tried.append(a)
+        end.wait(30)
+        raise OSError('ended')
+
+    monkeypatch.setattr(socket, 'create_connection', connect)
+    monkeypatch.setattr(socket.socket, 'connect', connect)
     yield tried
     end.set()
 
 def seconds(f):
-    start = time.perf_counter(); f()
+    start = time.perf_counter()
+    f()
     return time.perf_counter() - start
 
 def test_a_hanging_network_is_waited_for_once(hanging):
@@ -281,7 +327,8 @@ def test_an_open_door_is_entered(no_weights, monkeypatch, own_cache):
 def test_offline_tries_nothing(hanging, monkeypatch, offline):
     "Neither --offline nor HF_HUB_OFFLINE opens a connection, and the error says what to do"
     if offline == 'variable': monkeypatch.setenv('HF_HUB_OFFLINE', '1')
-    with pytest.raises(QuickclsError, match=f'--weights.*--arch {embedded}'): get_weights(backbones['resnet34'], offline=offline == 'argument')
+    with pytest.raises(QuickclsError, match=f'--weights.*--arch {embedded}'):
+        get_weights(backbones['resnet34'], offline=offline == 'argument')
     assert not hanging
 
 def test_auto_means_what_is_there(no_weights):

@@ -25,8 +25,20 @@ def written(tmp_path_factory):
     table = pd.DataFrame(dict(path=list(map(str, paths)), label=[p.parent.name for p in paths], predicted='a', split='valid'))
     table.loc[0, 'label'] = 'tab\there\nand <b>more'
     x = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
-    curves = training_curves(dict(train_valid_loss=[[.9, .8], [.5, .6]]), dict(learning_curve=dict(points=[dict(n=10, accuracy=.5), dict(n=20, accuracy=.75)])))
-    run, said = write_board(root/'runs', name='set', curves=curves, confusion=pd.crosstab(table.label, table.predicted), embeddings=x, table=table, words=dict(command='quickcls train set'), most=15)
+    curves = training_curves(
+        dict(train_valid_loss=[[0.9, 0.8], [0.5, 0.6]]),
+        dict(learning_curve=dict(points=[dict(n=10, accuracy=0.5), dict(n=20, accuracy=0.75)])),
+    )
+    run, said = write_board(
+        root / 'runs',
+        name='set',
+        curves=curves,
+        confusion=pd.crosstab(table.label, table.predicted),
+        embeddings=x,
+        table=table,
+        words=dict(command='quickcls train set'),
+        most=15,
+    )
     return SimpleNamespace(runs=root/'runs', run=run, said=said, x=x, table=table, set=folder)
 
 def test_what_is_written_reads_back(written):
@@ -47,7 +59,9 @@ def test_what_is_written_reads_back(written):
 
 def test_a_second_run_has_a_folder_of_its_own_and_images_can_stay_at_home(written, tmp_path):
     "No thumbnails and no paths where they must not leave; an unreadable image is grey"
-    for want in ('set', 'set-2', 'set-3'): run, _ = write_board(tmp_path, name='set', embeddings=written.x, table=written.table, images=False); assert run.name == want
+    for want in ('set', 'set-2', 'set-3'):
+        run, _ = write_board(tmp_path, name='set', embeddings=written.x, table=written.table, images=False)
+        assert run.name == want
     assert not list(run.rglob('sprite.png')) and '.png' not in (run/'00000'/'images'/'metadata.tsv').read_text()
     assert np.unique(thumbnails([tmp_path/'gone.png'], 8)).round(2).tolist() == [.5]
 
@@ -60,9 +74,12 @@ def test_long_embeddings_keep_their_neighbours():
 def test_errors_come_before_the_work(written, monkeypatch, tmp_path):
     "No TensorBoard, a folder among the images, rows that do not belong together"
     with pytest.raises(QuickclsError, match='--tensorboard'): check_board(written.set/'runs', written.set)
-    with pytest.raises(QuickclsError, match='20 embeddings and 3 rows'): write_board(tmp_path, name='x', embeddings=written.x, table=written.table[:3])
+    with pytest.raises(QuickclsError, match='20 embeddings and 3 rows'):
+        write_board(tmp_path, name='x', embeddings=written.x, table=written.table[:3])
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
-    with pytest.raises(QuickclsError, match=r"^TensorBoard is not installed.*pip install 'quickcls\[board\]'$"): check_board(tmp_path, written.set)
+    with pytest.raises(QuickclsError, match=r"^TensorBoard is not installed.*pip install 'quickcls\[board\]'$"):
+        check_board(tmp_path, written.set)
+
 
 def asked(url):
     "What a server answers; nothing where it does not yet"
@@ -73,10 +90,31 @@ def asked(url):
 @pytest.mark.slow
 def test_people_see_it_in_a_browser(browser, written):
     "TensorBoard on that folder: the curves, the matrix, and the projector with 15 points named by their labels"
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    served = subprocess.Popen([sys.executable, '-m', 'tensorboard.main', '--logdir', str(written.runs), '--port', str(port), '--host', '127.0.0.1', '--load_fast', 'false'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    served = subprocess.Popen(
+        [
+            sys.executable,
+            '-m',
+            'tensorboard.main',
+            '--logdir',
+            str(written.runs),
+            '--port',
+            str(port),
+            '--host',
+            '127.0.0.1',
+            '--load_fast',
+            'false',
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     path = os.environ.get('CHROMIUM') or shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-    drawing = browser.browser_type.launch(executable_path=path, args=['--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--disable-background-networking']) # the projector needs WebGL
+    drawing = browser.browser_type.launch(
+        executable_path=path,
+        args=['--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--disable-background-networking'],
+    )  # the projector needs WebGL
     try:
         url, until = f'http://127.0.0.1:{port}', time.monotonic() + 60
         while '"set"' not in asked(f'{url}/data/runs') and time.monotonic() < until: time.sleep(.3) # it serves before it has read
@@ -85,11 +123,20 @@ def test_people_see_it_in_a_browser(browser, written):
         page.goto(f'{url}/#timeseries')
         page.locator('scalar-card').first.wait_for(state='attached')
         page.get_by_text('confusion matrix').first.wait_for()
-        page.goto(f'{url}/#projector'); page.reload()
-        until, seen = time.monotonic() + 30, lambda: [f for f in page.frames if f.locator('.numDataPoints').count()] # each page of TensorBoard is a frame
-        while not (seen() and seen()[0].locator('.numDataPoints').first.inner_text().strip() == '15') and time.monotonic() < until: page.wait_for_timeout(500)
+        page.goto(f'{url}/#projector')
+        page.reload()
+        until, seen = (
+            time.monotonic() + 30,
+            lambda: [f for f in page.frames if f.locator('.numDataPoints').count()],
+        )  # each page of TensorBoard is a frame
+        while not (seen() and seen()[0].locator('.numDataPoints').first.inner_text().strip() == '15') and time.monotonic() < until:
+            page.wait_for_timeout(500)
         assert [f.locator('.numDataPoints').first.inner_text().strip() for f in seen()] == ['15']
-    finally: drawing.close(); served.terminate(); served.wait()
+    finally:
+        drawing.close()
+        served.terminate()
+        served.wait()
+
 
 @pytest.mark.slow
 def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
@@ -102,7 +149,8 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'wandb', SimpleNamespace(init=lambda **kw: nullcontext(), log=keep))
     monkeypatch.setitem(sys.modules, 'mlflow', SimpleNamespace(start_run=nullcontext, log_metrics=keep))
     exec(board.replace("quick_learner('pets/')", "quick_learner('pets/', 'efficientnet_lite0@32')"), names)
-    for run in ('head', 'tuned'): assert {'train_loss', 'valid_loss', 'accuracy', 'lr_0'} <= set(read(tmp_path/'runs'/run).Tags()['scalars'])
+    for run in ('head', 'tuned'):
+        assert {'train_loss', 'valid_loss', 'accuracy', 'lr_0'} <= set(read(tmp_path / 'runs' / run).Tags()['scalars'])
     for example in (wandb, mlflow):
         told.clear()
         exec(each_epoch + example, names)

@@ -86,7 +86,9 @@ def test_a_phone_scrolls_only_downwards(browser, report, classes):
         page.locator('button[data-cell]').last.click()
         assert page.evaluate('document.documentElement.scrollWidth') == 390
         page.evaluate("document.querySelector('.matrix').scrollTo(300, 200)")
-        corner = page.evaluate("(() => { const m = document.querySelector('.matrix'), a = m.getBoundingClientRect(); return [...m.querySelectorAll('tbody th')].every(h => Math.abs(h.getBoundingClientRect().left - a.left) < 4) })()")
+        corner = page.evaluate(
+            "(() => { const m = document.querySelector('.matrix'), a = m.getBoundingClientRect(); return [...m.querySelectorAll('tbody th')].every(h => Math.abs(h.getBoundingClientRect().left - a.left) < 4) })()"
+        )
         assert corner # names of rows stay in sight
 
 def test_dark_and_print(browser, report):
@@ -95,7 +97,13 @@ def test_dark_and_print(browser, report):
         lightness = 'getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)[0]'
         assert page.evaluate(lightness) < 60
         page.emulate_media(media='print')
-        assert page.evaluate(lightness) > 240 and not page.locator('nav').is_visible() and not page.locator('[data-show]').first.is_visible() and page.locator('button[data-cell]').first.is_visible()
+        assert (
+            page.evaluate(lightness) > 240
+            and not page.locator('nav').is_visible()
+            and not page.locator('[data-show]').first.is_visible()
+            and page.locator('button[data-cell]').first.is_visible()
+        )
+
 
 def test_without_javascript_the_figures_are_there(browser, report):
     path, _ = report(['cat', 'dog'])

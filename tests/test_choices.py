@@ -53,24 +53,47 @@ def test_views_name_their_own_size_and_way():
     assert [(v.size, v.resize) for v in views] == [(224, 'pad'), (320, 'crop')]
     assert parse_views(str(views[1])) == [views[1]]
 
-@pytest.mark.parametrize('given, expected', [
-    (dict(quality='superb'), 'fast, good, best'), (dict(quality='best', arch='resnet18'), 'one or the other'), (dict(auto=-1), 'number of seconds'), (dict(auto=9, head='svm'), 'Expected it without'),
-    (dict(auto=9, quality='good'), 'Expected it without'), (dict(strategy='all'), 'Expected head'), (dict(strategy='partial', unfreeze=0), '1 or more'), (dict(arch='efficientnet_lite0@320/stretch'), 'squish, crop, pad'),
-    (dict(arch='sift-bow-svm', strategy='full'), 'not a network'), (dict(arch='luna'), '--strategy scratch'),
-    (dict(unfreeze=3), '--strategy partial'), (dict(strategy='scratch', arch='luna', weights='w.pth'), '--weights'), (dict(arch='resnet18,resnet34'), re.escape('resnet18+resnet34')), (dict(strategy='scratch', arch='luna', head='svm'), 'found in one step')])
+@pytest.mark.parametrize(
+    'given, expected',
+    [
+        (dict(quality='superb'), 'fast, good, best'),
+        (dict(quality='best', arch='resnet18'), 'one or the other'),
+        (dict(auto=-1), 'number of seconds'),
+        (dict(auto=9, head='svm'), 'Expected it without'),
+        (dict(auto=9, quality='good'), 'Expected it without'),
+        (dict(strategy='all'), 'Expected head'),
+        (dict(strategy='partial', unfreeze=0), '1 or more'),
+        (dict(arch='efficientnet_lite0@320/stretch'), 'squish, crop, pad'),
+        (dict(arch='sift-bow-svm', strategy='full'), 'not a network'),
+        (dict(arch='luna'), '--strategy scratch'),
+        (dict(unfreeze=3), '--strategy partial'),
+        (dict(strategy='scratch', arch='luna', weights='w.pth'), '--weights'),
+        (dict(arch='resnet18,resnet34'), re.escape('resnet18+resnet34')),
+        (dict(strategy='scratch', arch='luna', head='svm'), 'found in one step'),
+    ],
+)
 def test_choices_that_cannot_be(tmp_path, given, expected):
     "One line, before an image is embedded"
-    with pytest.raises(QuickclsError, match=expected) as e: train(str(repo/'datasets'/'parts'), out=str(tmp_path/'model'), quiet=True, **given)
+    with pytest.raises(QuickclsError, match=expected) as e:
+        train(str(repo / 'datasets' / 'parts'), out=str(tmp_path / 'model'), quiet=True, **given)
     assert '\n' not in str(e.value) and not (tmp_path/'model').exists()
 
 @pytest.mark.skipif(not Path('/proc/self').exists(), reason='no /proc, where even root may write nothing')
 def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr('quickcls.train.pipeline.scan_folder', lambda *a, **k: pytest.fail('work was begun'))
-    with pytest.raises(QuickclsError, match='^/proc/models/parts cannot be written'): train(str(repo/'datasets'/'parts'), out='/proc/models/parts', quiet=True)
+    with pytest.raises(QuickclsError, match='^/proc/models/parts cannot be written'):
+        train(str(repo / 'datasets' / 'parts'), out='/proc/models/parts', quiet=True)
+
 
 def test_held_out_images_have_no_say(parts, cache):
     "Whatever their labels are, the same is tried and chosen"
-    def tried(items): return [(t['arch'], t['head'], t['accuracy'], t['log_loss']) for t in choose(items, 300, known=('efficientnet_lite0',), say=lambda s: None).tried]
+
+    def tried(items):
+        return [
+            (t['arch'], t['head'], t['accuracy'], t['log_loss'])
+            for t in choose(items, 300, known=('efficientnet_lite0',), say=lambda s: None).tried
+        ]
+
     t = parts.table.copy()
     out = t.split == 'valid'
     t.loc[out, 'label'] = t.label[out].to_numpy()[::-1]
@@ -100,7 +123,18 @@ def test_the_command_line_chooses(tmp_path, quickcls):
 
 def test_a_network_that_learned_is_saved_as_it_was(tmp_path, python, quickcls):
     "Its answers, its card, its own parameters; no cross-validated figure that it does not have"
-    p = quickcls('train', repo/'datasets'/'parts', '--strategy', 'partial', '--arch', 'efficientnet_lite0@96', '--epochs', '1', '--out', tmp_path/'model')
+    p = quickcls(
+        'train',
+        repo / 'datasets' / 'parts',
+        '--strategy',
+        'partial',
+        '--arch',
+        'efficientnet_lite0@96',
+        '--epochs',
+        '1',
+        '--out',
+        tmp_path / 'model',
+    )
     assert p.returncode == 0, p.stderr
     from quickcls.model.classifier import Classifier
     clf = Classifier.load(tmp_path/'model')
@@ -108,4 +142,6 @@ def test_a_network_that_learned_is_saved_as_it_was(tmp_path, python, quickcls):
     assert clf.body_state and clf.head.notes['strategy'] == 'partial' and clf.trust.cross_validation is None and clf.trust.calibration
     assert 'validation images' in p.stdout and 'trained here (partial)' in (tmp_path/'model'/'README.md').read_text()
     again = quickcls('train', repo/'datasets'/'parts', '--weights', tmp_path/'model', '--out', tmp_path/'second', '--folds', '3', '--json')
-    assert again.returncode == 0 and json.loads(again.stdout.splitlines()[-1])['arch'] == 'efficientnet_lite0@96' # an earlier classifier as a start
+    assert (
+        again.returncode == 0 and json.loads(again.stdout.splitlines()[-1])['arch'] == 'efficientnet_lite0@96'
+    )  # an earlier classifier as a start

@@ -18,7 +18,8 @@ kinds = [pytest.param(k, marks=[] if has(k) else pytest.mark.skip(reason=f'this 
 def parts(tmp_path_factory):
     "Part of the drawn parts, with a blank image on each side of the split"
     folder = tmp_path_factory.mktemp('parts')
-    for side, some, colour in (('train', slice(30), 'white'), ('valid', slice(30, 45), 'grey')): Image.new('RGB', (64, 64), colour).save(some_parts(folder/side, some)/'ok'/'blank.png')
+    for side, some, colour in (('train', slice(30), 'white'), ('valid', slice(30, 45), 'grey')):
+        Image.new('RGB', (64, 64), colour).save(some_parts(folder / side, some) / 'ok' / 'blank.png')
     return folder
 
 @pytest.fixture(scope='module', params=kinds)
@@ -27,7 +28,10 @@ def trained(request, parts, tmp_path_factory, cache):
     from quickcls.train.pipeline import train
     import contextlib, io
     said = io.StringIO()
-    with contextlib.redirect_stdout(said): clf = train(str(parts), arch=f'{request.param}-bow-svm', size=160, folds='3', out=str(tmp_path_factory.mktemp(request.param)/'model'))
+    with contextlib.redirect_stdout(said):
+        clf = train(
+            str(parts), arch=f'{request.param}-bow-svm', size=160, folds='3', out=str(tmp_path_factory.mktemp(request.param) / 'model')
+        )
     return clf, said.getvalue()
 
 def test_it_learns(trained):
@@ -35,7 +39,9 @@ def test_it_learns(trained):
     clf, said = trained
     trust = clf.trust
     assert 'the head is svm' in said and clf.head.kind == 'svm' and clf.classic and not (clf.path/'model.onnx').exists()
-    assert clf.info['metrics']['accuracy'] > .55 and trust.cross_validation['accuracy'] > (.68 if 'sift' in clf.arch else .56) # measured: .83 and .83, .68 and .64
+    assert clf.info['metrics']['accuracy'] > 0.55 and trust.cross_validation['accuracy'] > (
+        0.68 if 'sift' in clf.arch else 0.56
+    )  # measured: .83 and .83, .68 and .64
     assert trust.calibration['ece_after'] < trust.calibration['ece_chance'] + .05
 
 def test_saved_is_live(trained, python):
@@ -43,8 +49,10 @@ def test_saved_is_live(trained, python):
     import pandas as pd
     clf, _ = trained
     table = pd.read_csv(clf.path/'predictions.csv').query('split != "train"').head(12)
-    code = ("import sys, json; from quickcls.model.classifier import Classifier; found = [[t['probability'] for t in sorted(p.top, key=lambda t: t['label'])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]\n"
-            "print(json.dumps([found, [m for m in ('torch', 'sklearn', 'scipy', 'pandas', 'openvino', 'onnx') if m in sys.modules]]))")
+    code = (
+        "import sys, json; from quickcls.model.classifier import Classifier; found = [[t['probability'] for t in sorted(p.top, key=lambda t: t['label'])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]\n"
+        "print(json.dumps([found, [m for m in ('torch', 'sklearn', 'scipy', 'pandas', 'openvino', 'onnx') if m in sys.modules]]))"
+    )
     found, heavy = json.loads(python(code, clf.path, *table.path))
     assert heavy == []
     np.testing.assert_allclose(found, table[['p_defect', 'p_ok']], atol=2e-3) # the store keeps 16 bits
@@ -79,8 +87,15 @@ def test_damaged_words(trained, tmp_path):
     from safetensors.numpy import load_file, save_file
     clf, _ = trained
     arrays = load_file(clf.path/'weights.safetensors')
-    for i, (change, said) in enumerate(((lambda a: a | {'words.centres': a['words.centres'][:, :9].copy()}, 'visual words are arrays of'), (lambda a: a | {'words.rarity': a['words.rarity']*np.float32('nan')}, 'not finite'),
-                                       (lambda a: {k: v for k, v in a.items() if not k.startswith('words.')}, 'visual words are arrays of'), (lambda a: a | {'words.centres': a['words.centres'][:-2].copy(), 'words.rarity': a['words.rarity'][:-2].copy()}, 'which its head takes'))):
+    for i, (change, said) in enumerate((
+        (lambda a: a | {'words.centres': a['words.centres'][:, :9].copy()}, 'visual words are arrays of'),
+        (lambda a: a | {'words.rarity': a['words.rarity'] * np.float32('nan')}, 'not finite'),
+        (lambda a: {k: v for k, v in a.items() if not k.startswith('words.')}, 'visual words are arrays of'),
+        (
+            lambda a: a | {'words.centres': a['words.centres'][:-2].copy(), 'words.rarity': a['words.rarity'][:-2].copy()},
+            'which its head takes',
+        ),
+    )):
         shutil.copytree(clf.path, folder := tmp_path/str(i))
         save_file(change(arrays), folder/'weights.safetensors')
         with pytest.raises(QuickclsError, match=said) as e: Classifier.load(folder)
@@ -95,9 +110,15 @@ def test_what_cannot_be_is_said_in_a_line(trained, parts, tmp_path):
     from quickcls.train.pipeline import train
     clf, _ = trained
     arch = clf.views[0].backbone.name
-    for ask, said in ((lambda: clf.to_learner(parts), 'has no network'), (lambda: quick_learner(parts, arch=arch), 'has no weights'), (lambda: quick_learner(parts, head='svm'), 'is found in one step'), (lambda: copy_classifier(clf.path, tmp_path/'space', 'x'), 'has no model.onnx'),
-                      (lambda: train(str(parts), arch=arch, head='mlp:9', out=str(tmp_path/'m')), 'ends in a support vector machine'), (lambda: train(str(parts), arch=f'{arch},resnet34', out=str(tmp_path/'m')), 'stand alone'),
-                      (lambda: train(str(parts), arch=arch, weights='x.pth', out=str(tmp_path/'m'), quiet=True), 'has no weights')):
+    for ask, said in (
+        (lambda: clf.to_learner(parts), 'has no network'),
+        (lambda: quick_learner(parts, arch=arch), 'has no weights'),
+        (lambda: quick_learner(parts, head='svm'), 'is found in one step'),
+        (lambda: copy_classifier(clf.path, tmp_path / 'space', 'x'), 'has no model.onnx'),
+        (lambda: train(str(parts), arch=arch, head='mlp:9', out=str(tmp_path / 'm')), 'ends in a support vector machine'),
+        (lambda: train(str(parts), arch=f'{arch},resnet34', out=str(tmp_path / 'm')), 'stand alone'),
+        (lambda: train(str(parts), arch=arch, weights='x.pth', out=str(tmp_path / 'm'), quiet=True), 'has no weights'),
+    ):
         with pytest.raises(QuickclsError, match=said) as e: ask()
         assert '\n' not in str(e.value)
 
@@ -115,7 +136,8 @@ def test_an_svm_on_any_embedding():
     from quickcls.heads.fit import fit_head
     rng = np.random.default_rng(0)
     y = np.arange(240) % 3
-    x = rng.normal(size=(240, 20)).astype(np.float32); x[np.arange(240), y] += 3
+    x = rng.normal(size=(240, 20)).astype(np.float32)
+    x[np.arange(240), y] += 3
     head = fit_head('svm', (x[::2], y[::2]), None, n_out=3)
     p = head.probs(x[1::2])
     assert (p.argmax(1) == y[1::2]).mean() > .8 and abs(p.max(1).mean() - (p.argmax(1) == y[1::2]).mean()) < .1

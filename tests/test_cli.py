@@ -23,7 +23,20 @@ def refused(p, *texts, code=1):
 def test_training_writes_the_whole_folder(trained):
     out, p = trained
     assert p.returncode == 0, p.stderr
-    assert {f.name for f in out.iterdir()} == {'model.onnx', 'classifier.json', 'weights.safetensors', 'confusion_matrix.png', 'confusion_matrix.csv', 'predictions.csv', 'metrics.json', 'cross_validation.csv', 'neighbours.csv', 'report.html', 'README.md', 'focus.json'}
+    assert {f.name for f in out.iterdir()} == {
+        'model.onnx',
+        'classifier.json',
+        'weights.safetensors',
+        'confusion_matrix.png',
+        'confusion_matrix.csv',
+        'predictions.csv',
+        'metrics.json',
+        'cross_validation.csv',
+        'neighbours.csv',
+        'report.html',
+        'README.md',
+        'focus.json',
+    }
     assert not list(out.parent.glob('.*')) # nothing half-written stays
     rows = list(csv.DictReader(open(out/'predictions.csv')))
     assert len(rows) == 240 and {'path', 'label', 'predicted', 'split', 'loss', 'p_defect', 'p_ok'} <= set(rows[0])
@@ -35,7 +48,9 @@ def test_the_default_run_on_parts_is_neither_trivial_nor_hopeless(trained):
 
 def test_json_is_the_last_line_and_tells_the_run(trained):
     d = json.loads(trained[1].stdout.splitlines()[-1])
-    assert d['n_train'] + d['n_valid'] == 240 == d['embedded'] + d['from_store'] and d['arch'] == 'efficientnet_lite0' and d['skipped'] == []
+    assert (
+        d['n_train'] + d['n_valid'] == 240 == d['embedded'] + d['from_store'] and d['arch'] == 'efficientnet_lite0' and d['skipped'] == []
+    )
     low, high = d['interval']
     assert low < d['accuracy'] < high
     assert {'scan', 'embed', 'head', 'check', 'evaluate', 'focus', 'save', 'total'} == set(d['seconds'])
@@ -44,7 +59,9 @@ def test_json_is_the_last_line_and_tells_the_run(trained):
 
 def test_text_tells_classes_accuracy_and_what_next(trained):
     text = trained[1].stdout
-    for t in ('240 images of 2 classes', 'defect 120', '95 % interval', 'precision', 'most confused', 'next: quickcls predict'): assert t in text.replace('\xa0', ' ')
+    for t in ('240 images of 2 classes', 'defect 120', '95 % interval', 'precision', 'most confused', 'next: quickcls predict'):
+        assert t in text.replace('\xa0', ' ')
+
 
 def test_a_classifier_is_not_overwritten_unless_forced(quickcls, trained):
     refused(quickcls('train', parts, *lite0, '--out', trained[0]), 'already there', '--force', '--out')
@@ -56,19 +73,31 @@ def test_a_second_run_embeds_nothing_and_gives_the_same(quickcls, trained):
 
 def test_predict_one_many_and_bad_ones(quickcls, trained, tmp_path):
     "One line an image; a bad one has an error and the run goes on"
-    (tmp_path/'a.jpg?w=9').write_bytes(defect.read_bytes()); (tmp_path/'b.jpg').write_text('<html>404</html>'); (tmp_path/'c.jpg').write_bytes((repo/'docs'/'parts'/'ok.jpg').read_bytes())
+    (tmp_path / 'a.jpg?w=9').write_bytes(defect.read_bytes())
+    (tmp_path / 'b.jpg').write_text('<html>404</html>')
+    (tmp_path / 'c.jpg').write_bytes((repo / 'docs' / 'parts' / 'ok.jpg').read_bytes())
     p = quickcls('predict', trained[0], defect)
     assert 'defect' in p.stdout.splitlines()[0] and '%' in p.stdout
     lines = [json.loads(l) for l in quickcls('predict', trained[0], tmp_path, '--json').stdout.splitlines()]
-    assert [Path(l['path']).name for l in lines] == ['a.jpg?w=9', 'b.jpg', 'c.jpg'] and all(set(l) == {'path', 'top', 'unknown', 'known_score', 'nearest', 'error'} for l in lines)
-    assert lines[0]['top'][0]['label'] == 'defect' and lines[2]['top'][0]['label'] == 'ok' and lines[1] == dict(path=str(tmp_path/'b.jpg'), top=[], unknown=None, known_score=None, nearest=None, error='an HTML page, not an image')
+    assert [Path(l['path']).name for l in lines] == ['a.jpg?w=9', 'b.jpg', 'c.jpg'] and all(
+        set(l) == {'path', 'top', 'unknown', 'known_score', 'nearest', 'error'} for l in lines
+    )
+    assert (
+        lines[0]['top'][0]['label'] == 'defect'
+        and lines[2]['top'][0]['label'] == 'ok'
+        and lines[1]
+        == dict(path=str(tmp_path / 'b.jpg'), top=[], unknown=None, known_score=None, nearest=None, error='an HTML page, not an image')
+    )
     by_pattern = [json.loads(l) for l in quickcls('predict', trained[0], str(tmp_path/'*.jpg'), '--json').stdout.splitlines()]
     assert [Path(l['path']).name for l in by_pattern] == ['b.jpg', 'c.jpg']
     p = quickcls('predict', trained[0], tmp_path, '--csv', tmp_path/'answers.csv')
     rows = list(csv.DictReader(open(tmp_path/'answers.csv')))
     assert [r['label'] for r in rows] == ['defect', '', 'ok'] and rows[1]['error'] and '2 images' in p.stdout
     gone = quickcls('predict', trained[0], tmp_path/'gone.jpg', defect, '--json')
-    assert gone.returncode == 1 and json.loads(gone.stdout.splitlines()[0])['error'] and not json.loads(gone.stdout.splitlines()[1])['error']
+    assert (
+        gone.returncode == 1 and json.loads(gone.stdout.splitlines()[0])['error'] and not json.loads(gone.stdout.splitlines()[1])['error']
+    )
+
 
 def test_predict_imports_neither_torch_nor_fastai_nor_pandas(python, trained):
     code = 'import sys; from quickcls.cli import main; main(["predict", *sys.argv[1:]]); print(sorted({"torch", "fastai", "pandas", "sklearn", "matplotlib", "timm"} & set(sys.modules)))'
@@ -81,7 +110,9 @@ def test_training_with_the_linear_head_imports_no_torch(python, trained):
 
 def test_clear_ends(quickcls, trained, tmp_path):
     "What was found, what was expected, what to do: one line, exit code 1"
-    write_folder(tmp_path/'one', cat=3); (tmp_path/'none'/'cat').mkdir(parents=True); write_folder(tmp_path/'singles', cat=1, dog=1)
+    write_folder(tmp_path / 'one', cat=3)
+    (tmp_path / 'none' / 'cat').mkdir(parents=True)
+    write_folder(tmp_path / 'singles', cat=1, dog=1)
     out = ('--out', tmp_path/'out')
     refused(quickcls('train', tmp_path/'nowhere', *out), 'There is no folder', 'Expected')
     refused(quickcls('train', tmp_path/'none', *out), 'No files', 'Expected none/<class>/<image>')
@@ -102,9 +133,15 @@ def test_force_replaces_classifiers_only(quickcls, tmp_path):
     "Photographs, or any other folder, are never deleted"
     root = write_folder(tmp_path/'models'/'pets', cat=4, dog=4)
     before = sorted(root.rglob('*'))
-    for words in (('--out', root), ('--out', root.parent), ('--out', root/'cat'/'new'), ()): # without `--out` it is models/pets, the photographs themselves
+    for words in (
+        ('--out', root),
+        ('--out', root.parent),
+        ('--out', root / 'cat' / 'new'),
+        (),
+    ):  # without `--out` it is models/pets, the photographs themselves
         refused(quickcls('train', root, *lite0, *words, '--force', cwd=tmp_path), 'inside the other')
-    (tmp_path/'diary').mkdir(); (tmp_path/'diary'/'today.txt').touch()
+    (tmp_path / 'diary').mkdir()
+    (tmp_path / 'diary' / 'today.txt').touch()
     refused(quickcls('train', root, *lite0, '--out', tmp_path/'diary', '--force'), 'is not a classifier, so it is not replaced')
     assert sorted(root.rglob('*')) == before and (tmp_path/'diary'/'today.txt').exists()
 
@@ -112,8 +149,12 @@ def test_names_that_are_no_text(quickcls, trained, tmp_path):
     "File names that are not UTF-8, as old archives have them: the run saves; a class folder named so is skipped by name"
     root = write_folder(tmp_path/'set', cat=6, dog=6)
     bad = os.fsencode(root)
-    try: os.rename(bad + b'/cat/000.png', bad + b'/cat/ph\xe9to.png'); os.mkdir(bad + b'/caf\xe9'); os.link(bad + b'/dog/000.png', bad + b'/caf\xe9/a.png')
-    except OSError: pytest.skip('this file system takes UTF-8 names only')
+    try:
+        os.rename(bad + b'/cat/000.png', bad + b'/cat/ph\xe9to.png')
+        os.mkdir(bad + b'/caf\xe9')
+        os.link(bad + b'/dog/000.png', bad + b'/caf\xe9/a.png')
+    except OSError:
+        pytest.skip('this file system takes UTF-8 names only')
     p = quickcls('train', root, *lite0, '--out', tmp_path/'out', '--json')
     assert p.returncode == 0 and 'no text' in p.stdout, p.stderr
     assert quickcls('predict', trained[0], root/'cat', '--csv', tmp_path/'a.csv').returncode == 0
@@ -147,7 +188,9 @@ def test_an_unforeseen_error_is_one_line_too(quickcls, tmp_path):
 def full_disk(path, kb):
     "A disk of `kb` kilobytes at `path`, or a skip where none can be made"
     path.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={kb}k', 'none', path], capture_output=True).returncode: pytest.skip('no small disk can be mounted here')
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={kb}k', 'none', path], capture_output=True).returncode:
+        pytest.skip('no small disk can be mounted here')
+
 
 def test_a_full_disk_leaves_nothing_half_written(quickcls, tmp_path):
     full_disk(tmp_path/'disk', 3000) # the classifier needs fifteen megabytes
@@ -173,18 +216,25 @@ def test_a_messy_folder_trains_and_every_bad_file_is_named(quickcls, messy_folde
 def test_kill_and_run_again(python, quickcls, tmp_path):
     "After `kill -9` in the middle of the pass, the next run finishes and computes only what was not committed"
     import signal, sqlite3, time
-    for i in range(400): (tmp_path/'set'/str(i % 2)).mkdir(parents=True, exist_ok=True); image(i, 600, 500).save(tmp_path/'set'/str(i % 2)/f'{i}.png')
+
+    for i in range(400):
+        (tmp_path / 'set' / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        image(i, 600, 500).save(tmp_path / 'set' / str(i % 2) / f'{i}.png')
     cache = tmp_path/'own-cache'
     (cache/'graphs').mkdir(parents=True)
     for g in (Path(os.environ['QUICKCLS_CACHE'])/'graphs').glob('efficientnet_lite0-224-*'): (cache/'graphs'/g.name).symlink_to(g)
     env = dict(os.environ, QUICKCLS_CACHE=str(cache), PYTHONPATH=str(repo))
     words = ['train', str(tmp_path/'set'), *lite0, '--out', str(tmp_path/'out'), '--json']
-    p = subprocess.Popen([sys.executable, '-c', 'from quickcls.cli import main; main()', *words], cwd=repo, env=env, stdout=subprocess.DEVNULL)
+    p = subprocess.Popen(
+        [sys.executable, '-c', 'from quickcls.cli import main; main()', *words], cwd=repo, env=env, stdout=subprocess.DEVNULL
+    )
+
     def kept():
         try: return sqlite3.connect(cache/'embeddings.sqlite').execute('select count(*) from embeddings').fetchone()[0]
         except sqlite3.OperationalError: return 0
     while kept() < 64 and p.poll() is None: time.sleep(.01)
-    p.send_signal(signal.SIGKILL); p.wait()
+    p.send_signal(signal.SIGKILL)
+    p.wait()
     n = kept()
     assert 64 <= n < 400 and not (tmp_path/'out').exists()
     d = json.loads(quickcls(*words, QUICKCLS_CACHE=str(cache)).stdout.splitlines()[-1])
@@ -193,7 +243,23 @@ def test_kill_and_run_again(python, quickcls, tmp_path):
 def test_two_runs_at_once_both_finish(trained, tmp_path):
     "Of one folder, into one store"
     env = dict(os.environ, PYTHONPATH=str(repo), QUICKCLS_CACHE=str(tmp_path/'cache'))
-    start = lambda i: subprocess.Popen([sys.executable, '-c', 'import sys; from quickcls.cli import main; sys.exit(main())', 'train', str(parts), *lite0, '--out', str(tmp_path/str(i)), '--json'], cwd=repo, env=env, stdout=subprocess.PIPE, text=True)
+    start = lambda i: subprocess.Popen(
+        [
+            sys.executable,
+            '-c',
+            'import sys; from quickcls.cli import main; sys.exit(main())',
+            'train',
+            str(parts),
+            *lite0,
+            '--out',
+            str(tmp_path / str(i)),
+            '--json',
+        ],
+        cwd=repo,
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     a, b = (json.loads(p.communicate(timeout=300)[0].splitlines()[-1]) for p in [start(0), start(1)])
     assert a['accuracy'] == b['accuracy'] and a['n_valid'] == b['n_valid']
 
@@ -213,7 +279,11 @@ def test_weights_from_a_file(quickcls, tmp_path):
 
 def test_cache_and_backbones(quickcls, trained):
     p = quickcls('cache')
-    assert int(re.search(r'embeddings: ([\d,]+) rows', p.stdout)[1].replace(',', '')) >= 240 and 'efficientnet_lite0-224' in p.stdout and 'QUICKCLS_CACHE' in p.stdout
+    assert (
+        int(re.search(r'embeddings: ([\d,]+) rows', p.stdout)[1].replace(',', '')) >= 240
+        and 'efficientnet_lite0-224' in p.stdout
+        and 'QUICKCLS_CACHE' in p.stdout
+    )
     p = quickcls('backbones', 'lite0', '--measure')
     row = next(l for l in p.stdout.splitlines() if 'efficientnet_lite0' in l)
     assert float(row.split()[-1]) > 1 and 'package' in row
@@ -230,7 +300,13 @@ def test_random_views_and_class_weights(quickcls, trained, tmp_path):
     write_folder(tmp_path/'set', a=9, b=6)
     words = ['train', tmp_path/'set', *lite0, '--augment', '2', '--class-weights', '--out', tmp_path/'out', '--force', '--json']
     a, b = (json.loads(quickcls(*words).stdout.splitlines()[-1]) for _ in range(2))
-    assert a['embedded'] + a['from_store'] == 15 + 2*a['n_train'] == b['from_store'] and a['embedded'] >= 2*a['n_train'] and b['embedded'] == 0 and a['metrics'] == b['metrics']
+    assert (
+        a['embedded'] + a['from_store'] == 15 + 2 * a['n_train'] == b['from_store']
+        and a['embedded'] >= 2 * a['n_train']
+        and b['embedded'] == 0
+        and a['metrics'] == b['metrics']
+    )
+
 
 def test_real_photos_of_a_web_search(quickcls, photos, tmp_path):
     p = quickcls('train', photos('bears_web'), *lite0, '--out', tmp_path/'bears', '--json')

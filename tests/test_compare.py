@@ -24,7 +24,9 @@ def done(parts, tmp_path_factory):
     "A comparison of eight rows and eight that cannot be run; which rows went into the store"
     rows, put = [], Store.put
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(Store, 'put', lambda self, some, recipe: (rows.extend((self.path, recipe, k) for k, _ in some), put(self, some, recipe))[1])
+        m.setattr(
+            Store, 'put', lambda self, some, recipe: (rows.extend((self.path, recipe, k) for k, _ in some), put(self, some, recipe))[1]
+        )
         c = compare(parts, arch=f'{arch},alexnet', out=tmp_path_factory.mktemp('out')/'c', offline=True, quiet=True, **axes)
     return SimpleNamespace(c=c, t=c.table, out=c.out, rows=rows)
 
@@ -32,11 +34,22 @@ def test_a_row_a_scenario(done, parts):
     t = done.t
     assert len(t) == 16 and sorted(t.scenario) == list(range(1, 17))
     own = t[t.accuracy.notna()]
-    assert len(own) == 8 and own.n_test.nunique() == 1 and sorted(own.n_train.unique())[0] <= 10 and own.n_train.max() + own.n_test.iloc[0] == 80
-    assert (own.accuracy.diff().dropna() <= 0).all() and own.accuracy.between(own.low, own.high).all() and np.allclose(own.seconds, own.pass_seconds + own.fit_seconds)
+    assert (
+        len(own) == 8
+        and own.n_test.nunique() == 1
+        and sorted(own.n_train.unique())[0] <= 10
+        and own.n_train.max() + own.n_test.iloc[0] == 80
+    )
+    assert (
+        (own.accuracy.diff().dropna() <= 0).all()
+        and own.accuracy.between(own.low, own.high).all()
+        and np.allclose(own.seconds, own.pass_seconds + own.fit_seconds)
+    )
     assert own.efficient.any() and own.within_chance.iloc[0] and own.accuracy.iloc[0] > .7
     missing = t[t.accuracy.isna()]
-    assert set(missing.arch) == {'alexnet'} and missing.reason.str.startswith('weights not on this machine').all() # never trained from random numbers under its name
+    assert (
+        set(missing.arch) == {'alexnet'} and missing.reason.str.startswith('weights not on this machine').all()
+    )  # never trained from random numbers under its name
     assert 'chosen on these test images' in done.c.sentence() and f'train {parts} --arch {arch}' in done.c.command(done.c.best)
 
 def test_each_image_passes_once(done):
@@ -67,7 +80,9 @@ def test_a_second_call_has_nothing_to_do_and_others_add_rows(done, parts, tmp_pa
     more = compare(parts, arch=arch, train_pct='70', repeats=2, levels='all,last', out=out, quiet=True, offline=True)
     assert len(ran) == 1 + 3 and len(more.table) == 9 and sorted(more.table.repeats) == [1]*7 + [2]*2
     twice = more.table[more.table.repeats == 2]
-    assert [np.mean([float(a) for a in r.accuracies.split()]) for r in twice.itertuples()] == pytest.approx(twice.accuracy.tolist(), abs=1e-4) and 'means over up to 2 splits' in more.note
+    assert [np.mean([float(a) for a in r.accuracies.split()]) for r in twice.itertuples()] == pytest.approx(
+        twice.accuracy.tolist(), abs=1e-4
+    ) and 'means over up to 2 splits' in more.note
     assert len(compare(parts, arch=arch, train_pct='70', out=out, quiet=True, offline=True, fresh=True).table) == 1
 
 def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
@@ -76,14 +91,16 @@ def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
     each = [float(a) for a in c.best.accuracies.split()]
     assert len(each) == 3 and f'the mean of 3 splits that gave {min(each):.1%} to {max(each):.1%}' in c.sentence()
     whole = int((Trials(scan_folder(parts), valid_pct=.3).items(0).table.split == 'train').sum())
-    for text in (str(c), *((c.out/f'compare.{kind}').read_text() for kind in ('md', 'html'))): assert f'all {whole} training images; this row was trained on {c.best.n_train:.0f}' in ' '.join(text.split())
+    for text in (str(c), *((c.out / f'compare.{kind}').read_text() for kind in ('md', 'html'))):
+        assert f'all {whole} training images; this row was trained on {c.best.n_train:.0f}' in ' '.join(text.split())
     assert '--epochs' not in c.command(c.best) # a linear head is found in one step
 
 def test_on_after_a_kill(parts, tmp_path, python):
     code = 'import sys; from quickcls.train.compare import compare; compare(sys.argv[1], arch=sys.argv[2], out=sys.argv[3], train_pct="20,40,60,70", quiet=True, offline=True)'
     p, kept = python(code, parts, arch, tmp_path/'c', start=True), tmp_path/'c'/'runs.jsonl'
     while p.poll() is None and not kept_runs(kept): time.sleep(.01)
-    p.kill(); p.wait()
+    p.kill()
+    p.wait()
     before = len(kept_runs(kept))
     assert before >= 1
     python(code, parts, arch, tmp_path/'c')
@@ -97,11 +114,32 @@ def test_ctrl_c_says_how_to_go_on(parts, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Trials, 'run', stop)
     with pytest.raises(KeyboardInterrupt): compare(parts, arch=arch, head='linear,mlp:5', out=tmp_path/'c', offline=True)
     said = ' '.join(capsys.readouterr().out.split())
-    assert 'One scenario' in said and '1 more scenario ' in said and f'quickcls compare {parts} --arch {arch} --head linear,mlp:5' in said and len(kept_runs(tmp_path/'c'/'runs.jsonl')) == 1
+    assert (
+        'One scenario' in said
+        and '1 more scenario ' in said
+        and f'quickcls compare {parts} --arch {arch} --head linear,mlp:5' in said
+        and len(kept_runs(tmp_path / 'c' / 'runs.jsonl')) == 1
+    )
 
-@pytest.mark.parametrize('given, words', [(dict(arch='resnet3'), 'Unknown backbone'), (dict(strategy='all'), 'Unknown strategy'), (dict(head='linear,big'), 'Unknown head'), (dict(levels='first'), 'Unknown levels'), (dict(augment='keras'), 'Unknown augmentation'),
-    (dict(train_pct='0,10'), 'per cent'), (dict(train_pct='5,100'), 'at most 95'), (dict(preset='these', arch='auto'), 'Unknown preset'), (dict(repeats=0), 'expected 1'), (dict(arch=','), '--arch is empty'),
-    (dict(preset='thesis', arch=arch), 'each choose the networks'), (dict(arch='sift-bow-svm', strategy='full'), 'is not a network'), (dict(epochs=0), 'epochs is 0')])
+
+@pytest.mark.parametrize(
+    'given, words',
+    [
+        (dict(arch='resnet3'), 'Unknown backbone'),
+        (dict(strategy='all'), 'Unknown strategy'),
+        (dict(head='linear,big'), 'Unknown head'),
+        (dict(levels='first'), 'Unknown levels'),
+        (dict(augment='keras'), 'Unknown augmentation'),
+        (dict(train_pct='0,10'), 'per cent'),
+        (dict(train_pct='5,100'), 'at most 95'),
+        (dict(preset='these', arch='auto'), 'Unknown preset'),
+        (dict(repeats=0), 'expected 1'),
+        (dict(arch=','), '--arch is empty'),
+        (dict(preset='thesis', arch=arch), 'each choose the networks'),
+        (dict(arch='sift-bow-svm', strategy='full'), 'is not a network'),
+        (dict(epochs=0), 'epochs is 0'),
+    ],
+)
 def test_what_no_scenario_can_be_is_refused_before_work(parts, tmp_path, given, words):
     with pytest.raises(QuickclsError, match=words): compare(parts, out=tmp_path/'c', quiet=True, **{'arch': arch, **given})
     assert not (tmp_path/'c').exists()
@@ -124,7 +162,11 @@ def test_a_test_side_stays_untouched_where_there_is_a_valid_one(tmp_path):
     for i, (side, n) in enumerate(dict(train=12, valid=6, test=5).items()): write_folder(tmp_path/'set'/side, start=100*i, a=n, b=n)
     trials = Trials(scan_folder(tmp_path/'set'), valid_pct=.3)
     items, learned, tested, _ = trials.parts(Scenario(arch, pct=50), 0)
-    assert len(learned) == 12 and set(items.table.path[tested].map(lambda p: p.split('/set/')[1].split('/')[0])) == {'valid'} and len(items) == 36
+    assert (
+        len(learned) == 12
+        and set(items.table.path[tested].map(lambda p: p.split('/set/')[1].split('/')[0])) == {'valid'}
+        and len(items) == 36
+    )
     shutil.rmtree(tmp_path/'set'/'valid')
     items, _, tested, _ = Trials(scan_folder(tmp_path/'set'), valid_pct=.3).parts(Scenario(arch), 0)
     assert len(tested) == 10
@@ -143,15 +185,26 @@ def test_fine_tuned_rows(parts, tmp_path, monkeypatch):
         asked.append((items.table.split.value_counts().to_dict(), [str(v) for v in views], given))
         number = {c: i for i, c in enumerate(items.vocab)}
         head = SimpleNamespace(arrays=dict(w=np.zeros(10)))
-        return SimpleNamespace(seconds=12.5, logits=lambda rows: np.eye(len(items.vocab))[rows.label.map(number)], head=lambda: head, graphs=lambda: [room_graph(views)])
+        return SimpleNamespace(
+            seconds=12.5,
+            logits=lambda rows: np.eye(len(items.vocab))[rows.label.map(number)],
+            head=lambda: head,
+            graphs=lambda: [room_graph(views)],
+        )
+
     def room_graph(views):
         from quickcls.backbones.onnx_graph import get_graph
         return get_graph(views[0], offline=True)
     monkeypatch.setitem(sys.modules, 'quickcls.model.finetune', SimpleNamespace(tune=tune))
-    t = compare(parts, arch=arch, strategy='head,full', train_pct='35,70', augment='guide:1', out=tmp_path/'c', offline=True, quiet=True).table
+    t = compare(
+        parts, arch=arch, strategy='head,full', train_pct='35,70', augment='guide:1', out=tmp_path / 'c', offline=True, quiet=True
+    ).table
     full = t[t.strategy == 'full'].sort_values('n_train')
     assert full.accuracy.tolist() == [1, 1] and full.fit_seconds.tolist() == [12.5, 12.5]
-    assert [a[0]['train'] for a in asked] == full.n_train.astype(int).tolist() and asked[0][2] | dict(say=None) == dict(strategy='full', head='linear', levels='all', augment='guide', offline=True, class_weights=False, seed=42, epochs=10, say=None)
+    assert [a[0]['train'] for a in asked] == full.n_train.astype(int).tolist() and asked[0][2] | dict(say=None) == dict(
+        strategy='full', head='linear', levels='all', augment='guide', offline=True, class_weights=False, seed=42, epochs=10, say=None
+    )
+
 
 def test_two_views_learn_together_and_leave_no_network_behind(parts, tmp_path):
     graphs = lambda: {p.name for p in cache_dir('graphs').iterdir()}
@@ -165,7 +218,17 @@ def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
     plan = plan_scenarios('auto', preset='thesis', strategy='head,full')
     assert len(plan) == 15 and [s.strategy for s in plan if s.arch == 'luna'] == ['scratch']
     t = compare(parts, arch='swin_tiny,luna', out=tmp_path/'c', offline=True, quiet=True)
-    assert t.best is None and t.table.reason.tolist() == ['weights not on this machine, and downloads are off (--offline)', 'luna has no pretrained weights: it is trained from scratch, with --strategy scratch'] and t.sentence() == 'No scenario could be run.' and (tmp_path/'c'/'compare.html').is_file()
+    assert (
+        t.best is None
+        and t.table.reason.tolist()
+        == [
+            'weights not on this machine, and downloads are off (--offline)',
+            'luna has no pretrained weights: it is trained from scratch, with --strategy scratch',
+        ]
+        and t.sentence() == 'No scenario could be run.'
+        and (tmp_path / 'c' / 'compare.html').is_file()
+    )
+
 
 def test_visual_words_are_learned_from_each_row_s_own_images(parts, tmp_path, monkeypatch):
     if not has('sift'): pytest.skip('no SIFT in this OpenCV')

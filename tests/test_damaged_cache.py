@@ -33,9 +33,24 @@ def renoted(**changes):
         note.write_text(json.dumps({k: v for k, v in d.items() if v is not ...}))
     return change
 
-damages = dict(zeros=lambda g, n: g.write_bytes(bytes(g.stat().st_size)), scrambled=lambda g, n: scrambled(g), truncated=lambda g, n: os.truncate(g, g.stat().st_size//2), gone=lambda g, n: g.unlink(),
-               note_scrambled=lambda g, n: scrambled(n, .1), note_of_bytes=lambda g, n: n.write_bytes(b'\xff\xfe\0'*50), note_list=lambda g, n: n.write_text('[1, 2]'), note_number=lambda g, n: n.write_text('7'),
-               note_empty=lambda g, n: n.write_text('{}'), other_dim=renoted(dim=100), other_nf=renoted(nf=7), text_dim=renoted(dim='6'), no_dim=renoted(dim=...), unknown_key=renoted(more=1), no_sum=renoted(sha256=...))
+damages = dict(
+    zeros=lambda g, n: g.write_bytes(bytes(g.stat().st_size)),
+    scrambled=lambda g, n: scrambled(g),
+    truncated=lambda g, n: os.truncate(g, g.stat().st_size // 2),
+    gone=lambda g, n: g.unlink(),
+    note_scrambled=lambda g, n: scrambled(n, 0.1),
+    note_of_bytes=lambda g, n: n.write_bytes(b'\xff\xfe\0' * 50),
+    note_list=lambda g, n: n.write_text('[1, 2]'),
+    note_number=lambda g, n: n.write_text('7'),
+    note_empty=lambda g, n: n.write_text('{}'),
+    other_dim=renoted(dim=100),
+    other_nf=renoted(nf=7),
+    text_dim=renoted(dim='6'),
+    no_dim=renoted(dim=...),
+    unknown_key=renoted(more=1),
+    no_sum=renoted(sha256=...),
+)
+
 
 @pytest.mark.parametrize('damage', damages.values(), ids=damages)
 def test_a_damaged_graph_is_not_used(exported, tmp_path, monkeypatch, damage):
@@ -60,7 +75,16 @@ def test_a_damaged_graph_is_made_again(exported, tmp_path, monkeypatch):
 
 # the store
 
-row_damages = dict(short=lambda b: b[:3], empty=lambda b: b'', long=lambda b: b*2, none=lambda b: None, text=lambda b: 'abc', nan=lambda b: np.full(3, np.nan, np.float16).tobytes(), inf=lambda b: np.array([1, np.inf, 0], np.float16).tobytes())
+row_damages = dict(
+    short=lambda b: b[:3],
+    empty=lambda b: b'',
+    long=lambda b: b * 2,
+    none=lambda b: None,
+    text=lambda b: 'abc',
+    nan=lambda b: np.full(3, np.nan, np.float16).tobytes(),
+    inf=lambda b: np.array([1, np.inf, 0], np.float16).tobytes(),
+)
+
 
 @pytest.mark.parametrize('damage', row_damages.values(), ids=row_damages)
 def test_damaged_rows_are_computed_again(tmp_path, damage):
@@ -91,9 +115,19 @@ def use_all(path, keys):
     s.missing(keys, 64)
     return s.get(keys, 64)
 
-@pytest.mark.parametrize('damage', [lambda p: p.write_bytes(bytes(p.stat().st_size)), lambda p: os.truncate(p, p.stat().st_size//2), lambda p: os.truncate(p, 50),
-                                    lambda p: p.unlink() or sqlite3.connect(p).executescript('create table embeddings (key blob, other text); insert into embeddings values (1, 2)')],
-                         ids=['zeros', 'half', 'header', 'other-table'])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda p: p.write_bytes(bytes(p.stat().st_size)),
+        lambda p: os.truncate(p, p.stat().st_size // 2),
+        lambda p: os.truncate(p, 50),
+        lambda p: (
+            p.unlink()
+            or sqlite3.connect(p).executescript('create table embeddings (key blob, other text); insert into embeddings values (1, 2)')
+        ),
+    ],
+    ids=['zeros', 'half', 'header', 'other-table'],
+)
 def test_a_damaged_store_is_named(filled, damage):
     path, keys = filled
     damage(path)
@@ -110,7 +144,9 @@ def test_garbage_beside_the_store_does_no_harm(filled, name):
 @pytest.mark.parametrize('text', ['{', '[]', '3', '{"a": "fast", "b": null, "c": [1], "resnet18@224": 30.5}', '\0\0\0'])
 def test_damaged_speeds(own_cache, text):
     from quickcls.features.benchmark import backbone_table, measured_speeds
-    own_cache.mkdir(); (own_cache/'speeds.json').write_text(text)
+
+    own_cache.mkdir()
+    (own_cache / 'speeds.json').write_text(text)
     assert measured_speeds() == ({'resnet18@224': 30.5} if 'resnet18' in text else {})
     backbone_table()
 
@@ -123,7 +159,13 @@ def test_a_damaged_classifier_of_a_network(own_cache):
     view, = parse_views('efficientnet_lite0')
     graph, x = SimpleNamespace(digest='g', view=view, weights='package', file=None), np.random.default_rng(0).random((2, 1280), np.float32)
     want, path = nearness(x, graph), cache_dir('classifiers')/'g.npz'
-    for write in (lambda f: f.write(b''), lambda f: f.write(b'PK\3\4 no zip'), lambda f: np.save(f, np.ones(3)), lambda f: np.savez(f, np.ones((2, 3)), np.ones(2)), lambda f: np.savez(f, np.full((1000, 1280), np.nan), np.ones(1000))):
+    for write in (
+        lambda f: f.write(b''),
+        lambda f: f.write(b'PK\3\4 no zip'),
+        lambda f: np.save(f, np.ones(3)),
+        lambda f: np.savez(f, np.ones((2, 3)), np.ones(2)),
+        lambda f: np.savez(f, np.full((1000, 1280), np.nan), np.ones(1000)),
+    ):
         with open(path, 'wb') as f: write(f)
         assert nearness(x, graph) == pytest.approx(want)
 
@@ -134,9 +176,11 @@ def test_the_mark_of_an_unreachable_hub(own_cache, monkeypatch):
     monkeypatch.setattr(backbones, 'try_hub', lambda answer: answer.append(True))
     own_cache.mkdir()
     mark = own_cache/'hub-not-reached'
-    mark.touch(); os.utime(mark, (time.time() + 1e6,)*2)
+    mark.touch()
+    os.utime(mark, (time.time() + 1e6,) * 2)
     assert backbones.hub_reachable() and not mark.exists()
-    mark.mkdir(); os.utime(mark, (0, 0))
+    mark.mkdir()
+    os.utime(mark, (0, 0))
     assert backbones.hub_reachable()
 
 # only to be read
@@ -174,6 +218,7 @@ for work in (lambda: train(more, out=out + '2', arch='efficientnet_lite0@64', fo
     except QuickclsError as e: print(e)
 """
 
+
 def test_a_cache_that_can_only_be_read_is_enough(exported, tmp_path, monkeypatch, sealed):
     "With the graph and all embeddings there, training writes nothing into it; with other images, or another size, a line names the folder and the variable"
     from quickcls.features.embed import Embeddings
@@ -209,8 +254,12 @@ def test_a_store_that_can_only_be_read(tmp_path, filled, sealed, python, killed)
     folder.mkdir()
     if killed:
         with sqlite3.connect(path) as db: db.execute('delete from embeddings')
-        p = python("import os, sys, signal, numpy as np\nfrom quickcls.features.store import Store\ns = Store(sys.argv[1])\n"
-                   "s.put([(i.to_bytes(2, 'big'), np.ones(64)) for i in range(2000)], 'r'); os.kill(os.getpid(), signal.SIGKILL)", path, start=True)
+        p = python(
+            "import os, sys, signal, numpy as np\nfrom quickcls.features.store import Store\ns = Store(sys.argv[1])\n"
+            "s.put([(i.to_bytes(2, 'big'), np.ones(64)) for i in range(2000)], 'r'); os.kill(os.getpid(), signal.SIGKILL)",
+            path,
+            start=True,
+        )
         p.communicate()
         assert path.with_name('s.sqlite-wal').stat().st_size
     for f in tmp_path.glob('s.sqlite*'): f.rename(folder/f.name)
@@ -248,10 +297,14 @@ def start(python, out, when):
     assert p.stdout.readline() == 'there\n', p.stderr.read()
     return p
 
-def kill(p): p.send_signal(signal.SIGKILL); p.communicate()
+def kill(p):
+    p.send_signal(signal.SIGKILL)
+    p.communicate()
+
 
 def model(folder, text):
-    folder.mkdir(parents=True); (folder/'classifier.json').write_text(text)
+    folder.mkdir(parents=True)
+    (folder / 'classifier.json').write_text(text)
     return folder
 
 def names(folder): return sorted(p.name for p in folder.iterdir())
@@ -290,14 +343,18 @@ def test_both_stay_where_the_move_cannot_be_finished(tmp_path, monkeypatch):
     new = model(tmp_path/'.pets-quickcls-k3j2h1g0', 'new')
     old = model(tmp_path/'.pets-quickcls-k3j2h1g0-old', 'before')
     def fail(self, to): raise PermissionError(13, 'Permission denied')
-    with monkeypatch.context() as m: m.setattr(Path, 'rename', fail); remove_leftovers(tmp_path)
+
+    with monkeypatch.context() as m:
+        m.setattr(Path, 'rename', fail)
+        remove_leftovers(tmp_path)
     assert new.is_dir() and old.is_dir()
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ['pets'] and (tmp_path/'pets'/'classifier.json').read_text() == 'new'
 
 def test_only_leftovers_are_removed(tmp_path, monkeypatch):
     "Other hidden files stay; where locks are not known, so does what is not a day old"
-    for name in ('.pets-personal', '.quickcls', '.pets-old', 'quickcls-k3j2h1g0', '.quickcls-k3j2h1g0.onnx'): (tmp_path/name).write_text('x')
+    for name in ('.pets-personal', '.quickcls', '.pets-old', 'quickcls-k3j2h1g0', '.quickcls-k3j2h1g0.onnx'):
+        (tmp_path / name).write_text('x')
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ['.pets-old', '.pets-personal', '.quickcls', 'quickcls-k3j2h1g0']
     monkeypatch.setitem(sys.modules, 'fcntl', None) # as on Windows

@@ -21,7 +21,10 @@ hostile = '<img src=x onerror=alert(1)>'
 def uploads(tmp_path_factory):
     "Where uploads lie"
     path = tmp_path_factory.mktemp('uploads')
-    with pytest.MonkeyPatch.context() as m: m.setenv('GRADIO_TEMP_DIR', str(path)); yield path
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv('GRADIO_TEMP_DIR', str(path))
+        yield path
+
 
 @pytest.fixture(scope='module')
 def parts(tmp_path_factory):
@@ -53,9 +56,16 @@ def opened(browser, url, **context):
         yield page
         assert odd == []
 
-def show(page, *files, into='#photo'): page.set_input_files(f'{into} input[type=file]', [f if isinstance(f, dict) else str(f) for f in files])
+def show(page, *files, into='#photo'):
+    page.set_input_files(f'{into} input[type=file]', [f if isinstance(f, dict) else str(f) for f in files])
+
+
 def as_file(data, name='photo.jpg'): return dict(name=name, mimeType='image/jpeg', buffer=data)
-def said(page): page.wait_for_selector('#answer .qc-verdict'); return page.locator('#answer').inner_text()
+def said(page):
+    page.wait_for_selector('#answer .qc-verdict')
+    return page.locator('#answer').inner_text()
+
+
 def foreign(): return as_bytes(Image.fromarray(np.random.default_rng(3).integers(0, 256, (90, 120, 3), dtype=np.uint8)), quality=95)
 
 # people
@@ -71,14 +81,21 @@ def test_an_upload_is_answered_with_the_likeliest_kinds(browser, url, parts):
 def test_a_foreign_image_is_none_of_these(browser, url, parts):
     with opened(browser, url) as page:
         show(page, as_file(foreign()))
-        assert 'None of these' in said(page) and '%' in page.locator('.qc-bars').inner_text() and page.locator('#answer .qc-near img').count() == 3
+        assert (
+            'None of these' in said(page)
+            and '%' in page.locator('.qc-bars').inner_text()
+            and page.locator('#answer .qc-near img').count() == 3
+        )
+
 
 def test_the_heat_map_goes_on_and_off_and_stays_so(browser, url):
     with opened(browser, url) as page:
         page.click('#examples button >> nth=0')
         said(page)
         heat, switch = page.locator('#answer .qc-heat'), page.get_by_label('Show heat map')
-        assert heat.is_visible() and page.evaluate("(() => { const [a, b] = document.querySelectorAll('#answer .qc-photo img'); return a.naturalWidth == b.naturalWidth && a.src != b.src })()")
+        assert heat.is_visible() and page.evaluate(
+            "(() => { const [a, b] = document.querySelectorAll('#answer .qc-photo img'); return a.naturalWidth == b.naturalWidth && a.src != b.src })()"
+        )
         switch.uncheck()
         assert not heat.is_visible()
         src = heat.get_attribute('src')
@@ -95,7 +112,9 @@ def test_a_cell_of_the_matrix_shows_its_images(browser, url, parts):
         frame = page.frame_locator('iframe.qc-report')
         frame.get_by_role('button', name='actual defect, predicted defect').click()
         right = ((rows.label == 'defect') & (rows.predicted == 'defect')).sum()
-        assert frame.locator('#panel img').count() >= min(right, 24) and frame.locator('#panel img').first.evaluate('i => i.naturalWidth') > 50
+        assert (
+            frame.locator('#panel img').count() >= min(right, 24) and frame.locator('#panel img').first.evaluate('i => i.naturalWidth') > 50
+        )
         page.wait_for_function('document.querySelector("iframe.qc-report").offsetHeight > 2000') # one scroll bar for all of it
 
 def test_without_packed_images_none_is_shown(parts, tmp_path):
@@ -108,13 +127,24 @@ def test_without_packed_images_none_is_shown(parts, tmp_path):
 def test_several_images_make_a_table_to_save(browser, url, parts):
     with opened(browser, url) as page:
         page.get_by_text('Several images at once').click()
-        show(page, as_file(defect.read_bytes(), 'defect.jpg'), as_file(b'<html>404</html>', 'page.jpg'), as_file(foreign(), 'noise.jpg'), into='#files')
+        show(
+            page,
+            as_file(defect.read_bytes(), 'defect.jpg'),
+            as_file(b'<html>404</html>', 'page.jpg'),
+            as_file(foreign(), 'noise.jpg'),
+            into='#files',
+        )
         page.wait_for_selector('#table table')
         text = page.locator('#table').inner_text()
         assert 'an HTML page, not an image' in text and 'none of these' in text
         data = page.locator('#table a[download]').get_attribute('href').split(',', 1)[1]
         rows = list(csv.DictReader(io.StringIO(base64.b64decode(data).decode())))
-        assert [r['path'] for r in rows] == ['defect.jpg', 'page.jpg', 'noise.jpg'] and float(rows[0]['probability']) == parts.predict(defect).top[0]['probability'] and rows[2]['unknown'] == 'True'
+        assert (
+            [r['path'] for r in rows] == ['defect.jpg', 'page.jpg', 'noise.jpg']
+            and float(rows[0]['probability']) == parts.predict(defect).top[0]['probability']
+            and rows[2]['unknown'] == 'True'
+        )
+
 
 def test_a_photographed_image_is_answered(browser, url):
     with opened(browser, url, permissions=['camera']) as page:
@@ -130,16 +160,23 @@ def test_a_pasted_image_is_answered(browser, url, parts):
     png = base64.b64encode(as_bytes(Image.open(defect), 'PNG')).decode()
     with opened(browser, url, permissions=['clipboard-read', 'clipboard-write']) as page:
         page.bring_to_front()
-        page.evaluate("async png => { const blob = await (await fetch('data:image/png;base64,' + png)).blob(); await navigator.clipboard.write([new ClipboardItem({'image/png': blob})]) }", png)
+        page.evaluate(
+            "async png => { const blob = await (await fetch('data:image/png;base64,' + png)).blob(); await navigator.clipboard.write([new ClipboardItem({'image/png': blob})]) }",
+            png,
+        )
         for _ in range(5): # a busy browser may not have the clipboard at the first click
             page.get_by_label('Paste from clipboard').click()
-            try: page.wait_for_selector('#answer .qc-verdict', timeout=12_000); break
-            except Exception: continue
+            try:
+                page.wait_for_selector('#answer .qc-verdict', timeout=12_000)
+                break
+            except Exception:
+                continue
         assert 'defect' in said(page)
 
 def test_several_kinds_are_looked_for_when_asked(browser, url):
     im = Image.new('RGB', (640, 400), (96, 98, 92))
-    for kind, at in (('ok', (50, 150)), ('defect', (390, 60))): im.paste(Image.open(sorted((repo/'datasets'/'parts'/kind).glob('*.jpg'))[0]).convert('RGB').resize((200, 200)), at)
+    for kind, at in (('ok', (50, 150)), ('defect', (390, 60))):
+        im.paste(Image.open(sorted((repo / 'datasets' / 'parts' / kind).glob('*.jpg'))[0]).convert('RGB').resize((200, 200)), at)
     with opened(browser, url) as page:
         page.get_by_label('Find several objects').check()
         show(page, as_file(as_bytes(im, 'PNG'), 'two.png'))
@@ -176,7 +213,9 @@ def test_a_phone_needs_no_sideways_scroll_and_sees_the_answer(browser, url):
         assert wide()
         show(page, defect)
         said(page)
-        page.wait_for_function("(() => { const r = document.querySelector('#answer .qc-photo').getBoundingClientRect(); return r.top >= -60 && r.top < 700 })()")
+        page.wait_for_function(
+            "(() => { const r = document.querySelector('#answer .qc-photo').getBoundingClientRect(); return r.top >= -60 && r.top < 700 })()"
+        )
         assert wide()
         page.get_by_role('tab', name='How good is it').click()
         page.wait_for_selector('iframe.qc-report')
@@ -209,10 +248,14 @@ def test_the_examples_of_the_documentation_run(url, parts, python, tmp_path):
     (tmp_path/'photo.jpg').write_bytes(defect.read_bytes())
     expected = parts.predict(defect).to_dict() | dict(path=None)
     code, = re.findall(r'```python\n(.*?)```', text, re.S)
-    out = subprocess.run([sys.executable, '-c', code.replace('http://127.0.0.1:7860', url)], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, '-c', code.replace('http://127.0.0.1:7860', url)], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
     assert eval(out.strip().splitlines()[-1]) == expected
     shell, = re.findall(r'```sh\n(.*?)```', text, re.S)
-    out = subprocess.run(['sh', '-ec', shell.replace('http://127.0.0.1:7860', url)], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        ['sh', '-ec', shell.replace('http://127.0.0.1:7860', url)], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
     assert json.loads(out.split('data: ', 1)[1]) == [expected]
 
 def test_the_answer_is_that_of_the_command_line(url, parts, quickcls):
@@ -235,10 +278,16 @@ def test_no_address_is_fetched(url):
     with ThreadPoolExecutor(1) as pool:
         import socket
         with socket.socket() as s:
-            s.bind(('127.0.0.1', 0)); s.listen(); s.settimeout(3)
+            s.bind(('127.0.0.1', 0))
+            s.listen()
+            s.settimeout(3)
+
             def knocked():
-                try: s.accept(); return True
-                except TimeoutError: return False
+                try:
+                    s.accept()
+                    return True
+                except TimeoutError:
+                    return False
             visit = pool.submit(knocked)
             event, data = call(url, about(f'http://127.0.0.1:{s.getsockname()[1]}/a.jpg'))
             assert event == 'error' and 'not fetched' in data['error'] and not visit.result()
@@ -252,7 +301,8 @@ def test_uploads_are_bounded_and_deleted(url, uploads, monkeypatch):
     assert not any(p for p in map(Path, many) if p.exists())
 
 def test_a_full_queue_says_so(parts, monkeypatch):
-    monkeypatch.setattr(server, 'most_waiting', 1); monkeypatch.setattr(server, 'at_a_time', 1)
+    monkeypatch.setattr(server, 'most_waiting', 1)
+    monkeypatch.setattr(server, 'at_a_time', 1)
     slow = Classifier.load(parts.path)
     now = slow.answers
     slow.answers = lambda *a: (time.sleep(1.5), now(*a))[1]
@@ -264,7 +314,10 @@ def test_a_full_queue_says_so(parts, monkeypatch):
 
 def test_a_password_is_asked_for(parts):
     with served(ask_page(parts), auth=('ann', 'secret')) as url:
-        assert send(url, defect.read_bytes()).status_code == 401 and httpx.post(f'{url}/gradio_api/call/predict', json=dict(data=[None])).status_code == 401
+        assert (
+            send(url, defect.read_bytes()).status_code == 401
+            and httpx.post(f'{url}/gradio_api/call/predict', json=dict(data=[None])).status_code == 401
+        )
         with httpx.Client() as c:
             assert c.post(f'{url}/login', data=dict(username='ann', password='secret')).status_code == 200
             assert c.post(f'{url}/gradio_api/upload', files=dict(files=('a.jpg', defect.read_bytes()))).status_code == 200
@@ -277,7 +330,10 @@ def test_the_thread_that_serves_does_not_decode(parts):
         work = [pool.submit(question, url, as_bytes(image(i))) for i in range(2)]
         waits = []
         while not all(w.done() for w in work):
-            t = time.perf_counter(); httpx.get(url, timeout=10); waits.append(time.perf_counter() - t); time.sleep(.05)
+            t = time.perf_counter()
+            httpx.get(url, timeout=10)
+            waits.append(time.perf_counter() - t)
+            time.sleep(0.05)
         assert all(w.result()['top'] for w in work) and len(waits) > 5 and max(waits) < 2
 
 # teaching
@@ -312,7 +368,8 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, p
         page.locator('#learned [role=alert]').wait_for()
         for _ in range(2):
             page.get_by_role('button', name='Undo').click()
-            page.get_by_text('Undone').wait_for(); page.wait_for_timeout(500)
+            page.get_by_text('Undone').wait_for()
+            page.wait_for_timeout(500)
         assert question(url, defect.read_bytes())['top'] == before.top
     assert teacher.rows() == [] and not [p for p in tmp_path.rglob('evil*')]
 
@@ -321,7 +378,9 @@ def test_words_said_to_another_classifier_teach_nothing_here(parts, tmp_path):
     write_folder(tmp_path/'set', a=8, b=8)
     other = train(tmp_path/'set', out=tmp_path/'other', arch='efficientnet_lite0', folds='0', quiet=True)
     Teacher.of(other, tmp_path/'corrections').teach(as_bytes(image(1)), 'cactus')
-    with pytest.raises(QuickclsError, match='was said to other, and this is parts. Name another folder with --corrections'): Teacher.of(parts, tmp_path/'corrections')
+    with pytest.raises(QuickclsError, match='was said to other, and this is parts. Name another folder with --corrections'):
+        Teacher.of(parts, tmp_path / 'corrections')
+
 
 def test_images_to_learn_from_take_a_bounded_room():
     recent = server.RecentImages(100)
@@ -338,7 +397,9 @@ def test_kinds_are_known_by_name_while_others_go():
         remove = [c['id'] for c in config['components'] if c['props'].get('value') == 'Delete class']
         def press(button):
             httpx.post(f'{url}/gradio_api/queue/join', json=dict(fn_index=ids[button], data=[None], session_hash='x'))
-            with httpx.stream('GET', f'{url}/gradio_api/queue/data?session_hash=x', timeout=20) as events: return next(l for l in events.iter_lines() if 'process_completed' in l)
+            with httpx.stream('GET', f'{url}/gradio_api/queue/data?session_hash=x', timeout=20) as events:
+                return next(l for l in events.iter_lines() if 'process_completed' in l)
+
         load = next(d['id'] for d in config['dependencies'] if d['targets'] and d['targets'][0][1] == 'load')
         ids['load'] = load
         press('load') # the session learns which kind each card shows
@@ -354,11 +415,15 @@ def test_from_nothing_to_a_saved_classifier(browser, tmp_path, monkeypatch, quic
     from quickcls.app.builder import Live
     from quickcls.app.builder_page import live_page
     monkeypatch.chdir(tmp_path)
-    files = {kind: [as_file(p.read_bytes(), p.name) for p in sorted((repo/'datasets'/'parts'/kind).glob('*.jpg'))[:12]] for kind in ('ok', 'defect')}
+    files = {
+        kind: [as_file(p.read_bytes(), p.name) for p in sorted((repo / 'datasets' / 'parts' / kind).glob('*.jpg'))[:12]]
+        for kind in ('ok', 'defect')
+    }
     with Live(('this', 'that'), 'efficientnet_lite0') as live, served(live_page(live)) as url, opened(browser, url) as page:
         page.wait_for_function("document.querySelector('#name-0 input, #name-0 textarea').value == 'this'")
         for i, name in enumerate(('fine', '<b>cracked')):
-            page.fill(f'#name-{i} input, #name-{i} textarea', name); page.keyboard.press('Tab')
+            page.fill(f'#name-{i} input, #name-{i} textarea', name)
+            page.keyboard.press('Tab')
             page.wait_for_timeout(600)
         assert list(live.counts()) == ['fine', '<b>cracked']
         show(page, files['ok'][0], into='#add-0')
@@ -378,9 +443,11 @@ def test_from_nothing_to_a_saved_classifier(browser, tmp_path, monkeypatch, quic
         page.reload()
         page.locator('#strip-1').get_by_text('12 images').wait_for() # nothing is lost
         for bad in ('../evil', ''):
-            page.fill('#name input, #name textarea', bad); page.locator('#save').click()
+            page.fill('#name input, #name textarea', bad)
+            page.locator('#save').click()
             page.locator('#saved [role=alert]').wait_for()
-        page.fill('#name input, #name textarea', 'wheels'); page.locator('#save').click()
+        page.fill('#name input, #name textarea', 'wheels')
+        page.locator('#save').click()
         page.get_by_text('Saved in').wait_for(timeout=120_000)
     answer = json.loads(quickcls('predict', tmp_path/'models'/'wheels', defect, '--json').stdout)
     assert {t['label'] for t in answer['top']} == {'fine', '<b>cracked'} and (tmp_path/'models'/'wheels'/'report.html').is_file()
@@ -395,14 +462,25 @@ def test_the_command_serves_and_teaching_in_reach_of_others_needs_a_password(par
     assert '--auth name:password' in quickcls('demo', '--host', '0.0.0.0', cwd=tmp_path).stderr
     assert 'is not a quickcls model' in quickcls('demo', tmp_path/'nowhere').stderr
     code = 'import sys; from quickcls.cli import main; sys.exit(main())'
-    p = subprocess.Popen([sys.executable, '-c', code, 'demo', str(parts.path), '--teach', '--corrections', str(tmp_path/'c')], cwd=repo, stdout=subprocess.PIPE, text=True)
+    p = subprocess.Popen(
+        [sys.executable, '-c', code, 'demo', str(parts.path), '--teach', '--corrections', str(tmp_path / 'c')],
+        cwd=repo,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         url = re.search(r'http://127\.0\.0\.1:\d+', p.stdout.readline())[0]
         assert question(url, defect.read_bytes())['top'] == parts.predict(defect).top
-    finally: p.terminate(); p.wait(20)
+    finally:
+        p.terminate()
+        p.wait(20)
+
 
 def test_a_missing_gradio_is_named(python, parts):
-    out = python("import sys; sys.modules['gradio'] = None; sys.stderr = sys.stdout\nfrom quickcls.cli import main\nsys.exit(0 if main(['demo', sys.argv[1]]) == 1 else 5)", parts.path)
+    out = python(
+        "import sys; sys.modules['gradio'] = None; sys.stderr = sys.stdout\nfrom quickcls.cli import main\nsys.exit(0 if main(['demo', sys.argv[1]]) == 1 else 5)",
+        parts.path,
+    )
     assert 'pip install "gradio' in out and len(out.splitlines()) == 1
 
 @pytest.mark.parametrize('name, models', [('ask', 1), ('teach', 1), ('compare', 2)])
@@ -410,6 +488,15 @@ def test_each_app_is_short_and_runs(name, models, parts, tmp_path):
     app = repo/'apps'/name/'app.py'
     assert len(app.read_text().splitlines()) <= 20
     words = [parts.path]*models + ([tmp_path/'corrections'] if name == 'teach' else [])
-    p = subprocess.Popen([sys.executable, app, *map(str, words)], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=__import__('os').environ | {'PYTHONPATH': str(repo)})
-    try: assert httpx.get(re.search(r'http://127\.0\.0\.1:\d+', p.stdout.readline())[0]).status_code == 200
-    finally: p.terminate(); p.wait(20)
+    p = subprocess.Popen(
+        [sys.executable, app, *map(str, words)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=__import__('os').environ | {'PYTHONPATH': str(repo)},
+    )
+    try:
+        assert httpx.get(re.search(r'http://127\.0\.0\.1:\d+', p.stdout.readline())[0]).status_code == 200
+    finally:
+        p.terminate()
+        p.wait(20)

@@ -35,13 +35,18 @@ def models(sets, tmp_path_factory):
     root, made = tmp_path_factory.mktemp('models'), {}
     def get(name, head='linear', **kw):
         key = f'{name}-{head.replace(":", "-")}-{len(kw)}'
-        if key not in made: made[key] = train(sets[name], out=root/key, arch='efficientnet_lite0', head=head, quiet=True, **(dict(folds='0', epochs=4) | kw))
+        if key not in made:
+            made[key] = train(
+                sets[name], out=root / key, arch='efficientnet_lite0', head=head, quiet=True, **(dict(folds='0', epochs=4) | kw)
+            )
         return made[key]
     return get
 
 # arithmetic
 
-@pytest.mark.parametrize('levels,arch', [('all', 'efficientnet_lite0'), ('last', 'efficientnet_lite0'), ('all', 'efficientnet_lite0@128+efficientnet_lite0')])
+@pytest.mark.parametrize(
+    'levels,arch', [('all', 'efficientnet_lite0'), ('last', 'efficientnet_lite0'), ('all', 'efficientnet_lite0@128+efficientnet_lite0')]
+)
 def test_the_cells_add_up_to_the_answer(sets, tmp_path, levels, arch):
     "Linear head: cells, what has no place and the score of a usual image sum to the log-odds that `predict` gives"
     from quickcls.all import train
@@ -58,10 +63,24 @@ def test_of_several_classes_each_is_compared_with_the_others():
     from quickcls.explain.evidence import comparison, gradient
     from quickcls.heads.head import Head
     rng = np.random.default_rng(0)
-    arrays = {'0.running_mean': rng.normal(size=5), '0.running_var': rng.random(5) + .5, '2.weight': rng.normal(size=(8, 5)), '4.weight': rng.normal(size=(3, 8)), '4.bias': rng.normal(size=3)}
-    head = Head('mlp:8', [dict(kind='batchnorm', eps=1e-5), dict(kind='dropout', p=.5), dict(kind='linear'), dict(kind='relu'), dict(kind='linear')], arrays)
+    arrays = {
+        '0.running_mean': rng.normal(size=5),
+        '0.running_var': rng.random(5) + 0.5,
+        '2.weight': rng.normal(size=(8, 5)),
+        '4.weight': rng.normal(size=(3, 8)),
+        '4.bias': rng.normal(size=3),
+    }
+    head = Head(
+        'mlp:8',
+        [dict(kind='batchnorm', eps=1e-5), dict(kind='dropout', p=0.5), dict(kind='linear'), dict(kind='relu'), dict(kind='linear')],
+        arrays,
+    )
     x = rng.normal(size=5)
-    def score(x): z = head.logits(x); return z[1] - np.log(np.exp(z[0]) + np.exp(z[2]))
+
+    def score(x):
+        z = head.logits(x)
+        return z[1] - np.log(np.exp(z[0]) + np.exp(z[2]))
+
     numeric = [(score(x + d) - score(x - d))/2e-6 for d in np.eye(5)*1e-6]
     assert gradient(head, x, comparison(head.logits(x), 1)) == pytest.approx(numeric, abs=1e-5)
 
@@ -114,7 +133,11 @@ def test_places_are_those_of_the_upright_photo(models):
     turned = as_bytes(halves('red', 'blue').resize((80, 40)), exif=with_orientation(6))
     heat = models('anywhere').explain(turned)
     assert (heat.width, heat.height) == (40, 80) and heat.overlay(200).size == (100, 200)
-    assert covered(300, 100, 'squish') == (0, 0, 300, 100) and covered(300, 100, 'crop') == (100, 0, 200, 100) and covered(300, 100, 'pad') == (0, -100, 300, 200)
+    assert (
+        covered(300, 100, 'squish') == (0, 0, 300, 100)
+        and covered(300, 100, 'crop') == (100, 0, 200, 100)
+        and covered(300, 100, 'pad') == (0, -100, 300, 200)
+    )
     for resize in ('crop', 'pad'):
         heat.resize = resize
         left, top, right, bottom = heat.peak
@@ -123,7 +146,12 @@ def test_places_are_those_of_the_upright_photo(models):
 def test_an_overlay_takes_milliseconds(models):
     import time
     heat = models('anywhere').explain(image(3, 1600, 1200))
-    def seconds(): t = time.thread_time(); heat.overlay(640); return time.thread_time() - t # its own, whatever else the machine does
+
+    def seconds():
+        t = time.thread_time()
+        heat.overlay(640)
+        return time.thread_time() - t  # its own, whatever else the machine does
+
     assert min(seconds() for _ in range(5)) < .03
 
 # the command
@@ -136,16 +164,35 @@ def test_the_command_writes_a_figure_or_json(models, tmp_path, capsys):
     explain(str(models('anywhere').path), str(tmp_path/'p.png'), json=True)
     d = json.loads(capsys.readouterr().out)
     assert d['label'] == 'mark' and np.shape(d['cells']) == (7, 7) and d['exact'] and len(d['peak']) == 4
-    for name in ('heat.svg', 'heat.jpg'): explain(str(models('anywhere').path), str(tmp_path/'p.png'), out=str(tmp_path/name)); assert (tmp_path/name).stat().st_size > 5000
+    for name in ('heat.svg', 'heat.jpg'):
+        explain(str(models('anywhere').path), str(tmp_path / 'p.png'), out=str(tmp_path / name))
+        assert (tmp_path / name).stat().st_size > 5000
 
-@pytest.mark.parametrize('change,match', [(dict(label='marks'), 'Did you mean mark'), (dict(against='x'), "'x' is not a class"), (dict(label='mark', against='mark'), '--against'), (dict(size=100), 'Expected 224'), (dict(size=9000), 'to 896'),
-    (dict(method='magic'), 'cam, occlusion'), (dict(out='heat.docx'), 'suffix'), (dict(out='gone/heat.png'), 'cannot be written'), (dict(image='.'), 'a folder'), (dict(image='gone.png'), 'No such file'), (dict(image='text.png'), 'not an image'),
-    (dict(out='p.png'), 'would replace the image'), (dict(model='gone'), 'no classifier')])
+
+@pytest.mark.parametrize(
+    'change,match',
+    [
+        (dict(label='marks'), 'Did you mean mark'),
+        (dict(against='x'), "'x' is not a class"),
+        (dict(label='mark', against='mark'), '--against'),
+        (dict(size=100), 'Expected 224'),
+        (dict(size=9000), 'to 896'),
+        (dict(method='magic'), 'cam, occlusion'),
+        (dict(out='heat.docx'), 'suffix'),
+        (dict(out='gone/heat.png'), 'cannot be written'),
+        (dict(image='.'), 'a folder'),
+        (dict(image='gone.png'), 'No such file'),
+        (dict(image='text.png'), 'not an image'),
+        (dict(out='p.png'), 'would replace the image'),
+        (dict(model='gone'), 'no classifier'),
+    ],
+)
 def test_bad_input_is_named(models, tmp_path, monkeypatch, change, match):
     from quickcls.all import QuickclsError
     from quickcls.explain.heatmap import explain
     monkeypatch.chdir(tmp_path)
-    marked(1).save('p.png'); (tmp_path/'text.png').write_text('nothing to see')
+    marked(1).save('p.png')
+    (tmp_path / 'text.png').write_text('nothing to see')
     given = dict(model=str(models('anywhere').path), image='p.png') | change
     with pytest.raises(QuickclsError, match=match) as e: explain(given.pop('model'), given.pop('image'), **given)
     assert '\n' not in str(e.value)
@@ -191,5 +238,6 @@ def test_heat_maps_lie_on_real_defects(photos, tmp_path):
     for p, label in zip(t.path, t.label):
         mask = np.asarray(Image.open(root/'masks'/label/f'{p.split("/")[-1].rsplit(".", 1)[0]}.png').convert('L')) > 127
         beside, _ = hits(mask, 7)
-        found.append(beside.flat[clf.explain(p).cells.argmax()]); chance.append(beside.mean())
+        found.append(beside.flat[clf.explain(p).cells.argmax()])
+        chance.append(beside.mean())
     assert len(found) > 15 and np.mean(found) >= .8 and np.mean(chance) < .45

@@ -28,7 +28,10 @@ def head_alone(parts):
     embeddings = room.Embeddings([room_graph()])
     embeddings.embed(parts)
     x, y = embeddings.sides(parts)['train']
-    return embeddings, room.fit_head('linear', (x, y), (x, y), n_out=2, groups=parts.table.group[parts.table.split == 'train'].to_numpy(), seed=42)
+    return embeddings, room.fit_head(
+        'linear', (x, y), (x, y), n_out=2, groups=parts.table.group[parts.table.split == 'train'].to_numpy(), seed=42
+    )
+
 
 def room_graph():
     from quickcls.backbones.onnx_graph import get_graph
@@ -67,7 +70,9 @@ def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path,
     monkeypatch.setitem(room.rates, 'partial', (1e-4, 3e-3, 1e-4))
     monkeypatch.setenv('QUICKCLS_PRECISION', 'f32') # at such a rate the network shouts, and what bf16 rounds is a matter of whole logits
     tuned = tune(few, views, strategy='partial', unfreeze=2, **quick | dict(epochs=1, head='fastai'))
-    before, after = (body_blocks(b) for b in (create_body(views[0], get_weights(views[0].backbone, offline=True)), body_list(tuned.learn.model)[0]))
+    before, after = (
+        body_blocks(b) for b in (create_body(views[0], get_weights(views[0].backbone, offline=True)), body_list(tuned.learn.model)[0])
+    )
     same = [all(p.equal(q) for p, q in zip(a, b)) for a, b in zip(before, after)]
     assert all(same[:-2]) and (tuned.best_epoch == 0 or not any(same[-2:]))
     rows = held_out(few)
@@ -90,7 +95,9 @@ def test_goes_on_where_it_was_stopped(few, own_cache, strategy, batch):
     path = stopped()
     again = tune(few, seen, **given | dict(say=lines.append))
     assert 'continuing after epoch 1' in lines[0] and not path.exists()
-    assert again.logits(held_out(few)) == pytest.approx(whole.logits(held_out(few)), abs=1e-4) and [r['valid_loss'] for r in again.history] == pytest.approx([r['valid_loss'] for r in whole.history], abs=1e-4)
+    assert again.logits(held_out(few)) == pytest.approx(whole.logits(held_out(few)), abs=1e-4) and [
+        r['valid_loss'] for r in again.history
+    ] == pytest.approx([r['valid_loss'] for r in whole.history], abs=1e-4)
     path = stopped()
     path.write_bytes(path.read_bytes()[:2000])
     assert tune(few, seen, **given).logits(held_out(few)) == pytest.approx(whole.logits(held_out(few)), abs=1e-4)
@@ -121,10 +128,18 @@ def test_from_scratch_learns_and_needs_no_weights(tmp_path, monkeypatch):
     assert accuracy(tuned.logits(held_out(colours)), colours) > .9 and tuned.best_epoch > 0
 
 def test_errors(few):
-    for given, told in ((dict(strategy='full', views=parse_views('luna')), '--strategy scratch'), (dict(strategy='head'), 'Expected partial, full or scratch'), (dict(strategy='half'), 'Unknown strategy'), (dict(strategy='partial', unfreeze=0), '1 or more'), (dict(strategy='scratch', head='ridge'), 'found in one step')):
+    for given, told in (
+        (dict(strategy='full', views=parse_views('luna')), '--strategy scratch'),
+        (dict(strategy='head'), 'Expected partial, full or scratch'),
+        (dict(strategy='half'), 'Unknown strategy'),
+        (dict(strategy='partial', unfreeze=0), '1 or more'),
+        (dict(strategy='scratch', head='ridge'), 'found in one step'),
+    ):
         with pytest.raises(QuickclsError, match=told) as e: tune(few, **dict(views=views) | given)
         assert '\n' not in str(e.value)
 
 def test_advice():
-    assert [(advise(n, 2, near)['strategy'], advise(n, 2, near)['near']) for n, near in ((300, .6), (300, .2), (6000, .2), (300, None))] == [('head', True), ('head', False), ('full', False), ('head', None)]
+    assert [
+        (advise(n, 2, near)['strategy'], advise(n, 2, near)['near']) for n, near in ((300, 0.6), (300, 0.2), (6000, 0.2), (300, None))
+    ] == [('head', True), ('head', False), ('full', False), ('head', None)]
     assert 'ImageNet' not in advise(300, 2, None)['why']

@@ -45,7 +45,10 @@ def refused(call, *parts, seconds=10):
 
 def loop(m):
     "2^62 rounds, whose result is added to the embedding"
-    one, rounds, go = (numpy_helper.from_array(np.array(v), n) for v, n in ((np.float32(0), 'loop/start'), (np.int64(2**62), 'loop/rounds'), (True, 'loop/go')))
+    one, rounds, go = (
+        numpy_helper.from_array(np.array(v), n)
+        for v, n in ((np.float32(0), 'loop/start'), (np.int64(2**62), 'loop/rounds'), (True, 'loop/go'))
+    )
     info = helper.make_tensor_value_info
     body = helper.make_graph([helper.make_node('Identity', ['go_in'], ['go_out']), helper.make_node('Sin', ['x_in'], ['x_out'])], 'body',
                              [info('i', 7, []), info('go_in', 9, []), info('x_in', 1, [])], [info('go_out', 9, []), info('x_out', 1, [])])
@@ -86,8 +89,25 @@ def doubling(m):
     next(n for n in m.graph.node if n.output[0] == 'probs').output[0] = 'before'
     m.graph.node.append(helper.make_node('Add', ['before', 'double/most'], ['probs']))
 
-@pytest.mark.parametrize('change, part', [(doubling, 'for one image'), (loop, 'Loop'), (external, 'another file'), (function, 'operators of its own'), (bomb, 'ConstantOfShape'), (claims, 'claims'), (future, '99'), (domain, 'com.example'),
-                                          (operator, 'RandomNormal'), (fewer, 'no output probs'), (classes, 'probs'), (sides, '224'), (sparse, 'sparse')], ids=lambda v: getattr(v, '__name__', None))
+@pytest.mark.parametrize(
+    'change, part',
+    [
+        (doubling, 'for one image'),
+        (loop, 'Loop'),
+        (external, 'another file'),
+        (function, 'operators of its own'),
+        (bomb, 'ConstantOfShape'),
+        (claims, 'claims'),
+        (future, '99'),
+        (domain, 'com.example'),
+        (operator, 'RandomNormal'),
+        (fewer, 'no output probs'),
+        (classes, 'probs'),
+        (sides, '224'),
+        (sparse, 'sparse'),
+    ],
+    ids=lambda v: getattr(v, '__name__', None),
+)
 def test_a_graph_that_quickcls_never_writes_is_not_run(folder, change, part):
     m = onnx.load(str(folder/'model.onnx'))
     change(m)
@@ -95,7 +115,17 @@ def test_a_graph_that_quickcls_never_writes_is_not_run(folder, change, part):
     without_digests(folder)
     refused(lambda: Classifier.load(folder).predict(np.zeros((64, 64, 3), np.uint8)), 'model.onnx', part)
 
-@pytest.mark.parametrize('data', [b'', b'no graph', b'<?xml version="1.0"?><net name="x" version="11"><layers/></net>', b'\x08\x08', bytes(10_000), b'ir_version: 8 graph { }'])
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'',
+        b'no graph',
+        b'<?xml version="1.0"?><net name="x" version="11"><layers/></net>',
+        b'\x08\x08',
+        bytes(10_000),
+        b'ir_version: 8 graph { }',
+    ],
+)
 def test_other_files_under_the_name_of_a_graph(folder, data):
     (folder/'model.onnx').write_bytes(data)
     refused(lambda: Classifier.load(folder), 'model.onnx')
@@ -128,9 +158,24 @@ class Watch:
     def __init__(self): self.on, self.opened, self.other = False, [], []
     def hook(self, event, args):
         if not self.on: return
-        if event == 'open' and isinstance(args[0], (str, bytes, os.PathLike)): self.opened.append((os.path.realpath(os.fsdecode(args[0])), args[1] if isinstance(args[1], str) else None, args[2]))
-        elif event in ('subprocess.Popen', 'os.system', 'os.exec', 'os.posix_spawn', 'socket.connect', 'socket.getaddrinfo', 'pty.spawn', 'os.fork'): self.other.append(event)
-    def __enter__(self): self.on, self.opened, self.other = True, [], []; return self
+        if event == 'open' and isinstance(args[0], (str, bytes, os.PathLike)):
+            self.opened.append((os.path.realpath(os.fsdecode(args[0])), args[1] if isinstance(args[1], str) else None, args[2]))
+        elif event in (
+            'subprocess.Popen',
+            'os.system',
+            'os.exec',
+            'os.posix_spawn',
+            'socket.connect',
+            'socket.getaddrinfo',
+            'pty.spawn',
+            'os.fork',
+        ):
+            self.other.append(event)
+
+    def __enter__(self):
+        self.on, self.opened, self.other = True, [], []
+        return self
+
     def __exit__(self, *_): self.on = False
 
 @pytest.fixture(scope='session')
@@ -142,7 +187,13 @@ def watch():
 
 def thumbs_of(page):
     import re
-    return {k: v for k, v in json.loads(re.search('<script type="application/json" id="thumbs">(.*?)</script>', page.read_text(), re.S)[1]).items() if v}
+
+    return {
+        k: v
+        for k, v in json.loads(re.search('<script type="application/json" id="thumbs">(.*?)</script>', page.read_text(), re.S)[1]).items()
+        if v
+    }
+
 
 def rename_paths(folder, change):
     "Change every path of the classifier's tables and maps"
@@ -170,10 +221,14 @@ def test_a_table_shows_nothing_of_the_reader(trained, folder, tmp_path, watch, k
         if kind == 'pipe': os.mkfifo(p)
         if kind == 'device': p.symlink_to('/dev/zero')
         if kind in ('link', 'other content'): p.symlink_to(secret)
-    named = {'absolute': lambda p: str(secret), 'up': lambda p: f'{data}/ok/../../secret.jpg'}.get(kind, lambda p: p.replace(str(trained[1]), str(data)))
-    for name in ('classifier.json', 'metrics.json'): change_json(folder/name, lambda d: d['data'].update(folder=str(data), fingerprint='0'*16))
+    named = {'absolute': lambda p: str(secret), 'up': lambda p: f'{data}/ok/../../secret.jpg'}.get(
+        kind, lambda p: p.replace(str(trained[1]), str(data))
+    )
+    for name in ('classifier.json', 'metrics.json'):
+        change_json(folder / name, lambda d: d['data'].update(folder=str(data), fingerprint='0' * 16))
     rename_paths(folder, named)
-    (folder/'pictures.zip').unlink(); (folder/'report.html').unlink()
+    (folder / 'pictures.zip').unlink()
+    (folder / 'report.html').unlink()
     with watch:
         page = write_report(folder, say=lambda s: None)
         explain(str(folder), str(image_of(trained)), out=str(tmp_path/'heat.png'))
@@ -184,7 +239,9 @@ def test_a_table_shows_nothing_of_the_reader(trained, folder, tmp_path, watch, k
         except QuickclsError: pass
     shown = set(thumbs_of(page)) | set(Packed(folder).index)
     if kind in ('absolute', 'up'): assert str(secret) not in [p for p, *_ in watch.opened]
-    assert kind == 'link' and len(shown) <= 3 or shown == set(), kind # a link to the very content that was known is fine: data sets are made of links
+    assert kind == 'link' and len(shown) <= 3 or shown == set(), (
+        kind
+    )  # a link to the very content that was known is fine: data sets are made of links
     assert not [p for p, *_ in watch.opened if p.startswith('/dev/zero') or kind == 'pipe' and p.startswith(str(data))]
 
 def test_a_report_finds_its_images_from_anywhere(trained, folder, tmp_path, monkeypatch):
@@ -209,7 +266,9 @@ def test_a_report_keeps_the_thumbnails_that_it_has(trained, folder, tmp_path):
         said = []
         again = thumbs_of(write_report(folder, say=said.append))
         assert again == before and len(said) == 1 and '--data' in said[0] and '\n' not in said[0] and 'kept' in said[0]
-        assert thumbs_of(write_report(folder, out=tmp_path/'new.html', say=said.append)) == {} and 'kept' not in said[1] # there is no page before it
+        assert (
+            thumbs_of(write_report(folder, out=tmp_path / 'new.html', say=said.append)) == {} and 'kept' not in said[1]
+        )  # there is no page before it
         page = (folder/'report.html').read_text()
         uri = next(iter(before.values()))
         (folder/'report.html').write_text(page.replace(uri, 'data:text/html,<script>alert(1)</script>'.replace('<', '\\u003c')))
@@ -220,8 +279,45 @@ def test_a_report_keeps_the_thumbnails_that_it_has(trained, folder, tmp_path):
 
 # any file, changed in any way
 
-evil = [None, True, -1, 0, 7, 2**70, -2**70, 1e308, float('nan'), float('inf'), .5, '', 'x', 'défaut', '\ud800', '\0', '../' * 30 + 'etc/passwd', '/etc/passwd', '/dev/zero', 'a\nb', '<img src=x onerror=alert(1)>',
-        'x'*5000, [], {}, [[]], [1, 'a', None], {'a': 1}, [[[[1]]]], ['ok', 5], [.9, .1], 'nan', '1e999', 'C:\\Windows\\x', '//host/share/x.jpg', 'hf-hub:evil/model', ['a']*50]
+evil = [
+    None,
+    True,
+    -1,
+    0,
+    7,
+    2**70,
+    -(2**70),
+    1e308,
+    float('nan'),
+    float('inf'),
+    0.5,
+    '',
+    'x',
+    'défaut',
+    '\ud800',
+    '\0',
+    '../' * 30 + 'etc/passwd',
+    '/etc/passwd',
+    '/dev/zero',
+    'a\nb',
+    '<img src=x onerror=alert(1)>',
+    'x' * 5000,
+    [],
+    {},
+    [[]],
+    [1, 'a', None],
+    {'a': 1},
+    [[[[1]]]],
+    ['ok', 5],
+    [0.9, 0.1],
+    'nan',
+    '1e999',
+    'C:\\Windows\\x',
+    '//host/share/x.jpg',
+    'hf-hub:evil/model',
+    ['a'] * 50,
+]
+
 
 def deep(n): return json.loads('['*n + ']'*n)
 
@@ -237,11 +333,21 @@ def mutate_json(path, rng):
     inner = d
     for k in above: inner = inner[k]
     how = rng.randrange(6)
-    if how == 0: del inner[last]; what = 'gone'
-    elif how == 1 and isinstance(inner, list): inner.extend([inner[last]]*rng.choice([1, 3, 500])); what = 'repeated'
-    elif how == 2: inner[last] = deep(rng.choice([5, 39, 45, 300])); what = 'deep'
-    elif how == 3 and isinstance(inner[last], (int, float)): inner[last] = inner[last]*rng.choice([-1, 1e6, .001, 1e300]) + rng.choice([0, 1, .5]); what = 'another number'
-    else: inner[last] = rng.choice(evil); what = repr(inner[last])[:40]
+    if how == 0:
+        del inner[last]
+        what = 'gone'
+    elif how == 1 and isinstance(inner, list):
+        inner.extend([inner[last]] * rng.choice([1, 3, 500]))
+        what = 'repeated'
+    elif how == 2:
+        inner[last] = deep(rng.choice([5, 39, 45, 300]))
+        what = 'deep'
+    elif how == 3 and isinstance(inner[last], (int, float)):
+        inner[last] = inner[last] * rng.choice([-1, 1e6, 0.001, 1e300]) + rng.choice([0, 1, 0.5])
+        what = 'another number'
+    else:
+        inner[last] = rng.choice(evil)
+        what = repr(inner[last])[:40]
     path.write_text(json.dumps(d))
     return '.'.join(map(str, (*above, last))) + ': ' + what
 
@@ -309,7 +415,18 @@ def mutate_bytes(path, rng):
     elif how in (1, 2):
         for _ in range(rng.choice([1, 3, 30])): data[rng.randrange(min(len(data), rng.choice([300, len(data)])))] = rng.randrange(256)
     elif how == 3: data = b''
-    elif how == 4: data = rng.choice([b'['*10_000, b'{"a":'*10_000, b'9'*100_000, b'[' + b'9'*4000 + b']', b'\xff\xfe\0', b'null', b'[]', b'"x"', b'{}'])
+    elif how == 4:
+        data = rng.choice([
+            b'[' * 10_000,
+            b'{"a":' * 10_000,
+            b'9' * 100_000,
+            b'[' + b'9' * 4000 + b']',
+            b'\xff\xfe\0',
+            b'null',
+            b'[]',
+            b'"x"',
+            b'{}',
+        ])
     elif how == 5: data = (path.parent/rng.choice(sorted(p.name for p in path.parent.iterdir() if p.is_file() and p != path))).read_bytes()
     path.unlink()
     if how == 6: path.mkdir()
@@ -318,8 +435,20 @@ def mutate_bytes(path, rng):
     else: path.write_bytes(data)
     return f'bytes, way {how}'
 
-ways = {'classifier.json': mutate_json, 'metrics.json': mutate_json, 'focus.json': mutate_json, 'predictions.csv': mutate_csv, 'cross_validation.csv': mutate_csv, 'neighbours.csv': mutate_csv, 'weights.safetensors': mutate_arrays,
-        'model.onnx': mutate_graph, 'pictures.zip': mutate_zip, 'README.md': mutate_bytes, 'report.html': mutate_bytes}
+ways = {
+    'classifier.json': mutate_json,
+    'metrics.json': mutate_json,
+    'focus.json': mutate_json,
+    'predictions.csv': mutate_csv,
+    'cross_validation.csv': mutate_csv,
+    'neighbours.csv': mutate_csv,
+    'weights.safetensors': mutate_arrays,
+    'model.onnx': mutate_graph,
+    'pictures.zip': mutate_zip,
+    'README.md': mutate_bytes,
+    'report.html': mutate_bytes,
+}
+
 
 def every_use(folder, photo, out, base, own_graph):
     "(name, function) of all that is done with a classifier's folder"
@@ -338,17 +467,37 @@ def every_use(folder, photo, out, base, own_graph):
         if clf.arch == base.arch: clf._opened, clf._stages = base._opened, base._stages # opened once: the graph is the same
     def facts(): kept['facts'] = read_facts(folder)
     def use(name, f): return lambda: f(kept[name]) if name in kept else None
-    def packed(): p = kept['packed'] = Packed(folder); [p.get(n) for n in [*p.index][:3]]
+
+    def packed():
+        p = kept['packed'] = Packed(folder)
+        [p.get(n) for n in [*p.index][:3]]
+
     def explained(clf):
         heat = clf.explain(photo)
         heat.plot(), heat._repr_jpeg_(), json.dumps(heat.to_dict(), allow_nan=False)
     def evaluated(clf):
         ev = clf.evaluate()
         str(ev), ev._repr_html_(), ev.metrics(), ev.top_k(), ev.plot_top_losses()
-    return dict(load=load, repr=use('clf', lambda c: (repr(c), c._repr_html_(), c.name, c.arch)), predict=use('clf', lambda c: (str(p := c.predict(photo)), json.dumps(p.to_dict(), allow_nan=False))),
-                facts=facts, report=use('facts', lambda f: write_report(f, out=out/'report.html', say=lambda s: None)), page=lambda: write_report(folder, say=lambda s: None), card=use('facts', write_card),
-                explain=use('clf', explained), tag=use('clf', lambda c: c.tag(photo)), packed=packed, answer=use('clf', lambda c: answer_html(ask(c, photo.read_bytes()), kept['packed'].get if 'packed' in kept else lambda p: None)),
-                space=lambda: copy_classifier(folder, out/'space', 'x'), space_card=lambda: space_card(folder, 'x', 'x'), evaluate=use('clf', evaluated), trust=use('clf', lambda c: (str(c.trust), c.trust._repr_markdown_())), views=lambda: earlier_views(folder))
+
+    return dict(
+        load=load,
+        repr=use('clf', lambda c: (repr(c), c._repr_html_(), c.name, c.arch)),
+        predict=use('clf', lambda c: (str(p := c.predict(photo)), json.dumps(p.to_dict(), allow_nan=False))),
+        facts=facts,
+        report=use('facts', lambda f: write_report(f, out=out / 'report.html', say=lambda s: None)),
+        page=lambda: write_report(folder, say=lambda s: None),
+        card=use('facts', write_card),
+        explain=use('clf', explained),
+        tag=use('clf', lambda c: c.tag(photo)),
+        packed=packed,
+        answer=use('clf', lambda c: answer_html(ask(c, photo.read_bytes()), kept['packed'].get if 'packed' in kept else lambda p: None)),
+        space=lambda: copy_classifier(folder, out / 'space', 'x'),
+        space_card=lambda: space_card(folder, 'x', 'x'),
+        evaluate=use('clf', evaluated),
+        trust=use('clf', lambda c: (str(c.trust), c.trust._repr_markdown_())),
+        views=lambda: earlier_views(folder),
+    )
+
 
 def run_mutants(trained, tmp, watch, seeds, share=1.):
     "Failures of mutants: (seed, file, what was done, which use, what came); `share` of the slow uses is tried"
@@ -357,7 +506,28 @@ def run_mutants(trained, tmp, watch, seeds, share=1.):
     base, failures = Classifier.load(trained[0]), []
     base.explain(image_of(trained))
     base.tag(image_of(trained))
-    allowed = [os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, np.__path__[0] + '/..', os.environ['QUICKCLS_CACHE'], trained[1], Path(__file__).parent.parent, '/usr/lib', '/usr/share', '/usr/local', '/proc', '/sys', '/etc/fonts', '/var/cache/fontconfig', Path.home()/'.cache', Path.home()/'.config', Path.home()/'.fonts', Path.home()/'.local')]
+    allowed = [
+        os.path.realpath(p)
+        for p in (
+            sys.prefix,
+            sys.base_prefix,
+            np.__path__[0] + '/..',
+            os.environ['QUICKCLS_CACHE'],
+            trained[1],
+            Path(__file__).parent.parent,
+            '/usr/lib',
+            '/usr/share',
+            '/usr/local',
+            '/proc',
+            '/sys',
+            '/etc/fonts',
+            '/var/cache/fontconfig',
+            Path.home() / '.cache',
+            Path.home() / '.config',
+            Path.home() / '.fonts',
+            Path.home() / '.local',
+        )
+    ]
     for seed in seeds:
         rng = random.Random(seed)
         folder, out = tmp/str(seed)/'model', tmp/str(seed)/'out'
@@ -373,13 +543,31 @@ def run_mutants(trained, tmp, watch, seeds, share=1.):
             try:
                 with watch: call()
             except QuickclsError as e:
-                if '\n' in str(e) or len(str(e)) > 400 + len(str(folder)): failures.append((seed, name, what, use, f'not a line: {str(e)[:600]!r}'))
-            except Exception as e: failures.append((seed, name, what, use, f'{type(e).__name__}: {str(e)[:150]} at {[f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(e.__traceback__)[-6:]]}'))
+                if '\n' in str(e) or len(str(e)) > 400 + len(str(folder)):
+                    failures.append((seed, name, what, use, f'not a line: {str(e)[:600]!r}'))
+            except Exception as e:
+                failures.append((
+                    seed,
+                    name,
+                    what,
+                    use,
+                    f'{type(e).__name__}: {str(e)[:150]} at {[f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(e.__traceback__)[-6:]]}',
+                ))
             own = [os.path.realpath(tmp/str(seed))]
             for p, mode, flags in watch.opened:
-                writes = bool(mode and set('wax+') & set(mode)) or bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+                writes = bool(mode and set('wax+') & set(mode)) or bool(
+                    isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+                )
                 inside = any(p == a or p.startswith(a + os.sep) for a in own + [os.path.realpath(os.environ['QUICKCLS_CACHE'])])
-                if not inside and (p not in ('/dev/null', '/dev/urandom') and writes or not any(p == a or p.startswith(a + os.sep) for a in allowed + ['/dev/null', '/dev/urandom', '/etc/localtime', '/etc/mime.types', '/dev/shm'])): failures.append((seed, name, what, use, f'opened {p} {mode}'))
+                if not inside and (
+                    p not in ('/dev/null', '/dev/urandom')
+                    and writes
+                    or not any(
+                        p == a or p.startswith(a + os.sep)
+                        for a in allowed + ['/dev/null', '/dev/urandom', '/etc/localtime', '/etc/mime.types', '/dev/shm']
+                    )
+                ):
+                    failures.append((seed, name, what, use, f'opened {p} {mode}'))
             if watch.other: failures.append((seed, name, what, use, f'{watch.other}'))
             if time.process_time() - started > 40: failures.append((seed, name, what, use, 'took over 40 s of computing'))
         shutil.rmtree(tmp/str(seed))
@@ -394,23 +582,31 @@ def test_whatever_a_file_holds_it_ends_in_a_line(trained, tmp_path, watch):
 
 # what each file may say
 
-@pytest.mark.parametrize('name, change, part', [
-    ('metrics.json', lambda d: d['trust']['cross_validation'].update(accuracy='x'), "trust.cross_validation.accuracy is 'x', expected a number from 0 to 1"),
-    ('metrics.json', lambda d: d['trust']['cross_validation'].update(interval=[.9, .8]), 'trust.cross_validation.interval'),
-    ('metrics.json', lambda d: d['trust']['cross_validation'].pop('folds'), 'trust.cross_validation.folds'),
-    ('metrics.json', lambda d: d.update(notes=5), 'notes is 5'),
-    ('metrics.json', lambda d: d.update(valid=dict(accuracy=float('nan'))), 'finite numbers'),
-    ('metrics.json', lambda d: d.update(deep=deep(60)), 'deep'),
-    ('metrics.json', lambda d: d.update(more='\ud800'), 'surrogates'),
-    ('classifier.json', lambda d: d.update(versions=[1]), 'versions is a list of 1'),
-    ('classifier.json', lambda d: d['metrics'].update(interval=None), 'metrics.interval is null'),
-    ('classifier.json', lambda d: d['head'].update(notes=dict(C='a')), 'head.notes.C'),
-    ('classifier.json', lambda d: d.update(vocab=['a', 'a']), 'names a class twice'),
-    ('classifier.json', lambda d: d['views'][0].update(digest='../../x'), 'views[0].digest'),
-    ('classifier.json', lambda d: d['views'][0]['backbone'].update(timm='hf-hub:evil/model'), 'views[0].backbone.timm'),
-    ('classifier.json', lambda d: d.update(temperature=1e400), 'finite numbers'),
-    ('focus.json', lambda d: d['pictures'][0].update(cells=[[1, 2], [3]]), 'pictures[0].cells'),
-    ('focus.json', lambda d: d.update(grid='ab'), 'grid')])
+@pytest.mark.parametrize(
+    'name, change, part',
+    [
+        (
+            'metrics.json',
+            lambda d: d['trust']['cross_validation'].update(accuracy='x'),
+            "trust.cross_validation.accuracy is 'x', expected a number from 0 to 1",
+        ),
+        ('metrics.json', lambda d: d['trust']['cross_validation'].update(interval=[0.9, 0.8]), 'trust.cross_validation.interval'),
+        ('metrics.json', lambda d: d['trust']['cross_validation'].pop('folds'), 'trust.cross_validation.folds'),
+        ('metrics.json', lambda d: d.update(notes=5), 'notes is 5'),
+        ('metrics.json', lambda d: d.update(valid=dict(accuracy=float('nan'))), 'finite numbers'),
+        ('metrics.json', lambda d: d.update(deep=deep(60)), 'deep'),
+        ('metrics.json', lambda d: d.update(more='\ud800'), 'surrogates'),
+        ('classifier.json', lambda d: d.update(versions=[1]), 'versions is a list of 1'),
+        ('classifier.json', lambda d: d['metrics'].update(interval=None), 'metrics.interval is null'),
+        ('classifier.json', lambda d: d['head'].update(notes=dict(C='a')), 'head.notes.C'),
+        ('classifier.json', lambda d: d.update(vocab=['a', 'a']), 'names a class twice'),
+        ('classifier.json', lambda d: d['views'][0].update(digest='../../x'), 'views[0].digest'),
+        ('classifier.json', lambda d: d['views'][0]['backbone'].update(timm='hf-hub:evil/model'), 'views[0].backbone.timm'),
+        ('classifier.json', lambda d: d.update(temperature=1e400), 'finite numbers'),
+        ('focus.json', lambda d: d['pictures'][0].update(cells=[[1, 2], [3]]), 'pictures[0].cells'),
+        ('focus.json', lambda d: d.update(grid='ab'), 'grid'),
+    ],
+)
 def test_a_json_file_says_what_it_may(folder, name, change, part):
     "One line names the file, the key, what was found and what was expected"
     from quickcls.report.record import read_facts
@@ -419,25 +615,53 @@ def test_a_json_file_says_what_it_may(folder, name, change, part):
     if name == 'classifier.json': refused(lambda: Classifier.load(folder), name, part)
 
 def test_what_later_versions_write_stays(folder):
-    change_json(folder/'classifier.json', lambda d: (d.update(later=dict(a=[1])), d['views'][0]['backbone'].update(later=1), d['head'].update(later=1)))
+    change_json(
+        folder / 'classifier.json',
+        lambda d: (d.update(later=dict(a=[1])), d['views'][0]['backbone'].update(later=1), d['head'].update(later=1)),
+    )
     change_json(folder/'metrics.json', lambda d: (d.update(later=1), d['trust'].update(later=dict(a=1))))
     from quickcls.report.record import read_facts
     assert Classifier.load(folder).info['later'] == dict(a=[1]) and read_facts(folder).metrics['later'] == 1
 
-@pytest.mark.parametrize('column, value, part', [('loss', 'inf', 'loss'), ('p_ok', '1.5', 'p_ok'), ('label', 'cat', 'label'), ('split', 'spare', 'split'), ('twin', 'perhaps', 'twin'), ('sha256', None, 'sha256'), ('p_defect', None, 'p_defect')])
+@pytest.mark.parametrize(
+    'column, value, part',
+    [
+        ('loss', 'inf', 'loss'),
+        ('p_ok', '1.5', 'p_ok'),
+        ('label', 'cat', 'label'),
+        ('split', 'spare', 'split'),
+        ('twin', 'perhaps', 'twin'),
+        ('sha256', None, 'sha256'),
+        ('p_defect', None, 'p_defect'),
+    ],
+)
 def test_a_table_says_what_it_may(folder, column, value, part):
     import pandas as pd
     from quickcls.report.record import read_facts
     t = pd.read_csv(folder/'predictions.csv', dtype=str, keep_default_na=False)
-    (t.drop(columns=column) if value is None else t.assign(**{column: [value, *t[column][1:]]})).to_csv(folder/'predictions.csv', index=False)
+    (t.drop(columns=column) if value is None else t.assign(**{column: [value, *t[column][1:]]})).to_csv(
+        folder / 'predictions.csv', index=False
+    )
     refused(lambda: read_facts(folder), 'predictions.csv', part)
     refused(lambda: Classifier.load(folder).evaluate(), 'predictions.csv', part)
 
-@pytest.mark.parametrize('change, part', [(lambda a: a | {'head.1.weight': a['head.1.weight'][:, :-1]}, '1.weight'), (lambda a: a | {'head.1.weight': a['head.1.weight']*np.float32('nan')}, 'finite'), (lambda a: a | {'head.0.running_var': -a['head.0.running_var'] - 1}, 'running_var'),
-                                          (lambda a: a | {'head.1.weight': a['head.1.weight'].astype(np.float64)}, 'float64'), (lambda a: {k: v for k, v in a.items() if k != 'head.1.weight'}, '1.weight'), (lambda a: {k: v for k, v in a.items() if k != 'open_set.known'}, 'known')])
+@pytest.mark.parametrize(
+    'change, part',
+    [
+        (lambda a: a | {'head.1.weight': a['head.1.weight'][:, :-1]}, '1.weight'),
+        (lambda a: a | {'head.1.weight': a['head.1.weight'] * np.float32('nan')}, 'finite'),
+        (lambda a: a | {'head.0.running_var': -a['head.0.running_var'] - 1}, 'running_var'),
+        (lambda a: a | {'head.1.weight': a['head.1.weight'].astype(np.float64)}, 'float64'),
+        (lambda a: {k: v for k, v in a.items() if k != 'head.1.weight'}, '1.weight'),
+        (lambda a: {k: v for k, v in a.items() if k != 'open_set.known'}, 'known'),
+    ],
+)
 def test_arrays_fit_each_other(folder, change, part):
     from safetensors.numpy import load_file, save_file
-    save_file({k: np.ascontiguousarray(v) for k, v in change(load_file(folder/'weights.safetensors')).items()}, folder/'weights.safetensors')
+
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in change(load_file(folder / 'weights.safetensors')).items()}, folder / 'weights.safetensors'
+    )
     without_digests(folder)
     refused(lambda: Classifier.load(folder), part)
 
@@ -475,7 +699,10 @@ def test_an_archive_that_unfolds_is_not_unfolded(folder):
 
 # what is published, and what is no file
 
-@pytest.mark.parametrize('name', ['classifier.json', 'metrics.json', 'predictions.csv', 'weights.safetensors', 'model.onnx', 'pictures.zip', 'README.md', 'focus.json'])
+@pytest.mark.parametrize(
+    'name',
+    ['classifier.json', 'metrics.json', 'predictions.csv', 'weights.safetensors', 'model.onnx', 'pictures.zip', 'README.md', 'focus.json'],
+)
 def test_nothing_of_a_linked_file_is_published(folder, tmp_path, name):
     "Loading follows links, as models from a hub are made of them; publishing does not"
     from quickcls.app.space import write_space
@@ -493,9 +720,27 @@ def test_thumbnails_are_published_anew(folder, tmp_path):
     with zipfile.ZipFile(folder/'pictures.zip', 'a') as z: z.writestr('secret.txt', 'at home')
     copy_classifier(folder, tmp_path/'copy', 'x')
     with zipfile.ZipFile(tmp_path/'copy'/'pictures.zip') as z: assert 'secret.txt' not in z.namelist()
-    assert Packed(tmp_path/'copy').index.keys() == Packed(folder).index.keys() and Classifier.load(tmp_path/'copy').vocab == ['defect', 'ok'] # with digests of its own
+    assert Packed(tmp_path / 'copy').index.keys() == Packed(folder).index.keys() and Classifier.load(tmp_path / 'copy').vocab == [
+        'defect',
+        'ok',
+    ]  # with digests of its own
 
-@pytest.mark.parametrize('name', ['classifier.json', 'metrics.json', 'predictions.csv', 'weights.safetensors', 'model.onnx', 'pictures.zip', 'README.md', 'focus.json', 'neighbours.csv', 'report.html'])
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'classifier.json',
+        'metrics.json',
+        'predictions.csv',
+        'weights.safetensors',
+        'model.onnx',
+        'pictures.zip',
+        'README.md',
+        'focus.json',
+        'neighbours.csv',
+        'report.html',
+    ],
+)
 @pytest.mark.parametrize('kind', ['pipe', 'folder', 'device', 'link to itself'])
 def test_what_is_no_file_is_refused(folder, name, kind):
     "At once, in one line"

@@ -41,7 +41,12 @@ def test_every_command_takes_a_lossless_jpeg(quickcls, clf, tmp_path):
     odd.write_bytes(lossless_jpeg(image(3, 1200, 900)))
     trained = quickcls('train', folder, '--out', tmp_path/'m', '--arch', 'efficientnet_lite0', '--folds', '0', '--json')
     assert trained.returncode == 0 and json.loads(trained.stdout.splitlines()[-1])['skipped'] == [], trained.stderr
-    for words in (['predict', clf.path, odd], ['tag', clf.path, odd], ['explain', clf.path, odd, '--out', tmp_path/'heat.png'], ['report', tmp_path/'m']):
+    for words in (
+        ['predict', clf.path, odd],
+        ['tag', clf.path, odd],
+        ['explain', clf.path, odd, '--out', tmp_path / 'heat.png'],
+        ['report', tmp_path / 'm'],
+    ):
         p = quickcls(*words)
         assert p.returncode == 0, (words, p.stderr)
 
@@ -139,7 +144,9 @@ def test_a_script_without_a_main_guard_is_not_run_twice(tmp_path):
     "A user's script is no module to import: workers never run it"
     (tmp_path/'a.png').write_bytes(as_bytes(image(1), 'PNG'))
     (tmp_path/'script.py').write_text('from quickcls.data.images import load_image\nprint(load_image("a.png").size)')
-    p = subprocess.run([sys.executable, 'script.py'], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(repo)}, capture_output=True, text=True, timeout=60)
+    p = subprocess.run(
+        [sys.executable, 'script.py'], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(repo)}, capture_output=True, text=True, timeout=60
+    )
     assert (p.stdout, p.stderr) == ('(224, 224)\n', '')
 
 # no program is started

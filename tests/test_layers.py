@@ -4,7 +4,23 @@ from pathlib import Path
 import pytest
 from tests.helpers import repo
 
-order = ('core', 'data', 'saved', 'backbones', 'features', 'heads', 'model', 'evaluate', 'explain', 'report', 'train', 'app', 'demo', 'cli', 'all')
+order = (
+    'core',
+    'data',
+    'saved',
+    'backbones',
+    'features',
+    'heads',
+    'model',
+    'evaluate',
+    'explain',
+    'report',
+    'train',
+    'app',
+    'demo',
+    'cli',
+    'all',
+)
 by_hand = {'all'} # the names that users import: written by hand, and nothing imports from it
 package = repo/'quickcls'
 modules = sorted(p for p in package.rglob('*.py') if not p.name.startswith('_'))
@@ -71,6 +87,7 @@ light = (
     'train.grid train.compare app.builder app.space'
 ).split()
 
+
 @pytest.mark.parametrize('name', light)
 def test_light_modules_stay_light(python, name):
     "What answers a `--help` or a prediction starts without torch, fastai, pandas and the like"
@@ -123,6 +140,8 @@ def test_the_readme_shows_the_packages_as_they_are():
 def test_what_users_import_is_offered():
     "`from quickcls.all import *` gives every name that the module brings together"
     tree = ast.parse((package/'all.py').read_text(encoding='utf8'))
-    brought = {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names} | {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+    brought = {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names} | {
+        n.name for n in tree.body if isinstance(n, ast.FunctionDef)
+    }
     offered = next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == '__all__')
     assert brought == set(offered) - {'new', 'plot_pictures'} # the names of version 0.1

@@ -18,7 +18,9 @@ def run(monkeypatch, cache):
     monkeypatch.setenv('PYTHONPATH', str(repo))
     def execute(path):
         nb = nbformat.read(path, 4)
-        NotebookClient(nb, timeout=120, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(Path(path).parent)))).execute()
+        NotebookClient(
+            nb, timeout=120, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(Path(path).parent)))
+        ).execute()
         return nb
     return execute
 
@@ -42,7 +44,9 @@ def test_parts_run_to_the_end_twice(run, tmp_path):
     (tmp_path/'models'/'parts').mkdir(parents=True)
     for _ in range(2): nb = run(path)
     assert outputs(nb) == {*shows_images, *plots} and outputs(nb, ['application/vnd.jupyter.widget-view+json']) == {'upload'}
-    assert {p.name for p in (tmp_path/'models').iterdir()} == {'parts', 'parts-notebook'} and not list((tmp_path/'models'/'parts').iterdir())
+    assert {p.name for p in (tmp_path / 'models').iterdir()} == {'parts', 'parts-notebook'} and not list(
+        (tmp_path / 'models' / 'parts').iterdir()
+    )
     assert 'accuracy 9' in texts(nb) and 'error' not in {o.output_type for c in nb.cells if c.cell_type == 'code' for o in c.outputs}
 
 @pytest.mark.slow
@@ -64,7 +68,8 @@ def test_few_images_many_classes_and_sides_of_its_own(run, tmp_path):
     "Classes of one image; too few for folds; forty classes; train and test folders, the test side without some classes"
     few = write_folder(tmp_path/'few', a=2, b=1, c=1)
     many = write_folder(tmp_path/'many', **{f'class {i:02}': 1 + i % 3 for i in range(40)})
-    write_folder(tmp_path/'sides'/'train', cat=4, dog=4, owl=1); write_folder(tmp_path/'sides'/'test', start=4, cat=1, dog=2)
+    write_folder(tmp_path / 'sides' / 'train', cat=4, dog=4, owl=1)
+    write_folder(tmp_path / 'sides' / 'test', start=4, cat=1, dog=2)
     for folder in (few, many, tmp_path/'sides'):
         nb = run(new_notebook(folder, out=tmp_path))
         assert {*shows_images, 'each-class', 'confusion-matrix'} <= outputs(nb), folder
@@ -81,37 +86,79 @@ def test_cells_are_short_and_each_has_a_sentence(tmp_path):
     assert kinds == ['markdown', 'code']*(len(kinds)//2)
     for c in nb.cells:
         assert re.fullmatch('[a-z]+(-[a-z]+)*', c.id)
-        if c.cell_type == 'code': assert len(c.source.splitlines()) <= 5; compile(c.source, c.id, 'exec')
+        if c.cell_type == 'code':
+            assert len(c.source.splitlines()) <= 5
+            compile(c.source, c.id, 'exec')
 
-@pytest.mark.parametrize('name', ['<b>x "y"', "it's", 'a`b`', '$x$ ${folder} $$', 'new\nline', '```python evil', '寿司', '🐻', '...', '-', 'x'*250, '{{ jinja }}', 'a\\b'])
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        '<b>x "y"',
+        "it's",
+        'a`b`',
+        '$x$ ${folder} $$',
+        'new\nline',
+        '```python evil',
+        '寿司',
+        '🐻',
+        '...',
+        '-',
+        'x' * 250,
+        '{{ jinja }}',
+        'a\\b',
+    ],
+)
 def test_any_name_stays_text(name):
     "A folder's name is a string in code and plain text in Markdown, and begins no cell"
     nb, plain = lesson_notebook(f'../{name}', name), lesson_notebook('a', 'a')
     assert [c.id for c in nb.cells] == [c.id for c in plain.cells]
     names = {}
     for line in nb.cells[1].source.splitlines()[1:]: exec(line, names)
-    assert names['folder'] == f'../{name}' and Path(names['model']).parent == Path('models') and Path(names['model']).name not in ('', '.', '..')
-    assert len(file_stem(name).encode()) < 200 and not re.search(r'[\\/:*?"<>|\s]', file_stem(name)) and not re.search(r'(?<!\\)[<>*`$]', as_markdown(name))
+    assert (
+        names['folder'] == f'../{name}'
+        and Path(names['model']).parent == Path('models')
+        and Path(names['model']).name not in ('', '.', '..')
+    )
+    assert (
+        len(file_stem(name).encode()) < 200
+        and not re.search(r'[\\/:*?"<>|\s]', file_stem(name))
+        and not re.search(r'(?<!\\)[<>*`$]', as_markdown(name))
+    )
+
 
 def test_what_cannot_be_trained_on_is_refused_with_the_same_words(tmp_path):
     from quickcls.data.items import scan_folder
     from quickcls.data.split import split_items
-    write_folder(tmp_path/'one', cat=3); (tmp_path/'none'/'cat').mkdir(parents=True); write_folder(tmp_path/'singles', cat=1, dog=1)
+
+    write_folder(tmp_path / 'one', cat=3)
+    (tmp_path / 'none' / 'cat').mkdir(parents=True)
+    write_folder(tmp_path / 'singles', cat=1, dog=1)
+
     def words(f):
         with pytest.raises(QuickclsError) as e: f()
         return str(e.value)
-    for name in ('one', 'none', 'singles', 'nowhere'): assert words(lambda: new_notebook(tmp_path/name, out=tmp_path)) == words(lambda: split_items(scan_folder(tmp_path/name)))
+
+    for name in ('one', 'none', 'singles', 'nowhere'):
+        assert words(lambda: new_notebook(tmp_path / name, out=tmp_path)) == words(lambda: split_items(scan_folder(tmp_path / name)))
     write_folder(tmp_path/'two', cat=3, dog=3)
     assert "Unknown backbone 'resnet43'" in words(lambda: new_notebook(tmp_path/'two', out=tmp_path, arch='resnet43'))
-    assert 'inside the image folder' in words(lambda: new_notebook(tmp_path/'two', out=tmp_path/'two'/'a.ipynb')) and 'neither a folder' in words(lambda: new_notebook(tmp_path/'two', out=tmp_path/'a.txt'))
+    assert 'inside the image folder' in words(
+        lambda: new_notebook(tmp_path / 'two', out=tmp_path / 'two' / 'a.ipynb')
+    ) and 'neither a folder' in words(lambda: new_notebook(tmp_path / 'two', out=tmp_path / 'a.txt'))
     assert not list(tmp_path.rglob('*.ipynb*'))
 
 def test_a_notebook_is_not_overwritten_unless_forced(tmp_path, monkeypatch, capsys):
     "Nor is another file touched; named after the folder, in the current folder, with a path that leads from it"
     write_folder(tmp_path/'my pets', cat=3, dog=3)
-    (tmp_path/'work').mkdir(); monkeypatch.chdir(tmp_path/'work')
+    (tmp_path / 'work').mkdir()
+    monkeypatch.chdir(tmp_path / 'work')
     path = new_notebook('../my pets')
-    assert str(path) == 'my-pets.ipynb' and "folder = '../my pets'" in path.read_text() and 'jupyter lab my-pets.ipynb' in capsys.readouterr().out
+    assert (
+        str(path) == 'my-pets.ipynb'
+        and "folder = '../my pets'" in path.read_text()
+        and 'jupyter lab my-pets.ipynb' in capsys.readouterr().out
+    )
     path.write_text('mine')
     with pytest.raises(QuickclsError, match='already exists. --force'): new_notebook('../my pets')
     assert path.read_text() == 'mine'
@@ -134,10 +181,25 @@ def test_the_upload_box_answers_and_says_what_is_no_image(tmp_path):
     write_folder(tmp_path/'set', **{'<i>red</i>': 6, 'b': 6, 'c': 6, 'd': 6})
     box = demo_widget(train(tmp_path/'set', out=tmp_path/'out', arch='efficientnet_lite0', folds='0', quiet=True))
     def upload(**files):
-        box.children[0].value = [dict(name=n, type='', size=len(b), content=memoryview(b), last_modified=datetime.now()) for n, b in files.items()]
+        box.children[0].value = [
+            dict(name=n, type='', size=len(b), content=memoryview(b), last_modified=datetime.now()) for n, b in files.items()
+        ]
         return box.children[1].value
-    said = upload(**{'<img src=x onerror=alert(1)>.jpg': as_bytes(image(1)), 'b.php': as_bytes(image(2)), 'c.jpg': b'<html>404</html>', 'd.jpg': as_bytes(image(3, 400, 300))[:900], 'e.jpg': b''})
-    assert said.count('data:image/jpeg;base64,') == 4 and said.count('%</span>') == 6 and 'onerror=alert(1)&gt;' in said and '<img src=x' not in said and '<i>' not in said
+
+    said = upload(**{
+        '<img src=x onerror=alert(1)>.jpg': as_bytes(image(1)),
+        'b.php': as_bytes(image(2)),
+        'c.jpg': b'<html>404</html>',
+        'd.jpg': as_bytes(image(3, 400, 300))[:900],
+        'e.jpg': b'',
+    })
+    assert (
+        said.count('data:image/jpeg;base64,') == 4
+        and said.count('%</span>') == 6
+        and 'onerror=alert(1)&gt;' in said
+        and '<img src=x' not in said
+        and '<i>' not in said
+    )
     for reason in ('an HTML page, not an image', 'a damaged file', 'empty file'): assert reason in said
     assert upload(**{'f.jpg': as_bytes(image(4))}).count('data:image/jpeg') == 2 # the answers of before are gone
 
@@ -157,10 +219,26 @@ def test_data_set_notebooks_are_what_new_writes(name):
     "But for their opening, which tells what they must; clean, small, executed, without a path of somebody's machine"
     nb, plain = committed(name), lesson_notebook('a', name, arch='efficientnet_lite0')
     assert [(c.id, source(c)) for c in nb.cells[1:]] == [(c.id, source(c)) for c in plain.cells[1:]]
-    for word in ('Source', 'Licence', 'Classes', 'Images', 'Expected accuracy', 'seeds 1 to 5', 'How chosen', 'Machine', 'minutes', 'quickcls train'): assert word in nb.cells[0].source, word
+    for word in (
+        'Source',
+        'Licence',
+        'Classes',
+        'Images',
+        'Expected accuracy',
+        'seeds 1 to 5',
+        'How chosen',
+        'Machine',
+        'minutes',
+        'quickcls train',
+    ):
+        assert word in nb.cells[0].source, word
     file = repo/'nbs'/'datasets'/f'{name}.ipynb'
     assert file.stat().st_size < 400_000
-    assert all(c.outputs for c in nb.cells if c.id in plots) and not [c.id for c in nb.cells if c.metadata] and set(nb.metadata) == {'kernelspec'}
+    assert (
+        all(c.outputs for c in nb.cells if c.id in plots)
+        and not [c.id for c in nb.cells if c.metadata]
+        and set(nb.metadata) == {'kernelspec'}
+    )
     assert not re.search(r'(?<![\w.])/(home|Users|root|tmp|work|var|mnt)/', file.read_text())
 
 @pytest.mark.parametrize('name', foreign)

@@ -10,7 +10,11 @@ from quickcls.data.formats import NotAnImage
 from tests.helpers import as_bytes, bad_files, repo
 
 parts = repo/'datasets'/'parts'
-def drawn(i): return as_bytes(Image.fromarray(np.random.default_rng(i).normal(np.eye(3)[i % 3]*90 + 80, 40, (64, 64, 3)).clip(0, 255).astype(np.uint8)))
+def drawn(i):
+    return as_bytes(
+        Image.fromarray(np.random.default_rng(i).normal(np.eye(3)[i % 3] * 90 + 80, 40, (64, 64, 3)).clip(0, 255).astype(np.uint8))
+    )
+
 
 @pytest.fixture
 def live():
@@ -45,7 +49,14 @@ def test_take_back_rename_drop_and_move(live):
 
 @pytest.mark.parametrize('name', ['', '../x', 'a/b', '.x', 'x\0', 'x'*61, 'RED', None])
 def test_hostile_names(live, name):
-    for call in (live.add_kind, lambda n: live.rename_kind('green', n), lambda n: live.save(n) if n != 'RED' else live.add_kind(n), live.drop_kind, live.take_back, lambda n: live.add(n, drawn(0))):
+    for call in (
+        live.add_kind,
+        lambda n: live.rename_kind('green', n),
+        lambda n: live.save(n) if n != 'RED' else live.add_kind(n),
+        live.drop_kind,
+        live.take_back,
+        lambda n: live.add(n, drawn(0)),
+    ):
         with pytest.raises(QuickclsError): call(name)
     assert live.counts() == {'red': 0, 'green': 0} and not list(live.folder.iterdir())
 
@@ -88,8 +99,11 @@ def test_saved_it_is_an_ordinary_classifier(quickcls, tmp_path, monkeypatch):
     assert len(list((tmp_path/'kept').iterdir())) == 50
 
 def test_too_little_to_save(live, tmp_path):
-    live.add('red', drawn(0)); live.add('red', drawn(3)); live.add('green', drawn(1))
-    with pytest.raises(QuickclsError, match='green has 1. Expected two images of every class'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')
+    live.add('red', drawn(0))
+    live.add('red', drawn(3))
+    live.add('green', drawn(1))
+    with pytest.raises(QuickclsError, match='green has 1. Expected two images of every class'):
+        live.save('x', out=tmp_path / 'm', data=tmp_path / 'd')
     live.drop_kind('green')
     with pytest.raises(QuickclsError, match='Found 1 class'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')
     assert list(tmp_path.iterdir()) == []

@@ -32,12 +32,27 @@ def test_luna_yields_four_maps(size):
 @pytest.mark.parametrize('offline', [True, False])
 def test_luna_has_no_weights_to_be_had(offline):
     "One line that says what to do; nobody looks over the network"
-    with pytest.raises(QuickclsError, match='luna has no pretrained weights.*--strategy scratch') as e: get_weights(backbones['luna'], offline=offline)
+    with pytest.raises(QuickclsError, match='luna has no pretrained weights.*--strategy scratch') as e:
+        get_weights(backbones['luna'], offline=offline)
     assert '\n' not in str(e.value)
 
 # the catalogue
 
-@pytest.mark.parametrize('name', ['luna', 'resnet18', 'alexnet', 'mobilenetv2', 'efficientnet_lite0', *(pytest.param(b, marks=pytest.mark.slow) for b, row in backbones.items() if not row.keypoints and b not in ('luna', 'resnet18', 'alexnet', 'mobilenetv2', 'efficientnet_lite0'))])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'luna',
+        'resnet18',
+        'alexnet',
+        'mobilenetv2',
+        'efficientnet_lite0',
+        *(
+            pytest.param(b, marks=pytest.mark.slow)
+            for b, row in backbones.items()
+            if not row.keypoints and b not in ('luna', 'resnet18', 'alexnet', 'mobilenetv2', 'efficientnet_lite0')
+        ),
+    ],
+)
 def test_parameters_and_depth_are_those_of_the_network(name):
     "What the table says is what is counted in the network"
     params, depth = network_facts(backbones[name])
@@ -52,7 +67,10 @@ def test_the_table_fits_a_terminal(own_cache):
     assert max(map(len, text.splitlines())) <= 120 and '1250.0' in text and 'ms GPU' in text
     assert t[t.source != 'quickcls'][['params_m', 'mb', 'depth', 'top1', 'top1_size']].notna().all(axis=None)
     assert dict(zip(t.name, t.source))['alexnet'] == 'torchvision' and '56.5*' in text
-    assert dict(zip(t.name, t.weights))['luna'] == 'none: from scratch' and dict(zip(t.name, t.weights))['akaze-bow-svm'] == 'none: no network'
+    assert (
+        dict(zip(t.name, t.weights))['luna'] == 'none: from scratch' and dict(zip(t.name, t.weights))['akaze-bow-svm'] == 'none: no network'
+    )
+
 
 def test_luna_is_measured_without_weights(own_cache):
     "Nothing but its shape decides how fast it is"
@@ -96,11 +114,17 @@ def test_what_differs_is_named(tmp_path, state, end):
     with pytest.raises(QuickclsError) as e: body(save(odd, tmp_path/f'w{end}'))
     said = str(e.value)
     assert 'does not fit resnet18: 2 of 120 parameters differ' in said and '\n' not in said
-    assert 'conv1.weight is 64×1×7×7 in the file, 64×3×7×7 was expected' in said and 'bn1.bias is missing in the file' in said and 'extra.weight' in said
+    assert (
+        'conv1.weight is 64×1×7×7 in the file, 64×3×7×7 was expected' in said
+        and 'bn1.bias is missing in the file' in said
+        and 'extra.weight' in said
+    )
+
 
 def test_weights_of_another_network(tmp_path, state):
     "ResNet-18's for luna, and luna's for luna"
-    with pytest.raises(QuickclsError, match='does not fit luna: .*net.0.0.weight is missing in the file'): body(save(state, tmp_path/'w.pth'), 'luna@64')
+    with pytest.raises(QuickclsError, match='does not fit luna: .*net.0.0.weight is missing in the file'):
+        body(save(state, tmp_path / 'w.pth'), 'luna@64')
     own = create_body(parse_views('luna@64')[0]).state_dict()
     assert (body(save(own, tmp_path/'own.safetensors'), 'luna@64').state_dict()['net.3.3.weight'] == own['net.3.3.weight']).all()
 
@@ -139,7 +163,9 @@ def test_training_goes_on_from_a_classifier(earlier, tmp_path):
 
 def test_a_classifier_of_another_backbone(earlier):
     "Asked for ResNet-34, found ResNet-18"
-    with pytest.raises(QuickclsError, match='uses resnet18, but weights of resnet34 are needed'): get_weights(backbones['resnet34'], earlier[0])
+    with pytest.raises(QuickclsError, match='uses resnet18, but weights of resnet34 are needed'):
+        get_weights(backbones['resnet34'], earlier[0])
+
 
 def test_without_a_body_of_its_own(earlier, tmp_path):
     "A classifier that used published weights: those weights"
@@ -151,7 +177,9 @@ def test_without_a_body_of_its_own(earlier, tmp_path):
     (folder/'classifier.json').write_text(json.dumps(d))
     assert get_weights(backbones['efficientnet_lite0'], folder).source == 'package'
 
-@pytest.mark.parametrize('name, source, key', [('vit_tiny_patch16_224', None, 'net.pos_embed'), ('mobilenetv2', 'torchvision', 'net.features.0.0.weight')])
+@pytest.mark.parametrize(
+    'name, source, key', [('vit_tiny_patch16_224', None, 'net.pos_embed'), ('mobilenetv2', 'torchvision', 'net.features.0.0.weight')]
+)
 def test_bodies_of_other_kinds(tmp_path, name, source, key):
     "Positions are resampled for another size; a body with torchvision's names is torchvision's again"
     import torch
@@ -172,10 +200,21 @@ def _view(folder, **changes):
     d['views'][0].update(changes)
     path.write_text(json.dumps(d))
 
-tampered = {'no json': lambda f: (f/'classifier.json').unlink(), 'bad json': lambda f: (f/'classifier.json').write_text('[1, 2'), 'a list': lambda f: (f/'classifier.json').write_text('[]'), 'no views': lambda f: (f/'classifier.json').write_text('{"views": []}'),
-            'name': lambda f: _view(f, backbone=dict(name=['resnet18'])), 'size': lambda f: _view(f, size=10**9), 'bytes': lambda f: (f/'classifier.json').write_bytes(b'\xff\xfe\x00'),
-            'weights cut': lambda f: (f/'weights.safetensors').write_bytes((f/'weights.safetensors').read_bytes()[:-100]), 'no weights': lambda f: (f/'weights.safetensors').unlink(), 'empty weights': lambda f: (f/'weights.safetensors').write_bytes(b''),
-            'other body': lambda f: _rename(f, 'body.0.net.conv1', 'body.0.net.conv9'), 'no such view': lambda f: _rename(f, 'body.0.', 'body.7.')}
+tampered = {
+    'no json': lambda f: (f / 'classifier.json').unlink(),
+    'bad json': lambda f: (f / 'classifier.json').write_text('[1, 2'),
+    'a list': lambda f: (f / 'classifier.json').write_text('[]'),
+    'no views': lambda f: (f / 'classifier.json').write_text('{"views": []}'),
+    'name': lambda f: _view(f, backbone=dict(name=['resnet18'])),
+    'size': lambda f: _view(f, size=10**9),
+    'bytes': lambda f: (f / 'classifier.json').write_bytes(b'\xff\xfe\x00'),
+    'weights cut': lambda f: (f / 'weights.safetensors').write_bytes((f / 'weights.safetensors').read_bytes()[:-100]),
+    'no weights': lambda f: (f / 'weights.safetensors').unlink(),
+    'empty weights': lambda f: (f / 'weights.safetensors').write_bytes(b''),
+    'other body': lambda f: _rename(f, 'body.0.net.conv1', 'body.0.net.conv9'),
+    'no such view': lambda f: _rename(f, 'body.0.', 'body.7.'),
+}
+
 
 def _rename(folder, old, new):
     from safetensors.numpy import load_file, save_file

@@ -28,19 +28,32 @@ def test_the_nearest_images_are_there(clf):
     first = clf.open_set.images[0]
     own = clf.predict(parts/first).nearest[0]
     assert own['picture'] == first and own['similarity'] > .99
-    assert set(clf.open_set.nearest_of_each_class(clf.embed([np.stack(b) for b in zip(clf.prepare(drawn[0]))]), clf.vocab)[0]) == set(clf.vocab)
+    assert set(clf.open_set.nearest_of_each_class(clf.embed([np.stack(b) for b in zip(clf.prepare(drawn[0]))]), clf.vocab)[0]) == set(
+        clf.vocab
+    )
+
 
 @pytest.mark.parametrize('head, levels', [('linear', 'all'), ('linear', 'last'), ('fastai', 'all')])
 def test_the_saved_classifier_and_the_live_one_agree(tmp_path, monkeypatch, head, levels):
     "On every score, before it is saved and after it is opened"
     live, module = [], sys.modules['quickcls.train.pipeline']
     class Kept(Classifier):
-        def __init__(self, *args, **kwargs): super().__init__(*args, **kwargs); live.append(self)
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            live.append(self)
+
     monkeypatch.setattr(module, 'Classifier', Kept)
     saved = train(write_folder(tmp_path/'set', a=30, b=30), out=tmp_path/'m', head=head, levels=levels, epochs=3, **lite0)
     some = [image(i) for i in range(6)] + sorted((tmp_path/'set').rglob('*.png'))[::6]
     a, b = live[0].predict(some), Classifier.load(saved.path).predict(some)
-    assert all(x.known_score is not None and abs(x.known_score - y.known_score) < 1e-4 and x.unknown == y.unknown and [n['picture'] for n in x.nearest] == [n['picture'] for n in y.nearest] for x, y in zip(a, b))
+    assert all(
+        x.known_score is not None
+        and abs(x.known_score - y.known_score) < 1e-4
+        and x.unknown == y.unknown
+        and [n['picture'] for n in x.nearest] == [n['picture'] for n in y.nearest]
+        for x, y in zip(a, b)
+    )
+
 
 def test_json_says_it(quickcls, clf, tmp_path):
     image(3, 200, 150).save(tmp_path/'strange.png')
@@ -56,17 +69,23 @@ def test_what_is_kept_is_small():
     from quickcls.heads.ood import fit_open_set
     rng = np.random.default_rng(0)
     x = rng.random((12_000, 3584), dtype=np.float32)
-    o = fit_open_set(x, np.arange(12_000) % 40, [f'class {i % 40}/photo_{i:06}.jpg' for i in range(12_000)], rng.normal(0, 1, (500, 4)), [[0, 2560]])
+    o = fit_open_set(
+        x, np.arange(12_000) % 40, [f'class {i % 40}/photo_{i:06}.jpg' for i in range(12_000)], rng.normal(0, 1, (500, 4)), [[0, 2560]]
+    )
     assert len(o.images) == 10_000 and sum(a.nbytes for a in o.arrays.values()) <= 5e6
-    many = fit_open_set(x[:3000], np.zeros(3000, int), ['a.jpg']*3000, rng.normal(0, 1, (500, 3)), [[0, 3584]]) # of a wide one, as of several views, fewer directions
+    many = fit_open_set(
+        x[:3000], np.zeros(3000, int), ['a.jpg'] * 3000, rng.normal(0, 1, (500, 3)), [[0, 3584]]
+    )  # of a wide one, as of several views, fewer directions
     assert sum(a.nbytes for a in many.arrays.values()) <= 5e6
 
 def test_foreign_examples(quickcls, tmp_path):
     "Half of them teach, half of them test; known images among them are left out; too few are refused"
     write_folder(tmp_path/'set', a=24, b=24)
-    other = tmp_path/'other'; (other/'deep').mkdir(parents=True)
+    other = tmp_path / 'other'
+    (other / 'deep').mkdir(parents=True)
     for i in range(40): image((7, i), 24, 24).rotate(45).save(other/('deep' if i % 2 else '')/f'{i}.png')
-    (other/'known.png').write_bytes((tmp_path/'set'/'a'/'000.png').read_bytes()); (other/'note.txt').write_text('no image')
+    (other / 'known.png').write_bytes((tmp_path / 'set' / 'a' / '000.png').read_bytes())
+    (other / 'note.txt').write_text('no image')
     clf = train(tmp_path/'set', out=tmp_path/'m', background=str(other), **lite0)
     told = clf.trust.open_set['background']
     assert (told['n_train'], told['n']) == (20, 20) and told['refused'] > .9 and 'background_weight' in clf.open_set.arrays
@@ -84,7 +103,8 @@ def test_the_share_to_keep(quickcls, tmp_path):
 
 def test_where_nothing_is_known_of_strangeness(tmp_path):
     "Without cross-validation, or with too few images, `unknown` stays null"
-    write_folder(tmp_path/'set', a=24, b=24); write_folder(tmp_path/'few', a=6, b=6)
+    write_folder(tmp_path / 'set', a=24, b=24)
+    write_folder(tmp_path / 'few', a=6, b=6)
     for folder, folds in (('set', '0'), ('few', 'auto')):
         clf = train(tmp_path/folder, out=tmp_path/f'm-{folder}', folds=folds, **lite0)
         p = clf.predict(image(1))
@@ -95,7 +115,11 @@ def test_damaged_numbers_are_refused(clf, tmp_path):
     from safetensors.numpy import load_file, save_file
     shutil.copytree(clf.path, tmp_path/'m')
     arrays = load_file(tmp_path/'m'/'weights.safetensors')
-    for name, change in (('open_set.rows', lambda a: a[:-1]), ('open_set.labels', lambda a: a + 9), ('open_set.late_basis', lambda a: a[:-5])):
+    for name, change in (
+        ('open_set.rows', lambda a: a[:-1]),
+        ('open_set.labels', lambda a: a + 9),
+        ('open_set.late_basis', lambda a: a[:-5]),
+    ):
         save_file(arrays | {name: np.ascontiguousarray(change(arrays[name]))}, tmp_path/'m'/'weights.safetensors')
         with pytest.raises(QuickclsError, match='statistics of the training images are inconsistent'): Classifier.load(tmp_path/'m')
 
@@ -105,6 +129,10 @@ def test_the_report_and_the_card_say_it(clf):
 
 def test_flowers_against_other_photographs(photos, tmp_path):
     clf = train(photos('flowers'), out=tmp_path/'flowers', **lite0)
-    foreign = [p for folder in ('casting/test/ok_front', 'dogs_angry_happy/happy', 'trashnet/glass') for p in sorted((photos('.')/folder).iterdir())[:20]]
+    foreign = [
+        p
+        for folder in ('casting/test/ok_front', 'dogs_angry_happy/happy', 'trashnet/glass')
+        for p in sorted((photos('.') / folder).iterdir())[:20]
+    ]
     assert np.mean([p.unknown for p in clf.predict(foreign)]) > .85
     assert (clf.evaluate().table.known_score < .05).mean() < .15

@@ -10,10 +10,20 @@ def few(tmp_path_factory): return some_parts(tmp_path_factory.mktemp('few')/'par
 
 def probs_of(clf, images):
     "[n, classes], in the order of the vocab"
-    return np.array([[next(t['probability'] for t in p.top if t['label'] == c) for c in clf.vocab] for p in clf.predict(images, k=len(clf.vocab))])
+    return np.array([
+        [next(t['probability'] for t in p.top if t['label'] == c) for c in clf.vocab] for p in clf.predict(images, k=len(clf.vocab))
+    ])
 
-cases = [('linear', 'all', 'efficientnet_lite0'), ('linear', 'last', 'efficientnet_lite0'), ('fastai', 'all', 'efficientnet_lite0'), ('fastai', 'last', 'efficientnet_lite0'),
-         ('mlp:30', 'all', 'efficientnet_lite0'), ('linear', 'all', 'efficientnet_lite0+efficientnet_lite0@128')]
+
+cases = [
+    ('linear', 'all', 'efficientnet_lite0'),
+    ('linear', 'last', 'efficientnet_lite0'),
+    ('fastai', 'all', 'efficientnet_lite0'),
+    ('fastai', 'last', 'efficientnet_lite0'),
+    ('mlp:30', 'all', 'efficientnet_lite0'),
+    ('linear', 'all', 'efficientnet_lite0+efficientnet_lite0@128'),
+]
+
 
 @pytest.mark.parametrize('head,levels,arch', cases)
 def test_a_saved_classifier_opens_as_a_learner_with_the_same_predictions(few, tmp_path, monkeypatch, head, levels, arch):
@@ -58,10 +68,13 @@ def test_an_ordinary_fastai_learner(few, tmp_path, monkeypatch):
         assert learn.predict(str(images[0]))[0] in ('ok', 'defect')
         assert learn.predict(images[0].read_bytes())[0] == learn.predict(images[0])[0]
         learn.export('learner.pkl')
-        assert load_learner(tmp_path/'learner.pkl').predict(images[1])[2].numpy() == pytest.approx(learn.predict(images[1])[2].numpy(), abs=1e-5)
+        assert load_learner(tmp_path / 'learner.pkl').predict(images[1])[2].numpy() == pytest.approx(
+            learn.predict(images[1])[2].numpy(), abs=1e-5
+        )
         assert str(few) not in (tmp_path/'learner.pkl').read_bytes().decode('latin-1') # the paths of a user's images stay at home
         frozen = sum(p.requires_grad for p in learn.model[0].parameters())
-        learn.unfreeze(); learn.fit_one_cycle(1, 1e-4)
+        learn.unfreeze()
+        learn.fit_one_cycle(1, 1e-4)
         assert sum(p.requires_grad for p in learn.model[0].parameters()) > frozen
         assert not all(a.equal(b) for a, b in zip(before, learn.model[0].parameters()))
         monkeypatch.setenv('QUICKCLS_PRECISION', 'f32')
@@ -69,7 +82,9 @@ def test_an_ordinary_fastai_learner(few, tmp_path, monkeypatch):
         np.testing.assert_allclose(probs_of(clf, images), [learn.predict(p)[2].numpy() for p in images], atol=1e-3)
         back = clf.to_learner(few)
         np.testing.assert_allclose(back.predict(images[0])[2], learn.predict(images[0])[2], atol=1e-4)
-        learn.fit_head(1); learn.fine_tune(1) # the changed body is embedded anew, then trained on
+        learn.fit_head(1)
+        learn.fine_tune(1)  # the changed body is embedded anew, then trained on
+
 
 def test_damaged_images_leave_the_learner(few, tmp_path):
     "They come to light in fit_head; training the whole network goes on without them"
@@ -83,7 +98,9 @@ def test_damaged_images_leave_the_learner(few, tmp_path):
     with learn.no_bar(), learn.no_logging():
         learn.fit_head(1)
         assert len(learn.dls.train_ds) + len(learn.dls.valid_ds) == n - 3
-        learn.unfreeze(); learn.fit_one_cycle(1, 1e-4)
+        learn.unfreeze()
+        learn.fit_one_cycle(1, 1e-4)
+
 
 def test_a_trained_body_never_gets_the_embeddings_of_the_old_one(few):
     from quickcls.all import quick_learner
@@ -110,7 +127,8 @@ def test_the_folder_cannot_harm(few, tmp_path):
     refuses('damaged', views=None)
     (clf.path/'classifier.json').write_text('{"vocab": ["a"')
     with pytest.raises(QuickclsError, match='damaged'): Classifier.load(clf.path)
-    (clf.path/'classifier.json').write_text(json.dumps(d)); (clf.path/'model.onnx').write_bytes(b'no graph')
+    (clf.path / 'classifier.json').write_text(json.dumps(d))
+    (clf.path / 'model.onnx').write_bytes(b'no graph')
     with pytest.raises(QuickclsError, match='cannot be loaded'): Classifier.load(clf.path).predict(images[0])
 
 def test_names_that_are_html_are_shown_as_text(tmp_path):
@@ -125,5 +143,7 @@ def test_evaluate_another_folder(few, tmp_path):
     clf = train(few, out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
     ev = clf.evaluate(parts)
     assert ev.n == 240 and ev.accuracy > .6 and ev.confusion_matrix().to_numpy().sum() == 240
-    assert ev.metrics()['without_twins']['twins'] == clf.info['data']['n_train'] and 'in the training set' in str(ev) # what it learned from proves nothing
+    assert ev.metrics()['without_twins']['twins'] == clf.info['data']['n_train'] and 'in the training set' in str(
+        ev
+    )  # what it learned from proves nothing
     with pytest.raises(QuickclsError, match='does not know: cat'): clf.evaluate(write_folder(tmp_path/'other', cat=2, ok=2))

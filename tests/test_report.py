@@ -8,7 +8,17 @@ from quickcls.report.record import read_facts
 from quickcls.report.page import write_report
 from tests.helpers import as_bytes, classifier_folder, full_trust, image
 
-hostile = ['<img src=x onerror=alert(1)>', '</script><script>alert(1)</script>', '"><svg onload=alert(1)>', '{{ 7*7 }}', 'a|b *c* `d` [e](http://f) ]]>', '--- \nx: [y', "it's & $x^2$ &lt;", 'NA']
+hostile = [
+    '<img src=x onerror=alert(1)>',
+    '</script><script>alert(1)</script>',
+    '"><svg onload=alert(1)>',
+    '{{ 7*7 }}',
+    'a|b *c* `d` [e](http://f) ]]>',
+    '--- \nx: [y',
+    "it's & $x^2$ &lt;",
+    'NA',
+]
+
 
 def folder_of(tmp_path, vocab, n=60, shape=(90, 60), **kw):
     "A classifier's folder with images on disk, those of the training too"
@@ -23,12 +33,18 @@ def add_neighbours(folder, table, vocab):
     held, train = table[table.split == 'valid'], table[table.split == 'train']
     worst = held[held.label != held.predicted].nlargest(24, 'loss').path
     import pandas as pd
-    pd.DataFrame([{'path': p, 'class': c, 'nearest': train.path.iloc[i], 'similarity': .9 - .1*i} for p in worst for i, c in enumerate(vocab[:6])]).to_csv(folder/'neighbours.csv', index=False)
+
+    pd.DataFrame([
+        {'path': p, 'class': c, 'nearest': train.path.iloc[i], 'similarity': 0.9 - 0.1 * i} for p in worst for i, c in enumerate(vocab[:6])
+    ]).to_csv(folder / 'neighbours.csv', index=False)
     table.assign(split='fold').to_csv(folder/'cross_validation.csv', index=False)
 
 def blocks(page):
     "The JSON that the page's script reads: (cells, thumbs)"
-    return [json.loads(re.search(rf'<script type="application/json" id="{id}">(.*?)</script>', page, re.S)[1]) for id in ('cells', 'thumbs')]
+    return [
+        json.loads(re.search(rf'<script type="application/json" id="{id}">(.*?)</script>', page, re.S)[1]) for id in ('cells', 'thumbs')
+    ]
+
 
 def test_every_part_is_there(tmp_path):
     "Two classes, all of `trust`, neighbours: each section has its figures"
@@ -36,18 +52,39 @@ def test_every_part_is_there(tmp_path):
     folder, table = folder_of(tmp_path, vocab, trust=full_trust(vocab), command='quickcls train /home/ann/secret/pets --out m/pets')
     add_neighbours(folder, table, vocab)
     page = write_report(folder).read_text()
-    for text in ('Accuracy, cross-validated', 'Few images of ok.', 'Add images of defect.', '1 in 200', 'average precision', 'temperature 1.30', '--class-weights', '0123456789abcdef', 'nearest <bdi>ok', 'recall, cross-val.', 'quickcls train pets --out pets'): assert text in page, text
+    for text in (
+        'Accuracy, cross-validated',
+        'Few images of ok.',
+        'Add images of defect.',
+        '1 in 200',
+        'average precision',
+        'temperature 1.30',
+        '--class-weights',
+        '0123456789abcdef',
+        'nearest <bdi>ok',
+        'recall, cross-val.',
+        'quickcls train pets --out pets',
+    ):
+        assert text in page, text
     assert '/home/ann' not in page # a page to share
     assert page.count('<svg') == 4 and 'in no section' not in page
     cells, thumbs = blocks(page)
     errors = int((table[table.split == 'valid'].label != table[table.split == 'valid'].predicted).sum())
     assert sum(len(v) for k, v in cells['cells'].items() if k in ('0-1', '1-0')) == errors and sum(map(len, cells['cells'].values())) == 60
-    assert all(str(r[5]) in thumbs for k in ('0-1', '1-0') for r in cells['cells'][k]) and all(t.startswith('data:image/jpeg;base64,') for t in thumbs.values())
+    assert all(str(r[5]) in thumbs for k in ('0-1', '1-0') for r in cells['cells'][k]) and all(
+        t.startswith('data:image/jpeg;base64,') for t in thumbs.values()
+    )
+
 
 def test_nothing_comes_from_a_network(tmp_path):
     folder, _ = folder_of(tmp_path, ['a', 'b', 'c'], trust=full_trust(['a', 'b', 'c']))
     page = write_report(folder).read_text()
-    assert re.findall(r'(?:https?:)?//[\w.]+', re.sub(r'data:image/jpeg;base64,[\w+/=]+', '', page).replace('xmlns="http://www.w3.org/2000/svg"', '')) == []
+    assert (
+        re.findall(
+            r'(?:https?:)?//[\w.]+', re.sub(r'data:image/jpeg;base64,[\w+/=]+', '', page).replace('xmlns="http://www.w3.org/2000/svg"', '')
+        )
+        == []
+    )
     assert not re.search(r'<link|<iframe|<script src|@import|url\((?!#)|fetch\(|XMLHttp|<a href="(?!#)', page)
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
     assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and 'http' not in policy
@@ -64,7 +101,16 @@ def test_hostile_names_are_text(tmp_path):
     folder, table = folder_of(tmp_path, hostile, n=80, wrong=.6, trust=full_trust(hostile), command=f'quickcls train "{hostile[0]}"')
     add_neighbours(folder, table, hostile)
     m = json.loads((folder/'metrics.json').read_text())
-    (folder/'metrics.json').write_text(json.dumps(m | dict(notes=[hostile[0]], skipped=[dict(path=hostile[1], reason=hostile[2])], data=m['data'] | dict(folder=hostile[0], group_pattern=hostile[1]))))
+    (folder / 'metrics.json').write_text(
+        json.dumps(
+            m
+            | dict(
+                notes=[hostile[0]],
+                skipped=[dict(path=hostile[1], reason=hostile[2])],
+                data=m['data'] | dict(folder=hostile[0], group_pattern=hostile[1]),
+            )
+        )
+    )
     page = write_report(folder, name=hostile[1]).read_text()
     assert page.count('<script') == 3 and not re.search(r'<(img src|svg onload)', page) and '{{ 7*7 }}' in page
     assert blocks(page)[0]['classes'] == hostile
@@ -78,15 +124,27 @@ def test_hostile_names_in_the_card(tmp_path):
     text = write_card(read_facts(folder, name='--- x: [y')).read_text()
     _, header, body = text.split('---\n', 2)
     header = yaml.safe_load(header)
-    assert (header['library_name'], header['pipeline_tag'], header['model-index'][0]['name']) == ('quickcls', 'image-classification', '--- x: [y')
-    assert header['model-index'][0]['results'][0]['dataset']['name'] == 'a: "b" # <i>' and header['model-index'][0]['results'][0]['metrics'][0]['type'] == 'accuracy'
+    assert (header['library_name'], header['pipeline_tag'], header['model-index'][0]['name']) == (
+        'quickcls',
+        'image-classification',
+        '--- x: [y',
+    )
+    assert (
+        header['model-index'][0]['results'][0]['dataset']['name'] == 'a: "b" # <i>'
+        and header['model-index'][0]['results'][0]['metrics'][0]['type'] == 'accuracy'
+    )
     shown = markdown.MarkdownIt('gfm-like', dict(html=True, linkify=False)).render(body)
     assert not re.search(r'<(img|script|svg|i|em|a)\b', shown) and '&lt;img src=x onerror=alert(1)&gt;' in shown
     rows = re.findall(r'<tr>(.*?)</tr>', shown, re.S)
     assert {len(re.findall('<t[hd]', r)) for r in rows} == {2, 5} and sum('class="' in r for r in rows) == 0
 
 def test_the_card_tells_no_paths(tmp_path):
-    folder, _ = folder_of(tmp_path, ['cat', 'dog'], trust=full_trust(['cat', 'dog']), command='quickcls train /home/ann/secret/pets --out /home/ann/m --weights=/mnt/w.pth')
+    folder, _ = folder_of(
+        tmp_path,
+        ['cat', 'dog'],
+        trust=full_trust(['cat', 'dog']),
+        command='quickcls train /home/ann/secret/pets --out /home/ann/m --weights=/mnt/w.pth',
+    )
     text = write_card(read_facts(folder)).read_text()
     assert 'ann' not in text.replace('cannot', '') and 'secret' not in text and str(tmp_path) not in text
     assert 'quickcls train pets --out m --weights=w.pth' in text and '90.0%' in text and '87.0% to 92.0%' in text
@@ -101,7 +159,9 @@ def test_a_card_that_somebody_changed_stays(tmp_path):
     write_report(folder)
     assert (folder/'README.md').read_text() == 'My cats.'
 
-@pytest.mark.parametrize('gone', ['cross_validation', 'calibration', 'learning_curve', 'class_weights', 'warnings', 'trust', 'metrics.json'])
+@pytest.mark.parametrize(
+    'gone', ['cross_validation', 'calibration', 'learning_curve', 'class_weights', 'warnings', 'trust', 'metrics.json']
+)
 def test_each_part_may_be_missing(tmp_path, gone):
     vocab = ['a', 'b', 'c', 'd']
     folder, table = folder_of(tmp_path, vocab, trust={k: v for k, v in full_trust(vocab).items() if k != gone} if gone != 'trust' else None)
@@ -112,7 +172,9 @@ def test_each_part_may_be_missing(tmp_path, gone):
 
 def test_gone_and_damaged_images_have_a_placeholder(tmp_path):
     folder, table = folder_of(tmp_path, ['a', 'b'], wrong=.4)
-    (tmp_path/'images'/'000.jpg').unlink(); (tmp_path/'images'/'001.jpg').write_bytes(b'<html>'); (tmp_path/'images'/'002.jpg').write_bytes(as_bytes(image(1))[:200])
+    (tmp_path / 'images' / '000.jpg').unlink()
+    (tmp_path / 'images' / '001.jpg').write_bytes(b'<html>')
+    (tmp_path / 'images' / '002.jpg').write_bytes(as_bytes(image(1))[:200])
     cells, thumbs = blocks(write_report(folder).read_text())
     assert sum(not t for t in thumbs.values()) == 3
     for p in (tmp_path/'images').iterdir(): p.unlink()
@@ -126,7 +188,10 @@ def test_images_may_be_left_out(tmp_path):
 
 def test_thumbnails_carry_nothing_but_pixels(tmp_path):
     from quickcls.report.thumbnails import thumbnail
-    exif = Image.Exif(); exif[0x010e] = 'shot by Ann'; exif[0x0112] = 6
+
+    exif = Image.Exif()
+    exif[0x010E] = 'shot by Ann'
+    exif[0x0112] = 6
     (tmp_path/'a.jpg').write_bytes(as_bytes(image(1, 400, 200), exif=exif, comment=b'at home', icc_profile=b'profile'))
     import base64, io
     raw = base64.b64decode(thumbnail(tmp_path/'a.jpg').partition(',')[2])
@@ -164,7 +229,13 @@ def test_half_written_folder_and_other_places(tmp_path):
     folder, _ = folder_of(tmp_path, ['a', 'b'])
     out = write_report(folder, name='pets', out=tmp_path/'pets.html', max_miss=.1)
     page = out.read_text()
-    assert out == tmp_path/'pets.html' and '<title>pets: report</title>' in page and '1 in 10' in page and '# pets' in (folder/'README.md').read_text() and not (folder/'report.html').exists()
+    assert (
+        out == tmp_path / 'pets.html'
+        and '<title>pets: report</title>' in page
+        and '1 in 10' in page
+        and '# pets' in (folder / 'README.md').read_text()
+        and not (folder / 'report.html').exists()
+    )
     assert write_report(folder, name='pets', out=tmp_path/'again.html', max_miss=.1).read_text() == page # the same each time
 
 def test_clear_ends(tmp_path):

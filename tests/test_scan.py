@@ -11,7 +11,12 @@ from quickcls.data.split import split_items
 from quickcls.data.formats import NotAnImage
 from quickcls.data.images import load_image
 
-def ends(im): a = np.asarray(im).astype(int); h = len(a); return a[h//8].mean(0), a[-h//8].mean(0) # mean colour near the top and near the bottom
+def ends(im):
+    a = np.asarray(im).astype(int)
+    h = len(a)
+    return a[h // 8].mean(0), a[-h // 8].mean(0)  # mean colour near the top and near the bottom
+
+
 def near(got, want, by=12): return np.abs(np.asarray(got) - want).max() <= by
 
 red, blue, white, black = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -135,16 +140,23 @@ def test_a_callers_image_is_left_alone():
 
 # folders that teach nothing
 
-@pytest.mark.parametrize('make, said', [
-    (lambda d: d/'nowhere', 'There is no folder'),
-    (lambda d: (d/'f.txt').write_text('x') and d/'f.txt', 'is a file'),
-    (lambda d: d, 'No files'),
-    (lambda d: write_folder(d, cat=3), "Only one class.*'cat' with 3 images"),
-    (lambda d: write_folder(d/'only', cat=3).parent, "Only one class.*'cat'"),
-    (lambda d: write_folder(d, cat=0, dog=0), 'No files'),
-    (lambda d: [(d/c).mkdir() or (d/c/'a.jpg').write_bytes(b'') for c in ('cat', 'dog')] and d, 'No labelled images.*2 files, none usable.*a.jpg, empty file'),
-    (lambda d: [(d/n).write_bytes(as_bytes(image(1))) for n in ('a.jpg', 'b.jpg')] and d, 'No labelled images'),
-    (lambda d: write_folder(d/'train', cat=2) and write_folder(d/'test', cat=2).parent, "Only one class")])
+@pytest.mark.parametrize(
+    'make, said',
+    [
+        (lambda d: d / 'nowhere', 'There is no folder'),
+        (lambda d: (d / 'f.txt').write_text('x') and d / 'f.txt', 'is a file'),
+        (lambda d: d, 'No files'),
+        (lambda d: write_folder(d, cat=3), "Only one class.*'cat' with 3 images"),
+        (lambda d: write_folder(d / 'only', cat=3).parent, "Only one class.*'cat'"),
+        (lambda d: write_folder(d, cat=0, dog=0), 'No files'),
+        (
+            lambda d: [(d / c).mkdir() or (d / c / 'a.jpg').write_bytes(b'') for c in ('cat', 'dog')] and d,
+            'No labelled images.*2 files, none usable.*a.jpg, empty file',
+        ),
+        (lambda d: [(d / n).write_bytes(as_bytes(image(1))) for n in ('a.jpg', 'b.jpg')] and d, 'No labelled images'),
+        (lambda d: write_folder(d / 'train', cat=2) and write_folder(d / 'test', cat=2).parent, "Only one class"),
+    ],
+)
 def test_folders_that_teach_nothing(tmp_path, make, said):
     "One line: what was found, what was expected"
     with pytest.raises(QuickclsError, match=said) as e: scan_folder(make(tmp_path))
@@ -152,7 +164,14 @@ def test_folders_that_teach_nothing(tmp_path, make, said):
 
 # layouts
 
-@pytest.mark.parametrize('names, sides', [(('train', 'test'), ('train', 'test')), (('Training', 'Validation'), ('train', 'valid')), (('train', 'val', 'test'), ('train', 'valid', 'test'))])
+@pytest.mark.parametrize(
+    'names, sides',
+    [
+        (('train', 'test'), ('train', 'test')),
+        (('Training', 'Validation'), ('train', 'valid')),
+        (('train', 'val', 'test'), ('train', 'valid', 'test')),
+    ],
+)
 def test_a_division_is_kept(tmp_path, names, sides):
     "Folders called train, val and test are sides, and a split leaves them alone"
     for i, n in enumerate(names): write_folder(tmp_path/n, start=10*i, cat=3, dog=2)
@@ -184,7 +203,8 @@ def test_a_readme_beside_the_wrapper(tmp_path):
 
 def test_held_out_class_that_was_never_taught(tmp_path):
     "A class only in test cannot be right: skipped by name"
-    write_folder(tmp_path/'train', cat=2, dog=2); write_folder(tmp_path/'test', start=10, cat=1, dog=1, emu=1)
+    write_folder(tmp_path / 'train', cat=2, dog=2)
+    write_folder(tmp_path / 'test', start=10, cat=1, dog=1, emu=1)
     items = split_items(scan_folder(tmp_path))
     assert items.vocab == ['cat', 'dog'] and "'emu' has no training image" in items.skipped[0].reason
 
@@ -216,7 +236,16 @@ def test_large_camera_photos_need_little_memory(photos, python):
 
 # real photographs
 
-@pytest.mark.parametrize('name, n, classes, skipped', [('bears_web', 59, 3, 6), ('bears_large', 3, 3, 0), ('sushi_tiny', 36, 13, 0), ('lego_bricks', 240, 8, 0), ('magnetic_tile/images', 90, 6, 0)])
+@pytest.mark.parametrize(
+    'name, n, classes, skipped',
+    [
+        ('bears_web', 59, 3, 6),
+        ('bears_large', 3, 3, 0),
+        ('sushi_tiny', 36, 13, 0),
+        ('lego_bricks', 240, 8, 0),
+        ('magnetic_tile/images', 90, 6, 0),
+    ],
+)
 def test_real_folders(photos, name, n, classes, skipped):
     "As many images, classes and skipped files as the folders have"
     items = scan_folder(photos(name))

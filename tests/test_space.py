@@ -30,8 +30,24 @@ def header(space): return yaml.safe_load((space/'README.md').read_text(encoding=
 
 def test_everything_is_there(made):
     _, space = made
-    assert {p.name for p in space.iterdir()} == {'app.py', 'requirements.txt', 'README.md', '.gitattributes', '.gitignore', 'classifier', 'quickcls', 'examples'}
-    assert {p.name for p in (space/'classifier').iterdir()} >= {'classifier.json', 'metrics.json', 'model.onnx', 'weights.safetensors', 'predictions.csv', 'pictures.zip'}
+    assert {p.name for p in space.iterdir()} == {
+        'app.py',
+        'requirements.txt',
+        'README.md',
+        '.gitattributes',
+        '.gitignore',
+        'classifier',
+        'quickcls',
+        'examples',
+    }
+    assert {p.name for p in (space / 'classifier').iterdir()} >= {
+        'classifier.json',
+        'metrics.json',
+        'model.onnx',
+        'weights.safetensors',
+        'predictions.csv',
+        'pictures.zip',
+    }
     assert not (space/'classifier'/'corrections').exists() and not (space/'classifier'/'report.html').exists()
     packed = Packed(space/'classifier')
     assert len(packed) and all(packed.get(p) for p in Classifier.load(space/'classifier').evaluate().table.path)
@@ -40,12 +56,19 @@ def test_everything_is_there(made):
 
 def test_the_header_is_what_the_hub_reads(made):
     h = header(made[1])
-    assert h['title'] == 'Pets: "mine" <b>' and h['sdk'] == 'gradio' and h['app_file'] == 'app.py' and re.fullmatch(r'3\.\d+', h['python_version'])
+    assert (
+        h['title'] == 'Pets: "mine" <b>'
+        and h['sdk'] == 'gradio'
+        and h['app_file'] == 'app.py'
+        and re.fullmatch(r'3\.\d+', h['python_version'])
+    )
     import gradio
     assert h['sdk_version'] == gradio.__version__
     assert len(h['short_description']) <= 60
 
-@pytest.mark.parametrize('name', ['a: b', "it's", '"', '#1', '- x', '{{ y }}', '<b>', '図', 'yes', '1.10', 'two\nlines: 3', '---', '@x', '!tag', '*'])
+@pytest.mark.parametrize(
+    'name', ['a: b', "it's", '"', '#1', '- x', '{{ y }}', '<b>', '図', 'yes', '1.10', 'two\nlines: 3', '---', '@x', '!tag', '*']
+)
 def test_any_name_stands_in_the_header(name):
     h = yaml.safe_load(space_header(name, [name, 'x'*80]))
     assert h['title'] == ' '.join(name.split()) and h['short_description'] == 'Tells 2 kinds of images apart'
@@ -54,7 +77,13 @@ def test_any_name_stands_in_the_header(name):
 def test_nothing_tells_where_it_was_made(made):
     model, space = made
     secret = [s.encode() for s in ('secret-place', 'clients', 'at home', 'ann-', 'site-packages', str(model))]
-    told = [(p.relative_to(space), s) for p in space.rglob('*') if p.is_file() and 'quickcls' not in p.relative_to(space).parts for s in secret if s in p.read_bytes()]
+    told = [
+        (p.relative_to(space), s)
+        for p in space.rglob('*')
+        if p.is_file() and 'quickcls' not in p.relative_to(space).parts
+        for s in secret
+        if s in p.read_bytes()
+    ]
     assert told == []
     rows = (space/'classifier'/'predictions.csv').read_text().splitlines()
     assert len(rows) == 25 and all('/0' in r.split('.png')[0] and not r.startswith(('/', '"/')) for r in rows[1:])
@@ -62,7 +91,9 @@ def test_nothing_tells_where_it_was_made(made):
 def test_the_answers_stay(made):
     model, space = made
     images = [np.asarray(image(i)) for i in range(4)]
-    assert [p.to_dict() for p in Classifier.load(space/'classifier').predict(images)] == [p.to_dict() for p in Classifier.load(model).predict(images)]
+    assert [p.to_dict() for p in Classifier.load(space / 'classifier').predict(images)] == [
+        p.to_dict() for p in Classifier.load(model).predict(images)
+    ]
     assert json.loads((space/'classifier'/'classifier.json').read_text())['name'] == 'Pets: "mine" <b>' # which is what its page is called
 
 def test_examples_are_written_anew(made, tmp_path):
@@ -119,10 +150,21 @@ def test_a_card_of_ones_own_goes_along(made, tmp_path):
 
 def test_paths_and_sentences():
     public = Public('C:\\ann\\pets', ['cat'], [])
-    assert public.path('C:\\ann\\pets\\cat\\1.jpg') == 'cat/1.jpg' and public.folder('C:\\ann\\pets') == 'pets' and public.folder('/a/b/') == 'b'
+    assert (
+        public.path('C:\\ann\\pets\\cat\\1.jpg') == 'cat/1.jpg'
+        and public.folder('C:\\ann\\pets') == 'pets'
+        and public.folder('/a/b/') == 'b'
+    )
     public = Public('../pets', ['/home/x/cat'])
-    assert public.path('../pets/cat/1.jpg') == 'cat/1.jpg' and public.path('../other/1.jpg') == '1.jpg' and public.path('cat/1.jpg') == 'cat/1.jpg'
-    assert public(dict(largest=['/home/x/cat', 5], note='and/or 1/2, /home/ann/x.jpg; ~/a/b.csv')) == dict(largest=['/home/x/cat', 5], note='and/or 1/2, x.jpg; b.csv')
+    assert (
+        public.path('../pets/cat/1.jpg') == 'cat/1.jpg'
+        and public.path('../other/1.jpg') == '1.jpg'
+        and public.path('cat/1.jpg') == 'cat/1.jpg'
+    )
+    assert public(dict(largest=['/home/x/cat', 5], note='and/or 1/2, /home/ann/x.jpg; ~/a/b.csv')) == dict(
+        largest=['/home/x/cat', 5], note='and/or 1/2, x.jpg; b.csv'
+    )
+
 
 def test_it_says_how_to_publish(made):
     text = publish_help(made[1])

@@ -19,7 +19,11 @@ def sha(x): return hashlib.sha256(str(x).encode()).hexdigest()
 
 def items_of(rows):
     "Items without files, from (label, content, group or None) rows"
-    return Items('drawn', pd.DataFrame([(f'{label}/{i}', label, None, sha(x), 8, 8, g or sha(x)) for i, (label, x, g) in enumerate(rows)], columns=columns))
+    return Items(
+        'drawn',
+        pd.DataFrame([(f'{label}/{i}', label, None, sha(x), 8, 8, g or sha(x)) for i, (label, x, g) in enumerate(rows)], columns=columns),
+    )
+
 
 @pytest.fixture
 def folder(tmp_path): return write_folder(tmp_path/'pets', cat=30, dog=30)
@@ -31,7 +35,8 @@ def test_the_same_twice(folder):
 def test_adding_images_moves_no_other(folder):
     "Twenty more images, a new class too: all the others stay"
     before = sides(scan_folder(folder))
-    write_folder(folder, start=30, cat=10, dog=5); write_folder(folder, start=100, emu=5)
+    write_folder(folder, start=30, cat=10, dog=5)
+    write_folder(folder, start=100, emu=5)
     after = sides(scan_folder(folder))
     assert len(after) == 80 and kept(before, after)
 
@@ -107,7 +112,9 @@ def test_only_single_images():
     "Where every class has one image, nothing can be held out, and that is said"
     with pytest.raises(QuickclsError, match='can be held out'): split_items(items_of([('a', 1, None), ('b', 2, None)]))
 
-def crops(n, start=0, of='ab'): return [(label, f'{label}{i}-{j}', f'{label}/photo{i}') for label in of for i in range(start, start+n) for j in range(2)]
+def crops(n, start=0, of='ab'):
+    return [(label, f'{label}{i}-{j}', f'{label}/photo{i}') for label in of for i in range(start, start + n) for j in range(2)]
+
 
 def test_groups_stay_together():
     "What shares a group is on one side, and twins tie groups together"

@@ -60,7 +60,8 @@ def test_a_replaced_image_is_new(tmp_path, store):
     embed(folder, store)
     p = folder/'cat'/'001.png'
     was = p.stat()
-    p.write_bytes(as_bytes(image(77, 24, 24), 'PNG')); os.utime(p, ns=(was.st_atime_ns, was.st_mtime_ns))
+    p.write_bytes(as_bytes(image(77, 24, 24), 'PNG'))
+    os.utime(p, ns=(was.st_atime_ns, was.st_mtime_ns))
     items, done = embed(folder, store)
     assert done.embedded == 1 and right(items, store)
 
@@ -70,8 +71,16 @@ def test_keys_name_all_that_matters():
     "Another size, resize, precision, network or augmentation has another key; nothing else does"
     def key(graph, engine=MeanColour(), **kw): return store_key('ab'*32, recipe_of(graph, engine, **kw))
     half = SimpleNamespace(precision='bf16')
-    keys = [key(tiny_graph()), key(tiny_graph(32)), key(tiny_graph(resize='crop')), key(tiny_graph(resize='pad')), key(tiny_graph(), half),
-            key(tiny_graph(digest='other')), key(tiny_graph(), augment='aug:1:0'), store_key('cd'*32, recipe_of(tiny_graph(), MeanColour()))]
+    keys = [
+        key(tiny_graph()),
+        key(tiny_graph(32)),
+        key(tiny_graph(resize='crop')),
+        key(tiny_graph(resize='pad')),
+        key(tiny_graph(), half),
+        key(tiny_graph(digest='other')),
+        key(tiny_graph(), augment='aug:1:0'),
+        store_key('cd' * 32, recipe_of(tiny_graph(), MeanColour())),
+    ]
     assert len(set(keys)) == len(keys) and key(tiny_graph()) == keys[0]
     assert {len(k) for k in keys} == {16}
 
@@ -99,7 +108,9 @@ def test_pruning_goes_by_use(tmp_path, store):
     with pytest.raises(QuickclsError, match='pruned'): store.get([b'\5'], 3)
     assert store.prune(days=0) == 2
 
-@pytest.mark.parametrize('damage', [lambda p: p.write_bytes(b'not a database'*200), lambda p: p.unlink() or p.mkdir()], ids=['garbage', 'folder'])
+@pytest.mark.parametrize(
+    'damage', [lambda p: p.write_bytes(b'not a database' * 200), lambda p: p.unlink() or p.mkdir()], ids=['garbage', 'folder']
+)
 def test_a_store_that_cannot_be_opened(tmp_path, damage):
     "One line with the path and what to do"
     Store(path := tmp_path/'s.sqlite').close()
@@ -111,10 +122,19 @@ def test_a_store_with_damaged_pages(tmp_path):
     path = tmp_path/'s.sqlite'
     s = Store(path)
     keys = [i.to_bytes(2, 'big') for i in range(2000)]
-    s.put([(k, np.ones(64)) for k in keys], 'r'); s.close()
-    with open(path, 'r+b') as f: f.seek(8192); f.write(b'\xff'*(path.stat().st_size - 16384))
+    s.put([(k, np.ones(64)) for k in keys], 'r')
+    s.close()
+    with open(path, 'r+b') as f:
+        f.seek(8192)
+        f.write(b'\xff' * (path.stat().st_size - 16384))
     s = Store(path)
-    for use in (lambda: s.missing(keys), lambda: s.get(keys, 64), lambda: s.put([(b'new', np.ones(64))]*1, 'r'), lambda: s.table(), lambda: s.prune(0)):
+    for use in (
+        lambda: s.missing(keys),
+        lambda: s.get(keys, 64),
+        lambda: s.put([(b'new', np.ones(64))] * 1, 'r'),
+        lambda: s.table(),
+        lambda: s.prune(0),
+    ):
         with pytest.raises(QuickclsError, match='remove that file'): use()
 
 def test_damaged_images_are_passed(tmp_path, store):
@@ -123,7 +143,10 @@ def test_damaged_images_are_passed(tmp_path, store):
     for name, data in (('cat/000.jpg', jpg), ('cat/010.jpg', png), ('dog/zz.jpg', jpg)): (folder/name).write_bytes(data)
     items, done = embed(folder, store)
     assert (done.embedded, len(items)) == (40, 40) and right(items, store)
-    assert [s.path.split('/')[-1] for s in items.skipped] == ['000.jpg', '010.jpg', 'zz.jpg'] and all('damaged' in s.reason for s in items.skipped)
+    assert [s.path.split('/')[-1] for s in items.skipped] == ['000.jpg', '010.jpg', 'zz.jpg'] and all(
+        'damaged' in s.reason for s in items.skipped
+    )
+
 
 def test_an_image_that_is_gone(tmp_path, store):
     "Removed between the scan and the pass: skipped, with the reason"
@@ -165,7 +188,8 @@ def test_a_writer_waits_for_another(tmp_path, store):
     other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
     other.execute('begin exclusive')
     end = threading.Timer(.5, other.execute, ('commit',))
-    end.start(); started = time.perf_counter()
+    end.start()
+    started = time.perf_counter()
     assert store.missing([b'a', b'b']) == [b'b'] and time.perf_counter() - started < .3
     store.put([(b'b', np.ones(3))], 'r')
     assert time.perf_counter() - started > .3 and store.missing([b'a', b'b']) == []
@@ -184,7 +208,8 @@ def test_a_killed_pass_keeps_what_was_committed(tmp_path, python):
     p = python(_embed, folder, path, .1, start=True)
     until = time.time() + 60
     while count(path) < commit_every and time.time() < until and p.poll() is None: time.sleep(.02)
-    p.send_signal(signal.SIGKILL); p.communicate()
+    p.send_signal(signal.SIGKILL)
+    p.communicate()
     kept = count(path)
     assert commit_every <= kept < 400 and p.returncode == -signal.SIGKILL
     assert python(_embed, folder, path, 0).split() == [str(400-kept), str(kept)]

@@ -7,13 +7,16 @@ from quickcls.explain.regions import Tags, tag, windows
 from tests.helpers import as_bytes, bad_files, repo, with_orientation
 
 @pytest.fixture(scope='module')
-def things(tmp_path_factory): return train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('things')/'m', arch='efficientnet_lite0', quiet=True)
+def things(tmp_path_factory):
+    return train(repo / 'datasets' / 'parts', out=tmp_path_factory.mktemp('things') / 'm', arch='efficientnet_lite0', quiet=True)
+
 
 @pytest.fixture(scope='module')
 def both():
     "A canvas with one part of each kind, and where they are"
     im, truth = Image.new('RGB', (640, 400), (96, 98, 92)), dict(ok=(50, 150, 250, 350), defect=(390, 60, 590, 260))
-    for label, box in truth.items(): im.paste(Image.open(sorted((repo/'datasets'/'parts'/label).glob('*.jpg'))[0]).convert('RGB').resize((200, 200)), box[:2])
+    for label, box in truth.items():
+        im.paste(Image.open(sorted((repo / 'datasets' / 'parts' / label).glob('*.jpg'))[0]).convert('RGB').resize((200, 200)), box[:2])
     return im, truth
 
 def overlap(a, b):
@@ -41,7 +44,11 @@ def test_boxes_are_in_pixels_of_the_upright_image(things, both):
 @pytest.mark.parametrize('ground', ['plain', 'noise', 'one pixel', 'a line'])
 def test_nothing_is_found_where_nothing_is(things, ground):
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8))
-    im = dict(plain=Image.new('RGB', (400, 300), (96, 98, 92)), noise=noise, **{'one pixel': Image.new('RGB', (1, 1)), 'a line': Image.new('RGB', (3000, 2), 'white')})[ground]
+    im = dict(
+        plain=Image.new('RGB', (400, 300), (96, 98, 92)),
+        noise=noise,
+        **{'one pixel': Image.new('RGB', (1, 1)), 'a line': Image.new('RGB', (3000, 2), 'white')},
+    )[ground]
     assert things.tag(im).found == []
 
 def test_windows_are_few_and_inside():
@@ -51,10 +58,15 @@ def test_windows_are_few_and_inside():
 
 def test_json_annotated_image_and_exit_code(things, both, tmp_path, capsys):
     photo, bad = tmp_path/'photo.jpg', tmp_path/'bad.jpg'
-    both[0].save(photo, quality=95); bad.write_bytes(bad_files()['page.jpg'][0])
+    both[0].save(photo, quality=95)
+    bad.write_bytes(bad_files()['page.jpg'][0])
     assert tag(str(things.path), str(photo), out=str(tmp_path/'seen.png'), json=True) == 0
     d = json.loads(capsys.readouterr().out)
-    assert set(d) == {'path', 'found', 'error'} and d['path'] == str(photo) and all(set(f) == {'label', 'probability', 'box'} and all(type(v) is int for v in f['box']) for f in d['found'])
+    assert (
+        set(d) == {'path', 'found', 'error'}
+        and d['path'] == str(photo)
+        and all(set(f) == {'label', 'probability', 'box'} and all(type(v) is int for v in f['box']) for f in d['found'])
+    )
     check(d['found'], both[1])
     with Image.open(tmp_path/'seen.png') as im: assert im.size == (640, 400)
     assert tag(str(things.path), str(bad), str(photo), out=str(tmp_path/'many')) == 1 # a script has to notice, and the run goes on
@@ -67,7 +79,10 @@ def test_an_image_is_never_replaced_by_its_boxes(things, both, tmp_path):
     with pytest.raises(Exception, match='Expected .png'): tag(str(things.path), str(tmp_path/'photo.png'), out=str(tmp_path/'photo.jpg'))
 
 def test_names_of_any_script_and_boxes_at_the_border_are_drawn():
-    found = [dict(label=n, probability=.9, box=b) for n, b in (('图', [0, 0, 50, 40]), ('дуб '*20, [40, 0, 50, 40]), ('<b>\n', [49, 39, 50, 40]), ('x', [0, 0, 0, 0]))]
+    found = [
+        dict(label=n, probability=0.9, box=b)
+        for n, b in (('图', [0, 0, 50, 40]), ('дуб ' * 20, [40, 0, 50, 40]), ('<b>\n', [49, 39, 50, 40]), ('x', [0, 0, 0, 0]))
+    ]
     for w, h in ((50, 40), (1, 1), (3000, 2)): assert Tags('p', found, width=w, height=h, photo=Image.new('RGB', (w, h)))._repr_png_()
 
 @pytest.mark.parametrize('name', list(bad_files()))
@@ -88,7 +103,12 @@ def test_classifiers_of_other_kinds_tag_too(things, both, tmp_path, capsys):
 
 def test_tagging_imports_no_torch(things, both, tmp_path, python):
     both[0].save(tmp_path/'photo.png')
-    out = python('import sys; from quickcls.explain.regions import tag; tag(sys.argv[1], sys.argv[2], out=sys.argv[3]); print([m for m in ("torch", "fastai", "matplotlib", "pandas") if m in sys.modules])', things.path, tmp_path/'photo.png', tmp_path/'seen.png')
+    out = python(
+        'import sys; from quickcls.explain.regions import tag; tag(sys.argv[1], sys.argv[2], out=sys.argv[3]); print([m for m in ("torch", "fastai", "matplotlib", "pandas") if m in sys.modules])',
+        things.path,
+        tmp_path / 'photo.png',
+        tmp_path / 'seen.png',
+    )
     assert out.strip().endswith('[]')
 
 def test_flowers_that_were_held_out_are_found_in_collages(photos, tmp_path):

@@ -24,7 +24,11 @@ def wrong(parts):
     row = t[t.label != t.predicted].iloc[0]
     return Path(row.path).read_bytes(), row.label
 
-def plate(i): return as_bytes(Image.fromarray(np.random.default_rng(i).normal((40, 60 + i, 200), 12, (96, 96, 3)).clip(0, 255).astype(np.uint8)), 'PNG')
+def plate(i):
+    return as_bytes(
+        Image.fromarray(np.random.default_rng(i).normal((40, 60 + i, 200), 12, (96, 96, 3)).clip(0, 255).astype(np.uint8)), 'PNG'
+    )
+
 
 def files(folder): return sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file())
 
@@ -39,7 +43,9 @@ def test_a_correction_counts_at_once_and_undo_takes_it_back(parts, wrong, tmp_pa
     assert time.perf_counter() - t < 4
     assert before.label != label == teacher.clf.predict(data).label
     row, = teacher.rows()
-    assert row['said'] == dict(label=before.label, probability=before.top[0]['probability'], unknown=before.unknown) and row['model'].startswith('parts ')
+    assert row['said'] == dict(label=before.label, probability=before.top[0]['probability'], unknown=before.unknown) and row[
+        'model'
+    ].startswith('parts ')
     assert teacher.undo() == row and teacher.clf is parts and teacher.clf.predict(data) == before and teacher.undo() is None
     assert files(tmp_path/'c') == [manifest]
 
@@ -62,7 +68,8 @@ def test_a_new_kind_is_known_with_what_is_like_it(parts, tmp_path):
 
 def test_a_restart_answers_the_same(parts, wrong, tmp_path):
     teacher = Teacher.of(parts, tmp_path/'c')
-    teacher.teach(*wrong); teacher.teach(plate(0), 'plate')
+    teacher.teach(*wrong)
+    teacher.teach(plate(0), 'plate')
     again = Teacher.of(Classifier.load(parts.path), tmp_path/'c')
     assert again.clf.predict(wrong[0]).top == teacher.clf.predict(wrong[0]).top and again.clf.vocab == teacher.clf.vocab
 
@@ -74,7 +81,14 @@ def test_a_training_image_that_was_mislabelled(parts, tmp_path):
     p = teacher.teach(Path(row.path).read_bytes(), 'defect').predict(row.path)
     assert p.label == 'defect' and {n['label'] for n in p.nearest[:2]} == {'defect'}
 
-@pytest.mark.parametrize('head, levels, arch', [('fastai', 'all', 'efficientnet_lite0'), ('mlp:20', 'last', 'efficientnet_lite0'), ('linear', 'last', 'efficientnet_lite0+efficientnet_lite0@128')])
+@pytest.mark.parametrize(
+    'head, levels, arch',
+    [
+        ('fastai', 'all', 'efficientnet_lite0'),
+        ('mlp:20', 'last', 'efficientnet_lite0'),
+        ('linear', 'last', 'efficientnet_lite0+efficientnet_lite0@128'),
+    ],
+)
 def test_heads_and_views_of_every_kind(tmp_path, head, levels, arch):
     clf = train(repo/'datasets'/'parts', out=tmp_path/'m', arch=arch, head=head, levels=levels, epochs=3, folds='3', quiet=True)
     teacher, t = Teacher.of(clf, tmp_path/'c'), clf.evaluate().table
@@ -91,7 +105,8 @@ def test_without_its_embeddings(parts, wrong, tmp_path, own_cache):
     import shutil
     shutil.copytree(parts.path, tmp_path/'m')
     pd.read_csv(parts.path/'predictions.csv').assign(path='gone.jpg').to_csv(tmp_path/'m'/'predictions.csv', index=False)
-    with pytest.raises(QuickclsError, match='neither in the store nor where they were'): Teacher.of(Classifier.load(tmp_path/'m'), tmp_path/'c', say=said.append)
+    with pytest.raises(QuickclsError, match='neither in the store nor where they were'):
+        Teacher.of(Classifier.load(tmp_path / 'm'), tmp_path / 'c', say=said.append)
     (tmp_path/'m'/'predictions.csv').unlink()
     with pytest.raises(QuickclsError, match='no predictions.csv'): Teacher.of(Classifier.load(tmp_path/'m'), tmp_path/'c')
 
@@ -123,7 +138,8 @@ def test_flowers(photos, tmp_path):
     "Every held-out mistake is mended by one word, and the others hardly lose"
     clf = train(photos('flowers'), out=tmp_path/'flowers', **lite0)
     teacher, t = Teacher.of(clf, tmp_path/'c'), clf.evaluate().table
-    for row in t[t.label != t.predicted].itertuples(): assert teacher.teach(Path(row.path).read_bytes(), row.label).predict(row.path).label == row.label
+    for row in t[t.label != t.predicted].itertuples():
+        assert teacher.teach(Path(row.path).read_bytes(), row.label).predict(row.path).label == row.label
     held = [p.label for p in teacher.clf.predict(list(t.path))]
     assert np.mean(np.array(held) == t.label) >= np.mean(t.predicted == t.label)
 
@@ -132,13 +148,37 @@ def test_flowers(photos, tmp_path):
 def test_the_folder_is_what_was_said(tmp_path):
     c = Corrections(tmp_path/'c')
     a, b = as_bytes(image(1)), as_bytes(image(2), 'PNG')
-    c.add(a, 'x'); c.add(b, 'y'); c.add(a, 'z')
+    c.add(a, 'x')
+    c.add(b, 'y')
+    c.add(a, 'z')
     assert [(r['label'], Path(r['file']).suffix) for r in c.rows()] == [('y', '.png'), ('z', '.jpg')]
     assert {p.name for p in c.folder.iterdir()} == {'y', 'z', manifest} and c.path(c.rows()[1]).read_bytes() == a
     assert c.add(a, 'z') == c.rows()[1] and len((c.folder/manifest).read_text().splitlines()) == 3
     assert [c.undo()['label'] for _ in range(3)] == ['z', 'y', 'x'] and c.rows() == []
 
-@pytest.mark.parametrize('label', ['', ' ', '.', '..', '../up', 'a/b', 'a\\b', 'C:x', '.hidden', 'nul\0', 'bell\a', 'turn\u202e', 'x'*61, '\ud800', manifest, '__MACOSX', None, 7])
+@pytest.mark.parametrize(
+    'label',
+    [
+        '',
+        ' ',
+        '.',
+        '..',
+        '../up',
+        'a/b',
+        'a\\b',
+        'C:x',
+        '.hidden',
+        'nul\0',
+        'bell\a',
+        'turn\u202e',
+        'x' * 61,
+        '\ud800',
+        manifest,
+        '__MACOSX',
+        None,
+        7,
+    ],
+)
 def test_hostile_labels(tmp_path, label):
     c = Corrections(tmp_path/'in'/'c')
     with pytest.raises(QuickclsError): c.add(as_bytes(image(1)), label)
@@ -162,9 +202,20 @@ def test_a_hostile_manifest(tmp_path):
     c = Corrections(tmp_path/'c')
     good = c.add(as_bytes(image(1)), 'x')
     h = 'a'*64
-    lines = [dict(label='..', sha256=h, file=f'../{h[:24]}.jpg'), dict(label='x', sha256=h, file='../secret.jpg'), dict(label='x', sha256=h, file='/etc/passwd'), dict(label='x', sha256='../..', file='x/../...jpg'),
-             dict(label='x', sha256=h, file=f'x/{h[:24]}.jpg', said=[1], model={'a': 1}), dict(label='\ud800', sha256=h, file='x'), [], 7, None, dict(label=['x'], sha256=h, file=3)]
-    with open(c.folder/manifest, 'ab') as f: f.write(b'\n'.join([*(json.dumps(l).encode() for l in lines), b'\xff\xfe', b'[' * 100_000, b'{"half']))
+    lines = [
+        dict(label='..', sha256=h, file=f'../{h[:24]}.jpg'),
+        dict(label='x', sha256=h, file='../secret.jpg'),
+        dict(label='x', sha256=h, file='/etc/passwd'),
+        dict(label='x', sha256='../..', file='x/../...jpg'),
+        dict(label='x', sha256=h, file=f'x/{h[:24]}.jpg', said=[1], model={'a': 1}),
+        dict(label='\ud800', sha256=h, file='x'),
+        [],
+        7,
+        None,
+        dict(label=['x'], sha256=h, file=3),
+    ]
+    with open(c.folder / manifest, 'ab') as f:
+        f.write(b'\n'.join([*(json.dumps(l).encode() for l in lines), b'\xff\xfe', b'[' * 100_000, b'{"half']))
     assert c.rows() == [good] and len(c.skipped) >= 10
     new = c.add(as_bytes(image(2)), 'y') # half a line is not continued
     assert c.rows() == [good, new]
@@ -172,7 +223,8 @@ def test_a_hostile_manifest(tmp_path):
     assert (tmp_path/'secret.jpg').read_bytes() == secret and len((c.folder/manifest).read_bytes().splitlines()) >= 10
 
 def test_links_lead_nowhere(tmp_path):
-    (tmp_path/'away').mkdir(); (tmp_path/'c').mkdir()
+    (tmp_path / 'away').mkdir()
+    (tmp_path / 'c').mkdir()
     (tmp_path/'c'/'x').symlink_to(tmp_path/'away', target_is_directory=True)
     c = Corrections(tmp_path/'c')
     with pytest.raises(QuickclsError, match='leads out'): c.add(as_bytes(image(1)), 'x')

@@ -30,8 +30,15 @@ def model(root, quickcls):
 
 def test_nothing_that_is_printed_acts_on_the_terminal(root, model, quickcls, tmp_path):
     some = root/'set'/kinds[1]/escape
-    for words in (['predict', model, root/'bad\x1b]0;title\x07.jpg'], ['tag', model, some], ['explain', model, some], ['report', model, model],
-                  ['train', root/'bad\x1b]0;title\x07'], ['predict', root/'no\x9bmodel', some], ['tr\x1b[2Jain']):
+    for words in (
+        ['predict', model, root / 'bad\x1b]0;title\x07.jpg'],
+        ['tag', model, some],
+        ['explain', model, some],
+        ['report', model, model],
+        ['train', root / 'bad\x1b]0;title\x07'],
+        ['predict', root / 'no\x9bmodel', some],
+        ['tr\x1b[2Jain'],
+    ):
         p = quickcls(*words, cwd=tmp_path)
         assert p.stdout + p.stderr and not acting.search(p.stdout + p.stderr), words
     p = quickcls('predict', model, root/'set')
@@ -44,11 +51,16 @@ def test_json_is_exact_and_harmless(root, model, quickcls):
     out = quickcls('predict', model, root/'set', '--json').stdout
     assert not acting.search(out)
     said = [json.loads(l) for l in out.splitlines()]
-    assert {os.path.basename(s['path']) for s in said} >= set(names) and {t['label'] for s in said if s['top'] for t in s['top']} == set(kinds)
+    assert {os.path.basename(s['path']) for s in said} >= set(names) and {t['label'] for s in said if s['top'] for t in s['top']} == set(
+        kinds
+    )
+
 
 def test_a_progress_bar_still_moves_on_a_terminal():
-    code = 'import sys; sys.argv = ["quickcls"]\nfrom quickcls import cli\nfrom quickcls.core import progress\ndef go(name, argv):\n    with progress(3, "counting") as bar:\n' \
-           '        for _ in range(3): bar.update(1)\n    print("a\\x1b[2Jb")\n    return 0\ncli.call = go\nsys.exit(cli.main(["cache"]))'
+    code = (
+        'import sys; sys.argv = ["quickcls"]\nfrom quickcls import cli\nfrom quickcls.core import progress\ndef go(name, argv):\n    with progress(3, "counting") as bar:\n'
+        '        for _ in range(3): bar.update(1)\n    print("a\\x1b[2Jb")\n    return 0\ncli.call = go\nsys.exit(cli.main(["cache"]))'
+    )
     main, side = pty.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
     env = {k: v for k, v in os.environ.items() if k != 'QUICKCLS_QUIET'} | {'PYTHONPATH': str(repo)}
@@ -83,7 +95,30 @@ def test_what_a_classifier_keeps_comes_back_as_it_was(root, model):
     matrix = next(csv.reader(open(model/'confusion_matrix.csv', newline='', encoding='utf-8')))
     assert "'=cmd|calc" in matrix and '=cmd|calc' not in matrix
 
-@pytest.mark.parametrize('text', ['=1', '+a', '-a', '@a', '\t=1', '\rx', ' =1', '\uff1d1', "'=1", "''=1", '\u3000=1', '-1', '+2.5', '-1e3', "'tis", '', "'", 'cat', '-1+1'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '=1',
+        '+a',
+        '-a',
+        '@a',
+        '\t=1',
+        '\rx',
+        ' =1',
+        '\uff1d1',
+        "'=1",
+        "''=1",
+        '\u3000=1',
+        '-1',
+        '+2.5',
+        '-1e3',
+        "'tis",
+        '',
+        "'",
+        'cat',
+        '-1+1',
+    ],
+)
 def test_a_cell_is_no_formula_and_comes_back(text):
     cell = csv_text(text)
     assert original_text(cell) == text
@@ -92,5 +127,18 @@ def test_a_cell_is_no_formula_and_comes_back(text):
     back = csv_table(pd.read_csv(io.StringIO(csv_table(t).to_csv(index=False)), dtype={'label': str}, keep_default_na=False), undo=True)
     if not set(text) & set('\r'): pd.testing.assert_frame_equal(back, t)
 
-@pytest.mark.parametrize('name', ['寿司', 'नमस्ते', 'می‌خواهم', '👩‍👩‍👧', '🏴\U000e0067\U000e0062\U000e007f', 'e\u0301', 'two\u00a0words', 'ideographic\u3000space', '\u200fعربي'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        '寿司',
+        'नमस्ते',
+        'می‌خواهم',
+        '👩‍👩‍👧',
+        '🏴\U000e0067\U000e0062\U000e007f',
+        'e\u0301',
+        'two\u00a0words',
+        'ideographic\u3000space',
+        '\u200fعربي',
+    ],
+)
 def test_scripts_and_emoji_stay(name): assert plain_text(name) == name

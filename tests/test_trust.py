@@ -17,7 +17,9 @@ def parts(tmp_path_factory): return train(repo/'datasets'/'parts', out=tmp_path_
 def test_cross_validation_stands_beside_the_split(parts):
     cv = parts.trust.cross_validation
     assert (cv['folds'], cv['repeats'], cv['n'], cv['untested']) == (5, 2, 240, 0) and len(cv['per_repeat']) == 2
-    assert cv['interval'][0] < cv['accuracy'] < cv['interval'][1] and cv['interval'][1] - cv['interval'][0] < np.ptp(told(parts)['interval'])
+    assert cv['interval'][0] < cv['accuracy'] < cv['interval'][1] and cv['interval'][1] - cv['interval'][0] < np.ptp(
+        told(parts)['interval']
+    )
     t = pd.read_csv(parts.path/'cross_validation.csv')
     assert t.path.is_unique and len(t) == 240 and (t.label == t.predicted).mean() == pytest.approx(cv['per_repeat'][0], abs=.02)
 
@@ -27,7 +29,8 @@ def test_few_images_are_called_few(parts):
 def test_images_that_tell_nothing_score_like_a_coin(tmp_path):
     "Noise under two labels: nothing leaks from training into the figure"
     for i in range(80):
-        f = tmp_path/'noise'/'ab'[i % 2]/f'{i}.png'; f.parent.mkdir(parents=True, exist_ok=True)
+        f = tmp_path / 'noise' / 'ab'[i % 2] / f'{i}.png'
+        f.parent.mkdir(parents=True, exist_ok=True)
         image(i, 32, 32).save(f)
     low, high = train(tmp_path/'noise', out=tmp_path/'m', **lite0).trust.cross_validation['interval']
     assert low < .5 < high
@@ -36,7 +39,8 @@ def test_copies_never_stand_on_both_sides_of_a_fold(tmp_path):
     "The same noise, each image three times: with copies in training, every one would be known"
     for i in range(40):
         for copy in range(3):
-            f = tmp_path/'noise'/'ab'[i % 2]/f'{i}-{copy}.png'; f.parent.mkdir(parents=True, exist_ok=True)
+            f = tmp_path / 'noise' / 'ab'[i % 2] / f'{i}-{copy}.png'
+            f.parent.mkdir(parents=True, exist_ok=True)
             image(i, 32, 32).save(f)
     cv = train(tmp_path/'noise', out=tmp_path/'m', **lite0).trust.cross_validation
     assert cv['accuracy'] < .8 and cv['interval'][1] - cv['interval'][0] > .25 # 120 files, but 40 images
@@ -66,7 +70,11 @@ def test_saved_probabilities_are_the_calibrated_ones(parts):
     assert [p[c] for c in parts.vocab] == pytest.approx(np.exp(z)/np.exp(z).sum(), abs=1e-5)
     import torch
     from quickcls.heads.head import to_torch
-    assert to_torch(parts.head.scaled(t))(torch.from_numpy(x)).softmax(1)[0].tolist() == pytest.approx([p[c] for c in parts.vocab], abs=1e-5)
+
+    assert to_torch(parts.head.scaled(t))(torch.from_numpy(x)).softmax(1)[0].tolist() == pytest.approx(
+        [p[c] for c in parts.vocab], abs=1e-5
+    )
+
 
 def test_without_folds_nothing_is_promised(tmp_path):
     clf = train(repo/'datasets'/'parts', out=tmp_path/'m', folds='0', **lite0)
@@ -78,7 +86,8 @@ def test_without_folds_nothing_is_promised(tmp_path):
 def test_rare_classes_are_offered_weights_by_name(tmp_path):
     for c, n in (('common', 40), ('rare', 9)):
         for i, p in enumerate(sorted((repo/'datasets'/'parts'/('ok' if c == 'common' else 'defect')).glob('*.jpg'))[:n]):
-            (tmp_path/'set'/c).mkdir(parents=True, exist_ok=True); shutil.copy(p, tmp_path/'set'/c/p.name)
+            (tmp_path / 'set' / c).mkdir(parents=True, exist_ok=True)
+            shutil.copy(p, tmp_path / 'set' / c / p.name)
     clf = train(tmp_path/'set', out=tmp_path/'m', **lite0)
     w = clf.trust.class_weights
     assert w['largest'] == ['common', 40] and w['smallest'] == ['rare', 9] and not w['used'] and w['plain'] != w['weighted']
@@ -97,7 +106,12 @@ def test_classes_of_one_image_are_counted_not_tested(tmp_path):
 def test_other_heads_are_checked_with_themselves(head, tmp_path):
     "Three folds, once; the learning curve with the linear head, which says so"
     clf = train(repo/'datasets'/'parts', out=tmp_path/'m', head=head, epochs=3, **lite0)
-    assert clf.trust.cross_validation['folds'] == 3 and clf.trust.learning_curve['head'] == 'linear' and clf.trust.calibration['ece_after'] < .2
+    assert (
+        clf.trust.cross_validation['folds'] == 3
+        and clf.trust.learning_curve['head'] == 'linear'
+        and clf.trust.calibration['ece_after'] < 0.2
+    )
+
 
 def test_random_views_stay_with_their_image(tmp_path):
     clf = train(write_folder(tmp_path/'set', a=10, b=10), out=tmp_path/'m', augment=2, **lite0)
@@ -112,7 +126,17 @@ def test_a_line_for_a_miss_in_two_hundred(parts):
 
 def test_every_view_is_a_table_a_figure_and_text(parts):
     ev = parts.evaluate()
-    for view in ('confusion_matrix', 'most_confused', 'per_class', 'top_k', 'reliability', 'roc', 'precision_recall', 'top_losses', 'thresholds'):
+    for view in (
+        'confusion_matrix',
+        'most_confused',
+        'per_class',
+        'top_k',
+        'reliability',
+        'roc',
+        'precision_recall',
+        'top_losses',
+        'thresholds',
+    ):
         assert isinstance(getattr(ev, view)(), pd.DataFrame) and ev.text(view).count('\n') >= 1
         if view != 'thresholds': assert getattr(ev, f'plot_{view}')().get_figwidth() > 2 # thresholds are marked in both curves
     with pytest.raises(QuickclsError, match='Expected one of confusion_matrix'): ev.text('mood')
@@ -121,7 +145,12 @@ def test_every_view_is_a_table_a_figure_and_text(parts):
 def two(tmp_path_factory, parts):
     "Two classifiers that know the same side, and one of another seed"
     d = tmp_path_factory.mktemp('two')
-    return parts.path, train(repo/'datasets'/'parts', out=d/'last', levels='last', **lite0).path, train(repo/'datasets'/'parts', out=d/'other', seed=1, **lite0).path
+    return (
+        parts.path,
+        train(repo / 'datasets' / 'parts', out=d / 'last', levels='last', **lite0).path,
+        train(repo / 'datasets' / 'parts', out=d / 'other', seed=1, **lite0).path,
+    )
+
 
 def test_two_classifiers_are_compared_on_what_neither_learned(two):
     v = compare_runs(*map(read_facts, two[:2]))
@@ -133,12 +162,24 @@ def test_two_classifiers_are_compared_on_what_neither_learned(two):
     assert 0 < len(mixed.table) < n and mixed.trained > 0 # another seed holds out other images
 
 def run(*words, cwd=None):
-    return subprocess.run([sys.executable, '-c', 'import sys; from quickcls.cli import main; sys.exit(main())', *map(str, words)], capture_output=True, text=True, cwd=cwd, env=os.environ | {'PYTHONPATH': str(repo)})
+    return subprocess.run(
+        [sys.executable, '-c', 'import sys; from quickcls.cli import main; sys.exit(main())', *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {'PYTHONPATH': str(repo)},
+    )
+
 
 def test_report_on_the_command_line(two, tmp_path):
     a, b, other = two
     p = run('report', a, '--out', tmp_path/'page.html', '--max-miss', '1/50', '--no-images')
-    assert p.returncode == 0 and 'tells defect and ok apart' in p.stdout and '1 in 50' in (tmp_path/'page.html').read_text() and 'image/jpeg' not in (tmp_path/'page.html').read_text()
+    assert (
+        p.returncode == 0
+        and 'tells defect and ok apart' in p.stdout
+        and '1 in 50' in (tmp_path / 'page.html').read_text()
+        and 'image/jpeg' not in (tmp_path / 'page.html').read_text()
+    )
     p = run('report', a, b, cwd=tmp_path)
     page = tmp_path/p.stdout.splitlines()[-1]
     assert p.returncode == 0 and 'difference' in p.stdout and 'McNemar' in page.read_text() and 'http://' not in page.read_text()
@@ -146,7 +187,11 @@ def test_report_on_the_command_line(two, tmp_path):
     assert p.returncode == 0 and (a/'report-parts.html').is_file() and 'of 57 held-out images' in p.stdout # those trained on are left out
     assert '183 more in it were trained on and are left out' in (a/'report-parts.html').read_text()
     assert 'costs as much as 50 false alarms' in run('report', a, '--cost', '50').stdout + (a/'report.html').read_text()
-    for words, text in ((('report', a, '--max-miss', '7'), 'is not a share'), (('report', tmp_path), 'has no classifier.json'), (('report', a, '--out', tmp_path/'no'/'such'/'page.html'), 'cannot be written')):
+    for words, text in (
+        (('report', a, '--max-miss', '7'), 'is not a share'),
+        (('report', tmp_path), 'has no classifier.json'),
+        (('report', a, '--out', tmp_path / 'no' / 'such' / 'page.html'), 'cannot be written'),
+    ):
         p = run(*words)
         assert p.returncode == 1 and text in p.stderr and len(p.stderr.strip().splitlines()) == 1, p.stderr
 

@@ -135,7 +135,9 @@ def parse_views(
     resize:str='squish' # Of views without one in `arch`: one of `quickcls.data.images.resize_methods`
 )->list: # of `View`
     "The views that a text names"
-    if ',' in arch: raise QuickclsError(f'{arch!r} has a comma, which separates alternatives (for `quickcls compare`). Expected {arch.replace(",", "+")!r} for one classifier with several views.')
+    if ',' in arch:
+        joined = '+'.join(part.strip() for part in arch.split(','))
+        raise QuickclsError(f'{arch!r} has a comma, which separates alternatives in `quickcls compare`. Expected {joined!r} for several views.')
     return [_parse_view(part.strip(), size, resize) for part in arch.split('+')]
 
 def _parse_view(text, size, resize):

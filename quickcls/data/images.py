@@ -10,8 +10,8 @@ __all__ = ['smallest_side', 'largest_side', 'looked_at', 'check_side', 'load_ima
 import io
 from pathlib import Path
 from ..core import QuickclsError
-from .decoding import Decoded, Wanted, as_shape, resize_methods, to_rgb, turn_of
-from .formats import NotAnImage, largest_file, open_image, reason_not_an_image
+from .decoding import Decoded, Wanted, as_shape, resize_methods, turn_of
+from .formats import NotAnImage, largest_file
 from .workers import ask_workers
 
 # %% ../../nbs/data/04_images.ipynb #looked-at

@@ -8,7 +8,6 @@ __all__ = ['views', 'prediction_table', 'Evaluation', 'describe_evaluation', 'de
 # %% ../../nbs/evaluate/03_predictions.ipynb #imports
 import html
 from dataclasses import dataclass, field
-from pathlib import Path
 from fastcore.basics import patch
 from . import plots
 from ..core import QuickclsError

@@ -296,6 +296,5 @@ def _in_words(heat, file):
     taken = '' if heat.label == heat.predicted else f' (taken for {heat.predicted})'
     lines = [f'{heat.label} {heat.probability:.1%}{taken}', f'strongest evidence for {heat.question}: around {middle}', heat.how]
     lines += [f'most similar training image: {n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
-    if heat.near and not any(heat.images.find(n['picture']) for n in heat.near):
-        lines.append('the training images were not found, so the figure shows none of them')
+    if heat.near and not any(heat.images.find(n['picture']) for n in heat.near): lines.append('the training images were not found')
     return '\n'.join([*lines, str(file)])

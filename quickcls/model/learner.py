@@ -20,8 +20,8 @@ from fastai.data.transforms import ColReader, ColSplitter, IntToFloatTensor, Nor
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
-from fastai.torch_core import TensorImage, no_random
-from fastai.vision.core import PILBase, PILImage, Image
+from fastai.torch_core import no_random
+from fastai.vision.core import PILImage, Image
 from fastai.vision.learner import create_head, default_split
 from fasttransform import Transform
 from ..core import QuickclsError
@@ -260,8 +260,7 @@ def _quick(learn):
     "What `quick_learner` kept; a Learner from elsewhere has none"
     q = getattr(learn, 'quick', None)
     if q is None:
-        raise QuickclsError('This Learner was not made by quickcls, so its images and its body are not known. '
-                            'Expected one from quick_learner or Classifier.to_learner.')
+        raise QuickclsError('This Learner was not made by quickcls. Expected one from quick_learner or Classifier.to_learner.')
     return q
 
 # %% ../../nbs/model/01_learner.ipynb #fit-head
@@ -276,15 +275,14 @@ def fit_head(self:Learner,
     "Train the head through stored embeddings, in place: `fit_one_cycle` with the Learner's own callbacks"
     q = _quick(self)
     if q.items is None:
-        raise QuickclsError('This Learner was exported, so its images are not known. '
-                            'Expected a Learner from quick_learner or Classifier.to_learner.')
+        raise QuickclsError('This Learner was exported without images. Expected one from quick_learner or Classifier.to_learner.')
     train, valid = _splits(self, body_graphs(self))
     layers = head_layers(self.model)
     if layers[0].running_mean.eq(0).all(): start_statistics(layers[0], train[0]) # every head begins with a batch norm
     model, dls, opt, splitter, loss = self.model, self.dls, self.opt, self.splitter, self.loss_func
     try:
         self.model, self.dls = layers, embedding_dls(train, valid, bs=bs, device=str(dls.device or 'cpu'))
-        self.opt, self.splitter = None, lambda m: [[p for p in m.parameters()]]
+        self.opt, self.splitter = None, lambda m: [list(m.parameters())]
         if class_weights: self.loss_func = CrossEntropyLossFlat(weight=torch.tensor(balanced_weights(train[1]), device=dls.device))
         with no_random(seed): self.fit_one_cycle(epochs, lr, cbs=cbs)
     finally: self.model, self.dls, self.opt, self.splitter, self.loss_func = model, dls, opt, splitter, loss
@@ -296,8 +294,7 @@ def _splits(learn, graphs):
     embeddings, n = Embeddings(graphs, q.levels), len(q.items)
     embeddings.embed(q.items)
     if len(q.items) < n:
-        damaged = '; '.join(f'{Path(s.path).name}: {s.reason}' for s in q.items.skipped[-3:])
-        print(f'{n - len(q.items)} damaged images were left out: {damaged}')
+        print(f'{n - len(q.items)} damaged images were left out:', *(f'{Path(s.path).name}: {s.reason}' for s in q.items.skipped[-3:]))
         learn.dls = view_dls(q.items, q.views, **q.loading)
     found = embeddings.sides(q.items)
     return found['train'], found.get('valid') or found['test']

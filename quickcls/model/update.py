@@ -280,14 +280,13 @@ def _embedded_again(clf, t, say, bs=8):
     "Embeddings of images that are where they were, by the classifier itself"
     import numpy as np
     say(f'the embeddings of {len(t):,} training images are not on this machine: embedding them once more')
-    out, batch, images = np.empty((len(t), clf.head.n_in), np.float32), [], images_of(clf)
+    out, batch, images, missing = np.empty((len(t), clf.head.n_in), np.float32), [], images_of(clf), 0
     def load(i):
         data = images.data(t.path[i])
         return clf.prepare(data) if data else None
     def flush():
         if batch: out[[i for i, _ in batch]] = clf.embed([np.stack(v) for v in zip(*(v for _, v in batch))])
         batch.clear()
-    missing = 0
     with progress(len(t), 'embedding') as bar:
         for i, views in decode_ahead(range(len(t)), load):
             bar.update(1)

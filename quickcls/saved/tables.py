@@ -82,7 +82,7 @@ def _first_bad(column, bad, name, expected):
 
 def _shares(t, column, low, high, empty=False):
     "A column as floats in a range"
-    import numpy as np, pandas as pd
+    import pandas as pd
     v = pd.to_numeric(t[column], errors='coerce').astype(float)
     allowed = empty & ((t[column].astype(str) == '') | t[column].isna())
     bad = ~v.between(low, high) & ~allowed
