@@ -143,7 +143,8 @@ def tiny_graph(size=16, resize='squish', digest=None):
     return SimpleNamespace(view=View(backbones['resnet18'], size, resize), digest=digest or f'mean-colour-{size}', dim=3)
 
 def classifier_folder(root, vocab, n, *, wrong=.2, images=None, **extra):
-    "A folder as `train` leaves it but for the network: `n` held-out and `n` training rows, a share of them wrong; images by path; `extra` goes into metrics.json"
+    """A folder as `train` leaves it but for the network: `n` held-out and `n` training rows, a share of them wrong;
+    images by path; `extra` goes into metrics.json"""
     import json, pandas as pd
     from quickcls.evaluate.predictions import prediction_table
     rng = np.random.default_rng(7)

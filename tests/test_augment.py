@@ -31,7 +31,8 @@ def test_anything_else_is_refused_in_one_line(text):
     assert '\n' not in str(e.value)
 
 def drawn(preset, n=3000):
-    "The matrices that a preset draws: (linear part `[n, 2, 2]`, shift `[n, 2]`), from the places of the view to those of the image, a side being 2 long"
+    """The matrices that a preset draws: (linear part `[n, 2, 2]`, shift `[n, 2]`), from the places of the view to those
+    of the image, a side being 2 long"""
     import torch
     from fastai.torch_core import TensorImage, no_random
     moves = random_transforms(preset)[0]
@@ -76,7 +77,8 @@ def test_presets_are_named_and_none_changes_nothing(tmp_path):
     with pytest.raises(QuickclsError, match='Expected one of none, guide'): random_transforms('keras')
 
 def test_views_of_a_preset_are_its_own_and_stay(tmp_path):
-    "Drawn in many threads at once, a view is the same as drawn alone; the store keeps presets apart; `fastai` keeps the name that its views were stored under"
+    """Drawn in many threads at once, a view is the same as drawn alone; the store keeps presets apart; `fastai` keeps the
+    name that its views were stored under"""
     items = scan_folder(write_folder(tmp_path/'f', a=8, b=8)).table
     store, graph = Store(tmp_path/'store.sqlite'), tiny_graph()
     x, done = embed_augmented(items, graph, 2, engine=MeanColour(), store=store, preset='guide')

@@ -87,7 +87,9 @@ def test_a_phone_scrolls_only_downwards(browser, report, classes):
         assert page.evaluate('document.documentElement.scrollWidth') == 390
         page.evaluate("document.querySelector('.matrix').scrollTo(300, 200)")
         corner = page.evaluate(
-            "(() => { const m = document.querySelector('.matrix'), a = m.getBoundingClientRect(); return [...m.querySelectorAll('tbody th')].every(h => Math.abs(h.getBoundingClientRect().left - a.left) < 4) })()"
+            "(() => { const m = document.querySelector('.matrix'), a = m.getBoundingClientRect(); return "
+            "[...m.querySelectorAll('tbody th')].every(h => Math.abs(h.getBoundingClientRect().left - "
+            "a.left) < 4) })()"
         )
         assert corner # names of rows stay in sight
 

@@ -18,7 +18,11 @@ def parts(): return split_items(scan_folder(repo/'datasets'/'parts'))
 def answers_of(python, clf, n=12):
     "(probabilities that another process gives, those in predictions.csv) of held-out images"
     table = pd.read_csv(clf.path/'predictions.csv').query('split != "train"').head(n)
-    code = 'import sys, json; from quickcls.model.classifier import Classifier; print(json.dumps([[t["probability"] for t in sorted(p.top, key=lambda t: t["label"])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]))'
+    code = (
+        'import sys, json; from quickcls.model.classifier import Classifier; '
+        'print(json.dumps([[t["probability"] for t in sorted(p.top, key=lambda t: t["label"])] for p in '
+        'Classifier.load(sys.argv[1]).predict(sys.argv[2:])]))'
+    )
     return json.loads(python(code, clf.path, *table.path)), table[['p_defect', 'p_ok']]
 
 def test_every_mark_of_the_dial_is_a_classifier(tmp_path, python, cache):

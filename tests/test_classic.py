@@ -50,7 +50,9 @@ def test_saved_is_live(trained, python):
     clf, _ = trained
     table = pd.read_csv(clf.path/'predictions.csv').query('split != "train"').head(12)
     code = (
-        "import sys, json; from quickcls.model.classifier import Classifier; found = [[t['probability'] for t in sorted(p.top, key=lambda t: t['label'])] for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])]\n"
+        "import sys, json; from quickcls.model.classifier import Classifier; found = [[t['probability'] "
+        "for t in sorted(p.top, key=lambda t: t['label'])] for p in "
+        "Classifier.load(sys.argv[1]).predict(sys.argv[2:])]\n"
         "print(json.dumps([found, [m for m in ('torch', 'sklearn', 'scipy', 'pandas', 'openvino', 'onnx') if m in sys.modules]]))"
     )
     found, heavy = json.loads(python(code, clf.path, *table.path))

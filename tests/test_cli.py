@@ -100,12 +100,19 @@ def test_predict_one_many_and_bad_ones(quickcls, trained, tmp_path):
 
 
 def test_predict_imports_neither_torch_nor_fastai_nor_pandas(python, trained):
-    code = 'import sys; from quickcls.cli import main; main(["predict", *sys.argv[1:]]); print(sorted({"torch", "fastai", "pandas", "sklearn", "matplotlib", "timm"} & set(sys.modules)))'
+    code = (
+        'import sys; from quickcls.cli import main; main(["predict", *sys.argv[1:]]); '
+        'print(sorted({"torch", "fastai", "pandas", "sklearn", "matplotlib", "timm"} & '
+        'set(sys.modules)))'
+    )
     assert python(code, trained[0], defect).splitlines()[-1] == '[]'
 
 def test_training_with_the_linear_head_imports_no_torch(python, trained):
     "Once its graph is there, a default run needs neither torch nor fastai"
-    code = 'import sys; from quickcls.cli import main; main(["train", *sys.argv[1:]]); print(sorted({"torch", "fastai", "timm"} & set(sys.modules)))'
+    code = (
+        'import sys; from quickcls.cli import main; main(["train", *sys.argv[1:]]); '
+        'print(sorted({"torch", "fastai", "timm"} & set(sys.modules)))'
+    )
     assert python(code, parts, *lite0, '--out', trained[0], '--force').splitlines()[-1] == '[]'
 
 def test_clear_ends(quickcls, trained, tmp_path):

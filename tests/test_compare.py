@@ -96,7 +96,10 @@ def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
     assert '--epochs' not in c.command(c.best) # a linear head is found in one step
 
 def test_on_after_a_kill(parts, tmp_path, python):
-    code = 'import sys; from quickcls.train.compare import compare; compare(sys.argv[1], arch=sys.argv[2], out=sys.argv[3], train_pct="20,40,60,70", quiet=True, offline=True)'
+    code = (
+        'import sys; from quickcls.train.compare import compare; compare(sys.argv[1], arch=sys.argv[2], '
+        'out=sys.argv[3], train_pct="20,40,60,70", quiet=True, offline=True)'
+    )
     p, kept = python(code, parts, arch, tmp_path/'c', start=True), tmp_path/'c'/'runs.jsonl'
     while p.poll() is None and not kept_runs(kept): time.sleep(.01)
     p.kill()

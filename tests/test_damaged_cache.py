@@ -213,14 +213,17 @@ from quickcls.backbones.registry import parse_views
 from quickcls.backbones.onnx_graph import get_graph
 folder, out, more = sys.argv[1:]
 print(train(folder, out=out, arch='efficientnet_lite0@64', folds='0', offline=True, quiet=True).run['from_store'])
-for work in (lambda: train(more, out=out + '2', arch='efficientnet_lite0@64', folds='0', offline=True, quiet=True), lambda: get_graph(parse_views('efficientnet_lite0@96')[0])):
+def train_again(): train(more, out=out + '2', arch='efficientnet_lite0@64', folds='0', offline=True, quiet=True)
+def another_size(): get_graph(parse_views('efficientnet_lite0@96')[0])
+for work in (train_again, another_size):
     try: work()
     except QuickclsError as e: print(e)
 """
 
 
 def test_a_cache_that_can_only_be_read_is_enough(exported, tmp_path, monkeypatch, sealed):
-    "With the graph and all embeddings there, training writes nothing into it; with other images, or another size, a line names the folder and the variable"
+    """With the graph and all embeddings there, training writes nothing into it; with other images, or another size, a
+    line names the folder and the variable"""
     from quickcls.features.embed import Embeddings
     folder, more, cache = some_parts(tmp_path/'parts', slice(10)), some_parts(tmp_path/'more', slice(8, 13)), tmp_path/'cache'
     monkeypatch.setenv('QUICKCLS_CACHE', str(cache))

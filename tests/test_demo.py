@@ -94,7 +94,8 @@ def test_the_heat_map_goes_on_and_off_and_stays_so(browser, url):
         said(page)
         heat, switch = page.locator('#answer .qc-heat'), page.get_by_label('Show heat map')
         assert heat.is_visible() and page.evaluate(
-            "(() => { const [a, b] = document.querySelectorAll('#answer .qc-photo img'); return a.naturalWidth == b.naturalWidth && a.src != b.src })()"
+            "(() => { const [a, b] = document.querySelectorAll('#answer .qc-photo img'); return "
+            "a.naturalWidth == b.naturalWidth && a.src != b.src })()"
         )
         switch.uncheck()
         assert not heat.is_visible()
@@ -161,7 +162,8 @@ def test_a_pasted_image_is_answered(browser, url, parts):
     with opened(browser, url, permissions=['clipboard-read', 'clipboard-write']) as page:
         page.bring_to_front()
         page.evaluate(
-            "async png => { const blob = await (await fetch('data:image/png;base64,' + png)).blob(); await navigator.clipboard.write([new ClipboardItem({'image/png': blob})]) }",
+            "async png => { const blob = await (await fetch('data:image/png;base64,' + png)).blob(); await "
+            "navigator.clipboard.write([new ClipboardItem({'image/png': blob})]) }",
             png,
         )
         for _ in range(5): # a busy browser may not have the clipboard at the first click
@@ -214,7 +216,8 @@ def test_a_phone_needs_no_sideways_scroll_and_sees_the_answer(browser, url):
         show(page, defect)
         said(page)
         page.wait_for_function(
-            "(() => { const r = document.querySelector('#answer .qc-photo').getBoundingClientRect(); return r.top >= -60 && r.top < 700 })()"
+            "(() => { const r = document.querySelector('#answer .qc-photo').getBoundingClientRect(); return "
+            "r.top >= -60 && r.top < 700 })()"
         )
         assert wide()
         page.get_by_role('tab', name='How good is it').click()
@@ -478,7 +481,8 @@ def test_the_command_serves_and_teaching_in_reach_of_others_needs_a_password(par
 
 def test_a_missing_gradio_is_named(python, parts):
     out = python(
-        "import sys; sys.modules['gradio'] = None; sys.stderr = sys.stdout\nfrom quickcls.cli import main\nsys.exit(0 if main(['demo', sys.argv[1]]) == 1 else 5)",
+        "import sys; sys.modules['gradio'] = None; sys.stderr = sys.stdout\nfrom quickcls.cli import "
+        "main\nsys.exit(0 if main(['demo', sys.argv[1]]) == 1 else 5)",
         parts.path,
     )
     assert 'pip install "gradio' in out and len(out.splitlines()) == 1

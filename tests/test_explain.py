@@ -206,7 +206,11 @@ def test_a_damaged_graph_is_named(models, tmp_path):
 
 def test_explaining_needs_no_torch(models, python, tmp_path):
     marked(1, (50, 50)).save(tmp_path/'p.png')
-    code = 'import sys; from quickcls.explain.heatmap import explain; explain(sys.argv[1], sys.argv[2], out=sys.argv[3], size=300); print([m for m in ("torch", "timm", "fastai", "sklearn", "pandas", "onnx") if m in sys.modules])'
+    code = (
+        'import sys; from quickcls.explain.heatmap import explain; explain(sys.argv[1], sys.argv[2], '
+        'out=sys.argv[3], size=300); print([m for m in ("torch", "timm", "fastai", "sklearn", "pandas", '
+        '"onnx") if m in sys.modules])'
+    )
     assert python(code, models('anywhere').path, tmp_path/'p.png', tmp_path/'heat.png').strip().endswith('[]')
 
 # focus

@@ -139,7 +139,8 @@ def test_every_length_of_a_graph_is_safe_to_look_at(folder):
         refused(lambda: check_graph_file(folder/'model.onnx', len(clf.vocab), clf.head.n_in, [224]), 'model.onnx')
 
 def test_a_file_that_changed_is_noticed(folder):
-    "Graph and arrays are those that were written; a classifier without digests, as earlier versions wrote it, still loads, and so does one whose tables were edited"
+    """Graph and arrays are those that were written; a classifier without digests, as earlier versions wrote it, still
+    loads, and so does one whose tables were edited"""
     kept = json.loads((folder/'classifier.json').read_text())['files']
     assert kept == digests(folder) and set(kept) == {'model.onnx', 'weights.safetensors'}
     (folder/'metrics.json').write_text('{}')
@@ -207,7 +208,8 @@ def rename_paths(folder, change):
 
 @pytest.mark.parametrize('kind', ['absolute', 'up', 'other content', 'pipe', 'device', 'link'])
 def test_a_table_shows_nothing_of_the_reader(trained, folder, tmp_path, watch, kind):
-    "Paths that lead out of the data folder are not opened, whatever content they are said to have; within it only the known content is shown"
+    """Paths that lead out of the data folder are not opened, whatever content they are said to have; within it only the
+    known content is shown"""
     from quickcls.explain.heatmap import explain
     from quickcls.report.thumbnails import Packed, pack_images
     from quickcls.report.page import write_report
@@ -551,7 +553,8 @@ def run_mutants(trained, tmp, watch, seeds, share=1.):
                     name,
                     what,
                     use,
-                    f'{type(e).__name__}: {str(e)[:150]} at {[f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(e.__traceback__)[-6:]]}',
+                    f'{type(e).__name__}: {str(e)[:150]} at '
+                    f'{[f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(e.__traceback__)[-6:]]}',
                 ))
             own = [os.path.realpath(tmp/str(seed))]
             for p, mode, flags in watch.opened:
@@ -575,7 +578,8 @@ def run_mutants(trained, tmp, watch, seeds, share=1.):
 
 @pytest.mark.slow
 def test_whatever_a_file_holds_it_ends_in_a_line(trained, tmp_path, watch):
-    "Seeded changes of every file, and all that is done with a folder: it works, or ends in one line; nothing is written or read elsewhere, started or asked of the network"
+    """Seeded changes of every file, and all that is done with a folder: it works, or ends in one line; nothing is written
+    or read elsewhere, started or asked of the network"""
     first, n = int(os.environ.get('QUICKCLS_MUTANTS_FROM', 0)), int(os.environ.get('QUICKCLS_MUTANTS', 60))
     failures = run_mutants(trained, tmp_path, watch, range(first, first + n), share=.15)
     assert not failures, '\n'.join(map(str, failures))

@@ -128,7 +128,10 @@ def test_a_forked_process_has_workers_of_its_own():
 
 def test_workers_end_with_the_program(python):
     "Also where it is killed"
-    code = 'import os, signal, quickcls.data.workers as w; w.ask_workers(bytes.fromhex("%s"), w.Wanted()); print([p.process.pid for p in w.workers().all], flush=True); os.kill(os.getpid(), signal.%s)'
+    code = (
+        'import os, signal, quickcls.data.workers as w; w.ask_workers(bytes.fromhex("%s"), w.Wanted()); '
+        'print([p.process.pid for p in w.workers().all], flush=True); os.kill(os.getpid(), signal.%s)'
+    )
     for ending in ('SIGKILL', 'SIGTERM'):
         p = python(code % (as_bytes(image(1)).hex(), ending), start=True)
         pids = json.loads(p.communicate(timeout=60)[0])
@@ -156,8 +159,10 @@ def test_a_worker_can_start_nothing_and_write_nothing(python, tmp_path):
 import os, socket, subprocess, sys, quickcls.data.workers as w
 w._confine()
 done = []
-for name, act in dict(run=lambda: subprocess.run(['true']), system=lambda: os.system('true'), fork=os.fork, write=lambda: open(sys.argv[1], 'w'), connect=lambda: socket.create_connection(('127.0.0.1', 1)),
-                      remove=lambda: os.remove(sys.argv[2])).items():
+acts = dict(
+    run=lambda: subprocess.run(['true']), system=lambda: os.system('true'), fork=os.fork, write=lambda: open(sys.argv[1], 'w'),
+    connect=lambda: socket.create_connection(('127.0.0.1', 1)), remove=lambda: os.remove(sys.argv[2]))
+for name, act in acts.items():
     try: act()
     except PermissionError: continue
     done.append(name)
@@ -258,7 +263,10 @@ def test_eight_images_of_89_megapixels_take_less_than_a_gigabyte_and_a_half(clf,
     paths = [tmp_path/f'{i}.png' for i in range(8)]
     data = flat_png(9400, 9500)
     for p in paths: p.write_bytes(data)
-    code = 'import sys; from quickcls.model.classifier import Classifier; print([p.error for p in Classifier.load(sys.argv[1]).predict(sys.argv[2:])])'
+    code = (
+        'import sys; from quickcls.model.classifier import Classifier; print([p.error for p in '
+        'Classifier.load(sys.argv[1]).predict(sys.argv[2:])])'
+    )
     p, peak = python(code, clf.path, *paths, start=True), 0
     while p.poll() is None:
         peak = max(peak, family_memory(p.pid))
@@ -269,7 +277,8 @@ def test_eight_images_of_89_megapixels_take_less_than_a_gigabyte_and_a_half(clf,
 @pytest.mark.slow
 @needs_proc
 def test_a_page_survives_hostile_images_in_bounded_memory(clf, python):
-    "Three of 89 megapixels at once, a lossless JPEG and a PostScript file: each has its answer, and an ordinary photo is answered afterwards"
+    """Three of 89 megapixels at once, a lossless JPEG and a PostScript file: each has its answer, and an ordinary photo
+    is answered afterwards"""
     import re
     from concurrent.futures import ThreadPoolExecutor
     httpx = pytest.importorskip('httpx', reason='no gradio')

@@ -207,7 +207,10 @@ def raw(url, head, *chunks, wait=0):
     "Send bytes as they are; what came back"
     with socket.create_connection(('127.0.0.1', int(url.rpartition(':')[2])), 30) as s:
         s.sendall(
-            f'POST /gradio_api/upload HTTP/1.1\r\nHost: {url[7:]}\r\nContent-Type: multipart/form-data; boundary=x\r\nConnection: close\r\n{head}\r\n\r\n'.encode()
+            (
+                f'POST /gradio_api/upload HTTP/1.1\r\nHost: {url[7:]}\r\nContent-Type: multipart/form-data; '
+                f'boundary=x\r\nConnection: close\r\n{head}\r\n\r\n'
+            ).encode()
         )
         for c in chunks:
             try: s.sendall(c)

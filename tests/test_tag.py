@@ -104,7 +104,9 @@ def test_classifiers_of_other_kinds_tag_too(things, both, tmp_path, capsys):
 def test_tagging_imports_no_torch(things, both, tmp_path, python):
     both[0].save(tmp_path/'photo.png')
     out = python(
-        'import sys; from quickcls.explain.regions import tag; tag(sys.argv[1], sys.argv[2], out=sys.argv[3]); print([m for m in ("torch", "fastai", "matplotlib", "pandas") if m in sys.modules])',
+        'import sys; from quickcls.explain.regions import tag; tag(sys.argv[1], sys.argv[2], '
+        'out=sys.argv[3]); print([m for m in ("torch", "fastai", "matplotlib", "pandas") if m in '
+        'sys.modules])',
         things.path,
         tmp_path / 'photo.png',
         tmp_path / 'seen.png',

@@ -131,7 +131,12 @@ def test_many_ask_and_teach_at_once(parts, tmp_path):
 
 def test_teaching_takes_no_torch(python, parts, wrong, tmp_path):
     (tmp_path/'a.jpg').write_bytes(wrong[0])
-    code = 'import sys\nfrom pathlib import Path\nfrom quickcls.model.classifier import Classifier\nfrom quickcls.model.update import Teacher\nt = Teacher.of(Classifier.load(sys.argv[1]), sys.argv[2])\nt.teach(Path(sys.argv[3]).read_bytes(), "scratch")\nprint([m for m in ("torch", "fastai", "timm", "onnx", "matplotlib") if m in sys.modules], t.clf.predict(sys.argv[3]).label)'
+    code = (
+        'import sys\nfrom pathlib import Path\nfrom quickcls.model.classifier import Classifier\nfrom '
+        'quickcls.model.update import Teacher\nt = Teacher.of(Classifier.load(sys.argv[1]), '
+        'sys.argv[2])\nt.teach(Path(sys.argv[3]).read_bytes(), "scratch")\nprint([m for m in ("torch", '
+        '"fastai", "timm", "onnx", "matplotlib") if m in sys.modules], t.clf.predict(sys.argv[3]).label)'
+    )
     assert python(code, parts.path, tmp_path/'c', tmp_path/'a.jpg').strip() == '[] scratch'
 
 def test_flowers(photos, tmp_path):

@@ -137,7 +137,7 @@ def parse_views(
     "The views that a text names"
     if ',' in arch:
         joined = '+'.join(part.strip() for part in arch.split(','))
-        raise QuickclsError(f'{arch!r} has a comma, which separates alternatives in `quickcls compare`. Expected {joined!r} for several views.')
+        raise QuickclsError(f'{arch!r} has a comma, which separates alternatives in compare. Expected {joined!r} for several views.')
     return [_parse_view(part.strip(), size, resize) for part in arch.split('+')]
 
 def _parse_view(text, size, resize):

@@ -25,7 +25,9 @@ def timed(*words, **env)->Timed:
     "Run a command to its end"
     with tempfile.TemporaryFile('w+') as out:
         t = time.perf_counter()
-        p = subprocess.Popen([str(w) for w in words], stdout=out, stderr=subprocess.DEVNULL, cwd=root, env={**os.environ, 'HF_HUB_OFFLINE': '1', **env})
+        p = subprocess.Popen(
+            [str(w) for w in words], stdout=out, stderr=subprocess.DEVNULL, cwd=root, env={**os.environ, 'HF_HUB_OFFLINE': '1', **env}
+        )
         _, status, usage = os.wait4(p.pid, 0)
         seconds = time.perf_counter() - t
         out.seek(0)
@@ -58,7 +60,22 @@ class Bench:
             cache = self.tmp/'cache'
             if store == 'empty':
                 for f in cache.glob('embeddings*'): f.unlink()
-            runs.append(quickcls('train', folder, '--arch', 'efficientnet_lite0', '--head', head, '--out', self.tmp/'model', '--force', '--json', *extra, QUICKCLS_CACHE=str(cache)))
+            runs.append(
+                quickcls(
+                    'train',
+                    folder,
+                    '--arch',
+                    'efficientnet_lite0',
+                    '--head',
+                    head,
+                    '--out',
+                    self.tmp / 'model',
+                    '--force',
+                    '--json',
+                    *extra,
+                    QUICKCLS_CACHE=str(cache),
+                )
+            )
         return runs
 
     def bench_train(self):
@@ -69,16 +86,33 @@ class Bench:
         if reference.is_file():
             r = timed(sys.executable, reference, folder)
             self.reference = r.seconds
-            self.row('reference: fastai, 10 epochs', f'{r.seconds:.0f} s, {r.mb:,.0f} MB, accuracy {r.last["accuracy_last"]:.3f} (best epoch {r.last["accuracy_best"]:.3f})')
+            self.row(
+                'reference: fastai, 10 epochs',
+                f'{r.seconds:.0f} s, {r.mb:,.0f} MB, accuracy {r.last["accuracy_last"]:.3f} (best epoch {r.last["accuracy_best"]:.3f})',
+            )
         else: self.row('reference', f'not measured: no {os.path.relpath(reference, root)}')
-        for head, extra, goals in (('linear', (), dict(empty=30, full=45)), ('fastai', ('--folds', '0'), dict(empty=22, full=28)), ('fastai', (), {})): # a fastai head takes a second, and cross-validation trains three more
+        for head, extra, goals in (
+            ('linear', (), dict(empty=30, full=45)),
+            ('fastai', ('--folds', '0'), dict(empty=22, full=28)),
+            ('fastai', (), {}),
+        ):  # a fastai head takes a second, and cross-validation trains three more
             for store in ('empty', 'full'):
                 t, goal = median(self.train(folder, store, head, 5, extra)), goals.get(store)
                 ratio = self.reference and self.reference/t
-                self.row(f'train hymenoptera --head {" ".join((head, *extra))}, {store} store', f'{t:.2f} s' + (f' = 1/{ratio:.0f}' if ratio else ''), goal and f'<= 1/{goal}', goal and ratio and ratio >= goal)
+                self.row(
+                    f'train hymenoptera --head {" ".join((head, *extra))}, {store} store',
+                    f'{t:.2f} s' + (f' = 1/{ratio:.0f}' if ratio else ''),
+                    goal and f'<= 1/{goal}',
+                    goal and ratio and ratio >= goal,
+                )
         for head in ('linear', 'fastai', 'mlp:100'):
             m = self.train(folder, 'full', head)[0].last
-            self.row(f'accuracy on its val, --head {head}', f'{m["accuracy"]:.4f}, {m["metrics"]["errors"]} errors in {m["n_valid"]}', '>= 0.945', m['accuracy'] >= .945)
+            self.row(
+                f'accuracy on its val, --head {head}',
+                f'{m["accuracy"]:.4f}, {m["metrics"]["errors"]} errors in {m["n_valid"]}',
+                '>= 0.945',
+                m['accuracy'] >= 0.945,
+            )
 
     def bench_casting(self):
         "casting: 7,348 images"
@@ -88,7 +122,12 @@ class Bench:
         r = self.train(folder, 'empty')[0]
         m, twins = r.last, r.last['metrics']['without_twins']
         self.row('train casting, 7,348 images, empty store', f'{r.seconds:.1f} s, {r.mb:,.0f} MB', '<= 45 s', r.seconds <= 45)
-        self.row('accuracy on its test', f'{m["accuracy"]:.4f}, {m["metrics"]["errors"]} errors in {m["n_valid"]}', '>= 0.995', m['accuracy'] >= .995)
+        self.row(
+            'accuracy on its test',
+            f'{m["accuracy"]:.4f}, {m["metrics"]["errors"]} errors in {m["n_valid"]}',
+            '>= 0.995',
+            m['accuracy'] >= 0.995,
+        )
         self.row(f'the same without the {twins["twins"]} that stand in train', f'{twins["accuracy"]:.4f} of {twins["n"]}')
 
     def bench_trust(self):
@@ -99,39 +138,83 @@ class Bench:
             self.train(folder, 'full')
             runs = self.train(folder, 'full', n=3)
             s = [sum(r.last['seconds'][k] for k in ('check', 'evaluate', 'save')) for r in runs]
-            self.row(f'{name}: cross-validation, curve, calibration, report', f'{statistics.median(s):.1f} s of {median(runs):.1f} s', goal and f'<= {goal} s', goal and statistics.median(s) <= goal)
+            self.row(
+                f'{name}: cross-validation, curve, calibration, report',
+                f'{statistics.median(s):.1f} s of {median(runs):.1f} s',
+                goal and f'<= {goal} s',
+                goal and statistics.median(s) <= goal,
+            )
             trust = json.loads((self.tmp/'model'/'metrics.json').read_text())['trust']
             cv, cal = trust['cross_validation'], trust['calibration']
-            self.row('its accuracy, cross-validated', f'{cv["accuracy"]:.4f} ({cv["interval"][0]:.4f} to {cv["interval"][1]:.4f}), n = {cv["n"]:,}')
+            self.row(
+                'its accuracy, cross-validated',
+                f'{cv["accuracy"]:.4f} ({cv["interval"][0]:.4f} to {cv["interval"][1]:.4f}), n = {cv["n"]:,}',
+            )
             goal = .03 if name != 'hymenoptera' else None
-            self.row('its calibration error before, after', f'{cal["ece_before"]:.3f}, {cal["ece_after"]:.3f}; chance {cal["ece_chance"]:.3f}', goal and '<= 0.03 after', goal and cal['ece_after'] <= goal)
+            self.row(
+                'its calibration error before, after',
+                f'{cal["ece_before"]:.3f}, {cal["ece_after"]:.3f}; chance {cal["ece_chance"]:.3f}',
+                goal and '<= 0.03 after',
+                goal and cal['ece_after'] <= goal,
+            )
             mb = (self.tmp/'model'/'report.html').stat().st_size/2**20
             self.row('its report.html', f'{mb:.2f} MB', '< 5 MB', mb < 5)
 
     def bench_unknown(self):
         "None of these: against other sets, with a class left out, saved and live, and what it costs"
         if not all(self.photos(n) for n in ('flowers', 'hymenoptera', 'casting', 'trashnet', 'dogs_angry_happy', 'lego_bricks')): return
-        rows = [json.loads(l) for l in timed(sys.executable, '-m', 'tests.benchmarks.none_of_these', data, QUICKCLS_CACHE=str(self.tmp/'cache')).out.splitlines()]
+        rows = [
+            json.loads(l)
+            for l in timed(
+                sys.executable, '-m', 'tests.benchmarks.none_of_these', data, QUICKCLS_CACHE=str(self.tmp / 'cache')
+            ).out.splitlines()
+        ]
         of = lambda what: [r for r in rows if r['what'] == what]
         for r in of('others'):
-            self.row(f'{r["name"]}: area against nine other sets', f'{r["area"]:.3f} (worst {r["worst"].split("/")[0]} {r["worst_area"]:.3f})', '>= 0.95', r['area'] >= .95)
-            self.row('  refused: foreign, known held-out images', f'{r["refused"]:.1%}, {r["known_refused"]:.1%} ({r["splits"]} splits)', '<= 7 % of known', r['known_refused'] <= .07)
+            self.row(
+                f'{r["name"]}: area against nine other sets',
+                f'{r["area"]:.3f} (worst {r["worst"].split("/")[0]} {r["worst_area"]:.3f})',
+                '>= 0.95',
+                r['area'] >= 0.95,
+            )
+            self.row(
+                '  refused: foreign, known held-out images',
+                f'{r["refused"]:.1%}, {r["known_refused"]:.1%} ({r["splits"]} splits)',
+                '<= 7 % of known',
+                r['known_refused'] <= 0.07,
+            )
         mean = statistics.mean(r['area'] for r in of('others'))
         self.row('mean area against other sets', f'{mean:.4f}', '>= 0.98', mean >= .98)
         known = statistics.mean(r['known_refused'] for r in of('others'))
         self.row('known images refused, mean', f'{known:.1%}', '<= 7 %', known <= .07)
-        for r in of('left'): self.row(f'{r["name"]}: area with one class left out', f'{r["area"]:.3f}, {r["refused"]:.0%} refused (worst {r["worst"]})')
+        for r in of('left'):
+            self.row(f'{r["name"]}: area with one class left out', f'{r["area"]:.3f}, {r["refused"]:.0%} refused (worst {r["worst"]})')
         mean = statistics.mean(r['area'] for r in of('left'))
         self.row('mean area with one class left out', f'{mean:.3f}', '>= 0.80', mean >= .8)
         live, slower, size = of('live')[0], of('seconds')[0], max(r['mb'] for r in of('others'))
-        self.row('known score, saved against live, largest difference', f'{live["difference"]:.0e} ({live["n"]} photographs)', '<= 1e-4', live['difference'] <= 1e-4)
-        self.row('an image takes longer by', f'{1000*slower["slower"]:.2f} ms ({slower["n"]:,} training images)', '<= 3 ms', slower['slower'] <= .003)
+        self.row(
+            'known score, saved against live, largest difference',
+            f'{live["difference"]:.0e} ({live["n"]} photographs)',
+            '<= 1e-4',
+            live['difference'] <= 1e-4,
+        )
+        self.row(
+            'an image takes longer by',
+            f'{1000 * slower["slower"]:.2f} ms ({slower["n"]:,} training images)',
+            '<= 3 ms',
+            slower['slower'] <= 0.003,
+        )
         self.row('largest statistics, casting', f'{size:.1f} MB', '<= 5 MB', size <= 5)
 
     def bench_tag(self):
         "Several kinds in one image: collages of flowers that were held out, those flowers by themselves, foreign images"
         if not all(self.photos(n) for n in ('flowers', 'dogs_angry_happy', 'trashnet', 'lego_bricks')): return
-        rows = [json.loads(l) for l in timed(sys.executable, '-m', 'tests.benchmarks.several_kinds', data, 40, 42, 7, 8, QUICKCLS_CACHE=str(self.tmp/'cache')).out.splitlines()]
+        rows = [
+            json.loads(l)
+            for l in timed(
+                sys.executable, '-m', 'tests.benchmarks.several_kinds', data, 40, 42, 7, 8, QUICKCLS_CACHE=str(self.tmp / 'cache')
+            ).out.splitlines()
+        ]
         total = {k: sum(r[k] for r in rows) for k in rows[0]}
         for name, r in ((*((f'split {r["seed"]}', r) for r in rows), ('all splits', total))):
             share, false = r['found']/r['kinds'], r['false']/r['images']
@@ -141,7 +224,10 @@ class Bench:
         seconds = statistics.median(r['seconds'] for r in rows)
         self.row('seconds an image', f'{seconds:.2f}', '<= 1', seconds <= 1)
         self.row('boxes beyond one a kind, a collage', f'{total["again"]/total["images"]:.2f}')
-        self.row('a flower by itself: found, false kinds an image', f'{total["single_found"]/total["singles"]:.3f}, {total["single_false"]/total["singles"]:.3f} ({total["singles"]})')
+        self.row(
+            'a flower by itself: found, false kinds an image',
+            f'{total["single_found"] / total["singles"]:.3f}, {total["single_false"] / total["singles"]:.3f} ({total["singles"]})',
+        )
         self.row('foreign images: false kinds an image', f'{total["foreign_false"]/total["foreign"]:.3f} ({total["foreign"]})')
         self.row('accuracy of the classifiers on whole images', ', '.join(f'{r["accuracy"]:.3f}' for r in rows))
 
@@ -149,7 +235,11 @@ class Bench:
         "Forty-eight scenarios of flowers: three backbones, two heads, with and without random views, four shares of the images"
         folder = self.photos('flowers')
         if not folder: return
-        archs, cache, words = 'efficientnet_lite0,efficientnet_lite1,efficientnet_lite2', dict(QUICKCLS_CACHE=str(self.tmp/'cache')), ('--out', self.tmp/'compare', '--quiet')
+        archs, cache, words = (
+            'efficientnet_lite0,efficientnet_lite1,efficientnet_lite2',
+            dict(QUICKCLS_CACHE=str(self.tmp / 'cache')),
+            ('--out', self.tmp / 'compare', '--quiet'),
+        )
         quickcls('compare', root/'datasets'/'parts', '--arch', archs, '--train-pct', '10', *words, **cache) # exports the graphs
         for f in (self.tmp/'cache').glob('embeddings*'): f.unlink()
         axes = ('--arch', archs, '--head', 'linear,fastai', '--augment', '0,4', '--train-pct', '5,10,50,80')
@@ -159,11 +249,34 @@ class Bench:
 
     def quality(self, folder, mark, extra):
         "One training with a mark of the dial; what was embedded before is there"
-        return quickcls('train', folder, '--quality', mark, *extra, '--out', self.tmp/'model', '--force', '--json', '--offline', QUICKCLS_CACHE=str(self.tmp/'cache'))
+        return quickcls(
+            'train',
+            folder,
+            '--quality',
+            mark,
+            *extra,
+            '--out',
+            self.tmp / 'model',
+            '--force',
+            '--json',
+            '--offline',
+            QUICKCLS_CACHE=str(self.tmp / 'cache'),
+        )
 
     def auto(self, folder, seconds):
         "One automatic choice, with nothing on the machine but the package"
-        return quickcls('train', folder, '--auto', seconds, '--out', self.tmp/'model', '--force', '--json', '--offline', QUICKCLS_CACHE=str(self.tmp/'auto'))
+        return quickcls(
+            'train',
+            folder,
+            '--auto',
+            seconds,
+            '--out',
+            self.tmp / 'model',
+            '--force',
+            '--json',
+            '--offline',
+            QUICKCLS_CACHE=str(self.tmp / 'auto'),
+        )
 
     def compare(self, folder, *axes):
         "The table of a comparison, a DataFrame"
@@ -178,12 +291,25 @@ class Bench:
     def bench_pass(self):
         "The embedding pass against what decoding and the graph allow together, and its memory"
         folder = self.photos('hymenoptera') or root/'datasets'/'parts'
-        runs = [timed(sys.executable, here/'embedding_pass.py', 'share', folder, QUICKCLS_CACHE=str(self.tmp/'pass')).last for _ in range(4)][1:] # the first exports the graph
+        runs = [
+            timed(sys.executable, here / 'embedding_pass.py', 'share', folder, QUICKCLS_CACHE=str(self.tmp / 'pass')).last for _ in range(4)
+        ][1:]  # the first exports the graph
         d, g, p, share = (statistics.median(r[k] for r in runs) for k in ('decode', 'graph', 'pass', 'share'))
         self.row(f'embedding pass, {folder.name}: images/s', f'{p:.0f}; decoding alone {d:.0f}, graph alone {g:.0f}')
         self.row('its share of what both allow together', f'{share:.0%}', '>= 85 %', share >= .85)
-        peak = {n: timed(sys.executable, here/'embedding_pass.py', 'memory', root/'datasets'/'parts', n, QUICKCLS_CACHE=str(self.tmp/'pass')).mb for n in (400, 20_000)}
-        for n, mb in peak.items(): self.row(f'peak memory of the pass, {n:,} images', f'{mb:,.0f} MB', '<= 1,200 MB, the same', mb <= 1200 and abs(mb - peak[400]) <= .15*peak[400])
+        peak = {
+            n: timed(
+                sys.executable, here / 'embedding_pass.py', 'memory', root / 'datasets' / 'parts', n, QUICKCLS_CACHE=str(self.tmp / 'pass')
+            ).mb
+            for n in (400, 20_000)
+        }
+        for n, mb in peak.items():
+            self.row(
+                f'peak memory of the pass, {n:,} images',
+                f'{mb:,.0f} MB',
+                '<= 1,200 MB, the same',
+                mb <= 1200 and abs(mb - peak[400]) <= 0.15 * peak[400],
+            )
 
     def bench_heat(self):
         "magnetic_tile: does the strongest cell of a heat map lie on the defect?"
@@ -193,7 +319,12 @@ class Bench:
         self.row('magnetic_tile: defects named right by heads that had not seen them', f'{m["right"]} of {m["asked"]}')
         for kind, k in m['kinds'].items():
             goal = .85 if kind in ('224 px', '448 px') else None
-            self.row(f'heat map on the defect, {kind}', f'{k["hit"]:.1%} (chance {k["chance"]:.1%}), {k["seconds"]:.2f} s', goal and '>= 85 %', goal and k['hit'] >= goal)
+            self.row(
+                f'heat map on the defect, {kind}',
+                f'{k["hit"]:.1%} (chance {k["chance"]:.1%}), {k["seconds"]:.2f} s',
+                goal and '>= 85 %',
+                goal and k['hit'] >= goal,
+            )
             self.row('  its centre within one cell of a marked pixel', f'{k["strict"]:.1%} (chance {k["strict_chance"]:.1%})')
 
     def bench_help(self):
@@ -226,12 +357,20 @@ class Bench:
         self.train(folder, 'full')
         def serve():
             port = d.free_port()
-            return d.Server([Path(sys.executable).with_name('quickcls'), 'demo', self.tmp/'model', '--port', port], port, root, {**os.environ, 'QUICKCLS_CACHE': str(self.tmp/'cache')})
+            return d.Server(
+                [Path(sys.executable).with_name('quickcls'), 'demo', self.tmp / 'model', '--port', port],
+                port,
+                root,
+                {**os.environ, 'QUICKCLS_CACHE': str(self.tmp / 'cache')},
+            )
+
         up = []
         for _ in range(3):
             with serve() as server: up.append((server.seconds, server.worked))
         up = sorted(up)[1]
-        self.row('quickcls demo MODEL: from the command to the page', f'{up[0]:.2f} s ({up[1]:.2f} s of processor)', '<= 2.5 s', up[0] <= 2.5)
+        self.row(
+            'quickcls demo MODEL: from the command to the page', f'{up[0]:.2f} s ({up[1]:.2f} s of processor)', '<= 2.5 s', up[0] <= 2.5
+        )
         photos = [p.read_bytes() for p in sorted(folder.rglob('*.jpg'))[:200]]
         with serve() as server:
             large = d.phone_photo(sorted(folder.rglob('*.jpg'))[0])
@@ -240,11 +379,26 @@ class Bench:
             self.row(f'answer to 12 megapixels ({len(large)/1e6:.1f} MB), without its upload', f'{ms:.0f} ms', '<= 150 ms', ms <= 150)
             self.row('the same with its upload', f'{1000*statistics.median(a[1] for a in answers):.0f} ms')
             r = asyncio.run(d.load(server, photos, 50, 60))
-            self.row('50 clients at once for 60 s: errors', f'{len(r["errors"])} of {r["n"] + len(r["errors"]):,} ({r["n"]/60:.0f} answers/s)', '0', not r['errors'])
+            self.row(
+                '50 clients at once for 60 s: errors',
+                f'{len(r["errors"])} of {r["n"] + len(r["errors"]):,} ({r["n"] / 60:.0f} answers/s)',
+                '0',
+                not r['errors'],
+            )
             for e in r['errors'][:3]: print(f'  {e}')
-            self.row('  seconds an answer, upload and all: median, 95 %', f'{r["median"]:.2f}, {r["p95"]:.2f}', '95 % <= 3 s', r['p95'] <= 3)
-            self.row('  processor an answer: server, the clients themselves', f'{1000*r["theirs"]/max(r["n"], 1):.0f} ms, {1000*r["own"]/max(r["n"], 1):.0f} ms')
-            self.row('  memory of the server after 20 s, at the end, peak', f'{r["early"]:,.0f}, {r["late"]:,.0f}, {r["peak"]:,.0f} MB', 'flat: within 10 %', abs(r['late'] - r['early']) <= .1*r['early'])
+            self.row(
+                '  seconds an answer, upload and all: median, 95 %', f'{r["median"]:.2f}, {r["p95"]:.2f}', '95 % <= 3 s', r['p95'] <= 3
+            )
+            self.row(
+                '  processor an answer: server, the clients themselves',
+                f'{1000 * r["theirs"] / max(r["n"], 1):.0f} ms, {1000 * r["own"] / max(r["n"], 1):.0f} ms',
+            )
+            self.row(
+                '  memory of the server after 20 s, at the end, peak',
+                f'{r["early"]:,.0f}, {r["late"]:,.0f}, {r["peak"]:,.0f} MB',
+                'flat: within 10 %',
+                abs(r['late'] - r['early']) <= 0.1 * r['early'],
+            )
             time.sleep(45) # an upload stays for some seconds after its answer
             self.row('  files left of the uploads 45 s later', str(server.files()), '0', not server.files())
         ms = d.page_answer(self.tmp/'model', large)
@@ -255,27 +409,76 @@ class Bench:
         import asyncio, venv
         from quickcls.app.space import write_space
         from tests.benchmarks import demo_page as d
-        quickcls('train', root/'datasets'/'parts', '--arch', 'efficientnet_lite0', '--out', self.tmp/'parts', '--force', QUICKCLS_CACHE=str(self.tmp/'cache'))
+
+        quickcls(
+            'train',
+            root / 'datasets' / 'parts',
+            '--arch',
+            'efficientnet_lite0',
+            '--out',
+            self.tmp / 'parts',
+            '--force',
+            QUICKCLS_CACHE=str(self.tmp / 'cache'),
+        )
         space, env = write_space(self.tmp/'parts', self.tmp/'space'), self.tmp/'fresh'
         size = lambda folder: sum(f.stat().st_size for f in folder.rglob('*') if f.is_file() and not f.is_symlink())/1e6
         self.row('a Space of the drawn parts', f'{size(space):.1f} MB')
         own = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'QUICKCLS_CACHE')} | dict(HOME=str(self.tmp/'home'))
         t = time.perf_counter()
         venv.create(env, with_pip=True)
-        subprocess.run([env/'bin'/'python', '-m', 'pip', 'install', '--quiet', '-r', space/'requirements.txt'], check=True, env=own | dict(HOME=os.environ.get('HOME', '')), stderr=subprocess.DEVNULL)
-        self.row('its requirements installed', f'{time.perf_counter() - t:.0f} s, {size(next(env.glob("lib/python*/site-packages"))):,.0f} MB')
+        subprocess.run(
+            [env / 'bin' / 'python', '-m', 'pip', 'install', '--quiet', '-r', space / 'requirements.txt'],
+            check=True,
+            env=own | dict(HOME=os.environ.get('HOME', '')),
+            stderr=subprocess.DEVNULL,
+        )
+        self.row(
+            'its requirements installed', f'{time.perf_counter() - t:.0f} s, {size(next(env.glob("lib/python*/site-packages"))):,.0f} MB'
+        )
         heavy = ('torch', 'torchvision', 'timm', 'fastai', 'onnx', 'onnxscript')
-        found = subprocess.run([env/'bin'/'python', '-c', f'import importlib.util as u; print(*[m for m in {heavy} if u.find_spec(m)])'], env=own, cwd=space, capture_output=True, text=True, check=True).stdout.split()
+        found = subprocess.run(
+            [env / 'bin' / 'python', '-c', f'import importlib.util as u; print(*[m for m in {heavy} if u.find_spec(m)])'],
+            env=own,
+            cwd=space,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
         self.row(f'there: {", ".join(heavy)}', ', '.join(found) or 'none', 'none', not found)
         for which in ('first', 'second'):
             port = d.free_port()
             with d.Server([env/'bin'/'python', 'app.py'], port, space, own) as server:
                 answer = asyncio.run(d.one_by_one(server.url, (root/'docs'/'parts'/'defect.jpg').read_bytes(), 1))[0][0]
-                self.row(f'python app.py, {which} start: page, first answer', f'{server.seconds:.1f} s, {time.perf_counter() - server.started:.1f} s; {answer["top"][0]["label"]}', 'defect', answer['top'][0]['label'] == 'defect')
+                self.row(
+                    f'python app.py, {which} start: page, first answer',
+                    f'{server.seconds:.1f} s, {time.perf_counter() - server.started:.1f} s; {answer["top"][0]["label"]}',
+                    'defect',
+                    answer['top'][0]['label'] == 'defect',
+                )
+
 
 def main():
     b = Bench()
-    benches = {n.removeprefix('bench_'): getattr(b, n) for n in ('bench_help', 'bench_predict', 'bench_train', 'bench_casting', 'bench_trust', 'bench_unknown', 'bench_heat', 'bench_tag', 'bench_compare', 'bench_quality', 'bench_auto', 'bench_strategies', 'bench_demo', 'bench_space', 'bench_pass')}
+    benches = {
+        n.removeprefix('bench_'): getattr(b, n)
+        for n in (
+            'bench_help',
+            'bench_predict',
+            'bench_train',
+            'bench_casting',
+            'bench_trust',
+            'bench_unknown',
+            'bench_heat',
+            'bench_tag',
+            'bench_compare',
+            'bench_quality',
+            'bench_auto',
+            'bench_strategies',
+            'bench_demo',
+            'bench_space',
+            'bench_pass',
+        )
+    }
     names = sys.argv[1:] or list(benches)
     print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
     try:

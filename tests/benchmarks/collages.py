@@ -31,7 +31,8 @@ def _collage(parts, im, rng):
             if box is None: break
             boxes.append(box)
     for (path, _), (x0, y0, x1, y1) in zip(parts, boxes):
-        with Image.open(path) as p: im.paste(p.convert('RGB').resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, reducing_gap=2.), (x0, y0))
+        with Image.open(path) as p:
+            im.paste(p.convert('RGB').resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, reducing_gap=2.0), (x0, y0))
     return im, [(label, box) for (_, label), box in zip(parts, boxes)]
 
 def _place(size, boxes, rng, tries=40):

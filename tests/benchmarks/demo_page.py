@@ -4,7 +4,10 @@ from pathlib import Path
 import httpx
 
 def free_port()->int:
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
 
 def family(pid)->list:
     "A process and all that it started"
@@ -20,8 +23,13 @@ def measured(pid)->tuple:
     "(resident memory in MB, seconds of processor) of a process and all that it started"
     mb = seconds = 0
     for p in family(pid):
-        try: pages, times = (Path('/proc')/str(p)/'statm').read_text().split()[1], (Path('/proc')/str(p)/'stat').read_text().rsplit(')', 1)[1].split()[11:15]
-        except OSError: continue
+        try:
+            pages, times = (
+                (Path('/proc') / str(p) / 'statm').read_text().split()[1],
+                (Path('/proc') / str(p) / 'stat').read_text().rsplit(')', 1)[1].split()[11:15],
+            )
+        except OSError:
+            continue
         mb += int(pages)*os.sysconf('SC_PAGE_SIZE')/2**20
         seconds += sum(map(int, times))/os.sysconf('SC_CLK_TCK')
     return mb, seconds
@@ -33,11 +41,17 @@ class Server:
         self.tmp = Path(tempfile.mkdtemp())
         self.uploads, self.url = self.tmp/'uploads', f'http://127.0.0.1:{self.port}'
         self.log = open(self.tmp/'log', 'w+')
-        env = self.env | dict(GRADIO_TEMP_DIR=str(self.uploads), GRADIO_SERVER_PORT=str(self.port), GRADIO_ANALYTICS_ENABLED='False', HF_HUB_OFFLINE='1')
+        env = self.env | dict(
+            GRADIO_TEMP_DIR=str(self.uploads), GRADIO_SERVER_PORT=str(self.port), GRADIO_ANALYTICS_ENABLED='False', HF_HUB_OFFLINE='1'
+        )
         self.started = time.perf_counter()
-        self.process = subprocess.Popen(self.words, cwd=self.cwd, env=env, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(
+            self.words, cwd=self.cwd, env=env, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+        )
         self.seconds = self.wait()
-        self.worked = measured(self.process.pid)[1] # seconds of processor until then: they drift less than the clock where others work beside it
+        self.worked = measured(self.process.pid)[
+            1
+        ]  # seconds of processor until then: they drift less than the clock where others work beside it
         return self
     def wait(self, most=120)->float:
         "Seconds until the page is there"
@@ -52,8 +66,11 @@ class Server:
     def files(self)->int: return sum(f.is_file() for f in self.uploads.rglob('*')) # left of what was sent
     def __exit__(self, *_):
         if self.process.poll() is None: os.killpg(self.process.pid, signal.SIGTERM)
-        try: self.process.wait(10)
-        except subprocess.TimeoutExpired: os.killpg(self.process.pid, signal.SIGKILL); self.process.wait()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
         self.log.close()
         shutil.rmtree(self.tmp, ignore_errors=True)
 
@@ -97,7 +114,18 @@ async def load(server, photos:list, clients:int, seconds:float)->dict:
     await asyncio.gather(watch(), *(one(i) for i in range(clients)))
     own, theirs = time.process_time() - own, measured(server.process.pid)[1] - theirs
     at = lambda s: min(rss, key=lambda r: abs(r[0] - s))[1]
-    return dict(n=len(taken), errors=errors, own=own, theirs=theirs, median=statistics.median(taken or [0]), p95=sorted(taken or [0])[int(.95*(len(taken) or 1))], early=at(seconds/3), late=rss[-1][1], peak=max(m for _, m in rss))
+    return dict(
+        n=len(taken),
+        errors=errors,
+        own=own,
+        theirs=theirs,
+        median=statistics.median(taken or [0]),
+        p95=sorted(taken or [0])[int(0.95 * (len(taken) or 1))],
+        early=at(seconds / 3),
+        late=rss[-1][1],
+        peak=max(m for _, m in rss),
+    )
+
 
 def phone_photo(path)->bytes:
     "A photograph as a phone takes it: 12 megapixels, some noise, some MB"

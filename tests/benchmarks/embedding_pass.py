@@ -1,7 +1,9 @@
 """The embedding pass by itself, in a process of its own.
 
-    python embedding_pass.py share FOLDER       # images/s of decoding alone, the graph alone, and the pass; the last as a share of what both allow
-    python embedding_pass.py memory FOLDER N    # a pass over N images (copies of FOLDER's, each with bytes of its own); whoever started this reads its peak memory"""
+    python embedding_pass.py share FOLDER       # images/s of decoding alone, the graph alone, and the pass; its share of what both allow
+    python embedding_pass.py memory FOLDER N    # a pass over N images (copies of FOLDER's, each with bytes of its own)
+
+Whoever starts the second one reads its peak memory."""
 import json, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,8 @@ load = lambda p: np.asarray(load_image(p, view.size, view.resize))
 
 def rate(n, work):
     "Images a second"
-    t = time.perf_counter(); work()
+    t = time.perf_counter()
+    work()
     return n/(time.perf_counter() - t)
 
 def share(folder):
@@ -36,8 +39,13 @@ def share(folder):
         engine.wait()
     run()
     rounds = []
-    for _ in range(5): # in turn: a machine that slows down slows all three
-        with tempfile.TemporaryDirectory() as d: rounds.append((rate(n, decode), rate(n//8*8, run), rate(n, lambda: embed_items(items, graph, engine=engine, store=Store(f'{d}/s.sqlite')))))
+    for _ in range(5):  # in turn: a machine that slows down slows all three
+        with tempfile.TemporaryDirectory() as d:
+            rounds.append((
+                rate(n, decode),
+                rate(n // 8 * 8, run),
+                rate(n, lambda: embed_items(items, graph, engine=engine, store=Store(f'{d}/s.sqlite'))),
+            ))
     d, g, p = np.median(rounds, axis=0)
     print(json.dumps(dict(decode=d, graph=g, share=float(np.median([p*(1/d + 1/g) for d, g, p in rounds])), **{'pass': p})))
 
@@ -45,11 +53,18 @@ def memory(folder, n):
     "A pass over `n` images into a store of its own"
     with tempfile.TemporaryDirectory() as tmp:
         originals = [p.read_bytes() for p in sorted(Path(folder).glob('*/*.jpg'))]
-        for i in range(n): Path(f'{tmp}/{i}.jpg').write_bytes(originals[i % len(originals)] + b'%d' % i) # JPEG decoders stop at the end mark
+        for i in range(n):
+            Path(f'{tmp}/{i}.jpg').write_bytes(originals[i % len(originals)] + b'%d' % i)  # JPEG decoders stop at the end mark
         graph = get_graph(view)
         engine = open_engine(graph)
         recipe = recipe_of(graph, engine)
-        done = embed_images([(store_key(str(i), recipe), f'{tmp}/{i}.jpg') for i in range(n)], load, engine=engine, store=Store(f'{tmp}/s.sqlite'), recipe=recipe)
+        done = embed_images(
+            [(store_key(str(i), recipe), f'{tmp}/{i}.jpg') for i in range(n)],
+            load,
+            engine=engine,
+            store=Store(f'{tmp}/s.sqlite'),
+            recipe=recipe,
+        )
         assert done.embedded == n
 
 if __name__ == '__main__': share(sys.argv[2]) if sys.argv[1] == 'share' else memory(sys.argv[2], int(sys.argv[3]))

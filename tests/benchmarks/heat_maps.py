@@ -3,8 +3,9 @@
     python heat_maps.py FOLDER    # of magnetic_tile, with `images/` and `masks/`
 
 Each image is explained with a head that was trained without it: 15 stratified folds (14 images a class to learn from), dealt twice;
-only right answers about defects count. A hit: the strongest cell holds a marked pixel, or lies beside (also diagonally) a cell that does; `strict`: the centre
-of the strongest cell lies within one cell of a marked pixel. Chance: the share of cells that would be a hit. With `against`, the map is of the class against MT_Free."""
+only right answers about defects count. A hit: the strongest cell holds a marked pixel, or lies beside (also diagonally) a cell that does;
+`strict`: the centre of the strongest cell lies within one cell of a marked pixel. Chance: the share of cells that would be a hit.
+With `against`, the map is of the class against MT_Free."""
 import json, sys, time
 from pathlib import Path
 import numpy as np
@@ -44,7 +45,12 @@ def measure(folder, kinds):
                 asked += 1
                 if clf.head.logits(x[i]).argmax() != y[i]: continue
                 right += 1
-                mask = np.asarray(Image.open(folder/'masks'/Path(t.path[i]).relative_to(folder/'images').with_suffix('.png')).convert('L')) > 127
+                mask = (
+                    np.asarray(
+                        Image.open(folder / 'masks' / Path(t.path[i]).relative_to(folder / 'images').with_suffix('.png')).convert('L')
+                    )
+                    > 127
+                )
                 for k, options in kinds.items():
                     start = time.perf_counter()
                     cells = heat_map(clf, t.path[i], t.label[i], **options).cells
@@ -52,9 +58,22 @@ def measure(folder, kinds):
                     beside, strict = hits(mask, len(cells))
                     found[k].append((beside[at], beside.mean(), strict[at], strict.mean(), seconds))
     names = ('hit', 'chance', 'strict', 'strict_chance')
-    return dict(right=right, asked=asked, kinds={k: dict(zip(names, np.mean(v, 0).round(4).tolist())) | dict(seconds=float(np.median([r[4] for r in v]))) for k, v in found.items()})
+    return dict(
+        right=right,
+        asked=asked,
+        kinds={
+            k: dict(zip(names, np.mean(v, 0).round(4).tolist())) | dict(seconds=float(np.median([r[4] for r in v])))
+            for k, v in found.items()
+        },
+    )
 
-kinds = {'224 px': {}, '224 px, against MT_Free': dict(against='MT_Free'), '448 px': dict(size=448), '448 px, against MT_Free': dict(size=448, against='MT_Free'),
-         '224 px, occlusion': dict(method='occlusion')}
+
+kinds = {
+    '224 px': {},
+    '224 px, against MT_Free': dict(against='MT_Free'),
+    '448 px': dict(size=448),
+    '448 px, against MT_Free': dict(size=448, against='MT_Free'),
+    '224 px, occlusion': dict(method='occlusion'),
+}
 
 if __name__ == '__main__': print(json.dumps(measure(Path(sys.argv[1]), kinds)))

@@ -1,6 +1,7 @@
 """How well images of other things, and kinds left out of training, are noticed: run by `python -m tests.benchmarks unknown`.
 
-Each set is trained as `quickcls train` does, sets without sides of their own with three splits; all other sets are the foreign images, fifty of each class at most.
+Each set is trained as `quickcls train` does, sets without splits of their own three times, with other seeds. All other sets are the
+out-of-distribution images, fifty of each class at most.
 Prints one JSON object a line."""
 import json, os, sys, tempfile, time
 from pathlib import Path
@@ -35,7 +36,9 @@ def embedded(table):
     e.embed(items)
     return e.read(items.table)
 
-def trained(folder, out, **kwargs): return train(folder, out=out, arch='efficientnet_lite0', force=True, quiet=True, no_images=True, **kwargs)
+def trained(folder, out, **kwargs):
+    return train(folder, out=out, arch='efficientnet_lite0', force=True, quiet=True, no_images=True, **kwargs)
+
 
 def held_out(clf): return embedded(clf.evaluate().table)
 
@@ -52,7 +55,18 @@ def against_others(data, tmp):
             refused.append(float(np.mean([(clf.open_set.rank(t) < clf.open_set.threshold).mean() for t in strange.values()])))
         each = {o: float(np.mean([a[o] for a in areas])) for o in areas[0]}
         worst = min(each, key=each.get)
-        say(what='others', name=name, area=float(np.mean(list(each.values()))), worst=worst, worst_area=each[worst], refused=float(np.mean(refused)), known_refused=float(np.mean(known)), splits=len(known), mb=sum(a.nbytes for a in clf.open_set.arrays.values())/1e6)
+        say(
+            what='others',
+            name=name,
+            area=float(np.mean(list(each.values()))),
+            worst=worst,
+            worst_area=each[worst],
+            refused=float(np.mean(refused)),
+            known_refused=float(np.mean(known)),
+            splits=len(known),
+            mb=sum(a.nbytes for a in clf.open_set.arrays.values()) / 1e6,
+        )
+
 
 def left_out(data, tmp):
     for name in left:
@@ -65,14 +79,28 @@ def left_out(data, tmp):
             clf = trained(part, tmp/f'{name}-left')
             known, new = score(clf, held_out(clf)), score(clf, embedded(scan_loose(data/name/c).table))
             found[c] = area(known, new), float((clf.open_set.rank(new) < clf.open_set.threshold).mean())
-        say(what='left', name=name, area=float(np.mean([a for a, _ in found.values()])), refused=float(np.mean([r for _, r in found.values()])), worst=min(found, key=found.get))
+        say(
+            what='left',
+            name=name,
+            area=float(np.mean([a for a, _ in found.values()])),
+            refused=float(np.mean([r for _, r in found.values()])),
+            worst=min(found, key=found.get),
+        )
+
 
 def live_and_saved(data, tmp):
     "The same classifier on its graphs, as before it was saved, and as opened from its folder"
     saved = trained(data/'flowers', tmp/'flowers')
-    live = Classifier(saved.vocab, saved.views, saved.levels, saved.head, saved.temperature, saved.open_set, graphs=[get_graph(v) for v in saved.views])
+    live = Classifier(
+        saved.vocab, saved.views, saved.levels, saved.head, saved.temperature, saved.open_set, graphs=[get_graph(v) for v in saved.views]
+    )
     photos = [p for o in ('flowers', 'trashnet') for p in some_of(data/o, 10).path]
-    say(what='live', difference=max(abs(a.known_score - b.known_score) for a, b in zip(live.predict(photos), saved.predict(photos))), n=len(photos))
+    say(
+        what='live',
+        difference=max(abs(a.known_score - b.known_score) for a, b in zip(live.predict(photos), saved.predict(photos))),
+        n=len(photos),
+    )
+
 
 def seconds(data, tmp):
     "One image with and without the question, in turn"
