@@ -2189,7 +2189,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'quickcls.train.steps': { 'quickcls.train.steps.Run': ('train/steps.html#run', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.Run.count': ('train/steps.html#run.count', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.Run.step': ('train/steps.html#run.step', 'quickcls/train/steps.py'),
-                                      'quickcls.train.steps._familiar': ('train/steps.html#_familiar', 'quickcls/train/steps.py'),
+                                      'quickcls.train.steps._open_set': ('train/steps.html#_open_set', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.check_sides': ('train/steps.html#check_sides', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.check_tuned': ('train/steps.html#check_tuned', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.drop_damaged': ('train/steps.html#drop_damaged', 'quickcls/train/steps.py'),

@@ -153,8 +153,8 @@ class Pipeline:
         "Cross-validation, calibration, none of these, and advice"
         o = self.options
         known = dict(late=late_columns(self.graphs, o.levels), keep=o.keep_known, background=self.other)
-        if self.tuned: found = check_tuned(self.items, self.sides, self.tuned, self.head, seed=o.seed, strange=known)
-        else: found = check_sides(self.items, self.sides, self.copies, self.head, folds=o.folds, **o.fit, strange=known)
+        if self.tuned: found = check_tuned(self.items, self.sides, self.tuned, self.head, seed=o.seed, ood=known)
+        else: found = check_sides(self.items, self.sides, self.copies, self.head, folds=o.folds, **o.fit, ood=known)
         self.trust, self.folded, self.open_set = found
         self.advice = None if self.tuned else advise_on(self.items, self.sides, self.graphs)
 

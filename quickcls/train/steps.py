@@ -141,7 +141,7 @@ def check_sides(
     items, sides, copies, # As in `fit_sides`
     fitted, # `Head`
     *, folds:str, epochs:int, class_weights:bool, seed:int,
-    strange:dict # To `quickcls.evaluate.none_of_these.none_of_these`
+    ood:dict # Options of `quickcls.evaluate.none_of_these.none_of_these`
 )->tuple: # (`Trust`, cross-validated predictions or None, `OpenSet` or None)
     "How reliable the head is; images of the split `test` are not used"
     import numpy as np, pandas as pd
@@ -151,14 +151,14 @@ def check_sides(
     how = dict(folds=folds, class_weights=class_weights, epochs=epochs, views=copies, seed=seed)
     trust, table, cv = check(rows, x, items.vocab, head=fitted.kind, c=c, **how)
     if cv is None: return trust, table, None
-    return trust, table, _familiar(trust, rows, x, items, cv, fitted, c if fitted.kind == 'linear' else None, seed, strange)
+    return trust, table, _open_set(trust, rows, x, items, cv, fitted, c if fitted.kind == 'linear' else None, seed, ood)
 
-def _familiar(trust, rows, x, items, cv, fitted, c, seed, strange):
+def _open_set(trust, rows, x, items, cv, fitted, c, seed, ood):
     "The `OpenSet`, or None with the reason as a warning in `trust`"
     open_set, trust.open_set = none_of_these(
-        rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **strange)
+        rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **ood)
     if open_set is None:
-        unused = ', and the background was not used' if strange['background'] else ''
+        unused = ', and the background was not used' if ood['background'] else ''
         trust.warnings.append(f'none of these is off{unused}: too few images to set its threshold '
                               f'(expected {fewest_known} different training images that were held out once)')
     return open_set
@@ -168,7 +168,7 @@ def check_tuned(
     items, sides, # As in `fit_sides`
     tuned, # `quickcls.model.finetune.Tuned`
     fitted, # Its `Head`
-    *, seed:int, strange:dict # As in `check_sides`
+    *, seed:int, ood:dict # As in `check_sides`
 )->tuple: # (`Trust`, None, `OpenSet` or None)
     "How reliable a fine-tuned network is, measured on its validation images"
     import numpy as np
@@ -183,7 +183,7 @@ def check_tuned(
     trust.warnings.append('there is no cross-validation, because the network was trained on the training images; '
                           f'calibration and none of these use its {n} validation images '
                           f'({cv.accuracy:.1%} right; they also chose the epoch, so this is a little optimistic)')
-    return trust, None, _familiar(trust, rows, x, items, cv, fitted, None, seed, strange)
+    return trust, None, _open_set(trust, rows, x, items, cv, fitted, None, seed, ood)
 
 # %% ../../nbs/train/01_steps.ipynb #evaluate-sides
 def evaluate_sides(
