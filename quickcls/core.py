@@ -214,11 +214,11 @@ def cache_file(
 def check_apart(
     written:Path, # A folder that will be written
     folder:Path, # A folder of the user
-    told:str # The error message: what was found and what to do
+    message:str # The error message: what was found and what to do
 ):
     "Raise `QuickclsError` if the two folders are the same, or one is inside the other"
     a, b = Path(written).resolve(), Path(folder).resolve()
-    if a == b or a in b.parents or b in a.parents: raise QuickclsError(told)
+    if a == b or a in b.parents or b in a.parents: raise QuickclsError(message)
 
 # %% ../nbs/00_core.ipynb #progress
 def progress(

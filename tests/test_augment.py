@@ -4,7 +4,7 @@ from tests.helpers import MeanColour, tiny_graph, write_folder
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
 from quickcls.features.embed import embed_augmented
-from quickcls.features.augment import parse_augment, presets, random_transforms, random_view
+from quickcls.features.augment import parse_augment, presets, random_transforms, augmented_copy
 from quickcls.features.store import Store
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_views_of_a_preset_are_its_own_and_stay(tmp_path):
     items = scan_folder(write_folder(tmp_path/'f', a=8, b=8)).table
     store, graph = Store(tmp_path/'store.sqlite'), tiny_graph()
     x, done = embed_augmented(items, graph, 2, engine=MeanColour(), store=store, preset='guide')
-    alone = [random_view(r.path, r.sha256, graph.view, 42, i, 'guide').mean((0, 1))/255 for i in range(2) for r in items.itertuples()]
+    alone = [augmented_copy(r.path, r.sha256, graph.view, 42, i, 'guide').mean((0, 1))/255 for i in range(2) for r in items.itertuples()]
     assert done.embedded == 32 and np.allclose(x, alone, atol=1e-3)
     assert embed_augmented(items, graph, 2, engine=MeanColour(), store=store, preset='guide')[1].embedded == 0
     assert embed_augmented(items, graph, 1, engine=MeanColour(), store=store)[1].embedded == 16
@@ -99,7 +99,8 @@ def test_train_takes_a_preset(tmp_path):
     with pytest.raises(QuickclsError, match='Unknown augmentation'): train(tmp_path/'nowhere', augment='gide')
 
 def test_preview_shows_what_train_embeds(tmp_path, capsys):
-    "The sheet's views are those of `random_view` with the seed and number that training uses; it is written where it cannot be trained on"
+    """The sheet's views are those of `augmented_copy` with the seed and number that training uses; it is written where it
+    cannot be trained on"""
     from quickcls.backbones.registry import parse_views
     from quickcls.train.augment_preview import chosen_images, contact_sheet, preview
     from quickcls.data.split import split_items
@@ -108,7 +109,7 @@ def test_preview_shows_what_train_embeds(tmp_path, capsys):
     assert len(fig.axes) == 6 and 'guide: rotation up to 10°' in fig.get_suptitle() and '2 of 3 classes' in fig.get_suptitle()
     t = split_items(scan_folder(folder)).table
     row = chosen_images(t[t.split == 'train'], 2).iloc[0]
-    assert (fig.axes[2].images[0].get_array() == random_view(row.path, row.sha256, parse_views('resnet34', 48)[0], 42, 1, 'guide')).all()
+    assert (fig.axes[2].images[0].get_array() == augmented_copy(row.path, row.sha256, parse_views('resnet34', 48)[0], 42, 1, 'guide')).all()
     preview(folder, n=1, size=48, out=tmp_path/'sheet.png')
     assert (tmp_path/'sheet.png').stat().st_size and capsys.readouterr().out.strip() == str(tmp_path/'sheet.png')
     for bad in (dict(augment='none'), dict(out=folder/'a'/'sheet.png'), dict(out='sheet.txt'), dict(n=0)):

@@ -1,7 +1,7 @@
 "Networks that learn: better than the head alone, stopped and gone on with, kept at epoch 0, from scratch; advice"
 from dataclasses import replace
 import numpy as np, pytest
-from quickcls.model import finetune as room
+from quickcls.model import finetune as module
 from quickcls.backbones.registry import parse_views
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
@@ -25,10 +25,10 @@ def few(parts):
 @pytest.fixture(scope='module')
 def head_alone(parts):
     "(embeddings of the parts, the head that `train` makes)"
-    embeddings = room.Embeddings([room_graph()])
+    embeddings = module.Embeddings([room_graph()])
     embeddings.embed(parts)
-    x, y = embeddings.sides(parts)['train']
-    return embeddings, room.fit_head(
+    x, y = embeddings.splits(parts)['train']
+    return embeddings, module.fit_head(
         'linear', (x, y), (x, y), n_out=2, groups=parts.table.group[parts.table.split == 'train'].to_numpy(), seed=42
     )
 
@@ -57,8 +57,8 @@ def test_all_of_the_network_is_no_worse_than_the_head(parts, head_alone):
     embeddings, head = head_alone
     tuned = tune(parts, views, strategy='full', seed=42, **quick | dict(epochs=3))
     assert accuracy(tuned.logits(held_out(parts)), parts) >= accuracy(head.logits(embeddings.read(held_out(parts))), parts)
-    assert [r['epoch'] for r in tuned.history] == [1, 2, 3] and not list(room.cache_dir('tuning').iterdir())
-    assert tuned.logits(tuned.watched) == pytest.approx(tuned.watched_logits)
+    assert [r['epoch'] for r in tuned.history] == [1, 2, 3] and not list(module.cache_dir('tuning').iterdir())
+    assert tuned.logits(tuned.validation) == pytest.approx(tuned.validation_logits)
 
 def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path, monkeypatch):
     "`partial` leaves them bit by bit, and what is saved answers as the network does"
@@ -66,8 +66,8 @@ def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path,
     from quickcls.backbones.weights import get_weights
     from quickcls.model.classifier import Classifier
     from quickcls.model.learner import body_blocks, body_list
-    monkeypatch.setattr(room, 'watch_pct', .3)
-    monkeypatch.setitem(room.rates, 'partial', (1e-4, 3e-3, 1e-4))
+    monkeypatch.setattr(module, 'validation_pct', .3)
+    monkeypatch.setitem(module.rates, 'partial', (1e-4, 3e-3, 1e-4))
     monkeypatch.setenv('QUICKCLS_PRECISION', 'f32') # at such a rate the network shouts, and what bf16 rounds is a matter of whole logits
     tuned = tune(few, views, strategy='partial', unfreeze=2, **quick | dict(epochs=1, head='fastai'))
     before, after = (
@@ -90,7 +90,7 @@ def test_goes_on_where_it_was_stopped(few, own_cache, strategy, batch):
     whole = tune(few, seen, **given)
     def stopped():
         with pytest.raises(Stop): tune(few, seen, **given, cbs=[stopping(1, batch)])
-        return next(room.cache_dir('tuning').glob('*.pt'))
+        return next(module.cache_dir('tuning').glob('*.pt'))
     lines = []
     path = stopped()
     again = tune(few, seen, **given | dict(say=lines.append))
@@ -104,14 +104,14 @@ def test_goes_on_where_it_was_stopped(few, own_cache, strategy, batch):
 
 def test_the_head_alone_is_kept_where_nothing_is_better(parts, head_alone, monkeypatch):
     "And is the very head that `train` makes: it has learned from the watched images too"
-    monkeypatch.setitem(room.rates, 'full', (.1, .1, .1))
+    monkeypatch.setitem(module.rates, 'full', (.1, .1, .1))
     lines = []
     tuned = tune(parts, views, strategy='full', seed=42, **quick | dict(epochs=1, say=lines.append))
     assert tuned.best_epoch == 0 and 'the head alone is kept' in lines[-1]
     assert [g.digest for g in tuned.graphs()] == [room_graph().digest]
     assert tuned.head().arrays['1.weight'] == pytest.approx(head_alone[1].arrays['1.weight'], abs=1e-5)
-    x = head_alone[0].read(tuned.watched)
-    assert np.abs(tuned.watched_logits - head_alone[1].logits(x)).max() > .01 # those are of a head that had not
+    x = head_alone[0].read(tuned.validation)
+    assert np.abs(tuned.validation_logits - head_alone[1].logits(x)).max() > .01 # those are of a head that had not
 
 def test_from_scratch_learns_and_needs_no_weights(tmp_path, monkeypatch):
     "Which of two colours is above, from 40 images"

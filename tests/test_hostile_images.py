@@ -241,7 +241,7 @@ def test_a_pipe_in_a_folder_is_named_too(odd_files, tmp_path):
     assert [(Path(s.path).name, s.reason) for s in scan_folder(folder).skipped] == [('pipe.jpg', 'a named pipe, not a file')]
 
 def test_a_file_is_sized_before_it_is_read(tmp_path):
-    with open(tmp_path/'large.jpg', 'wb') as f: f.truncate(2**29 + 1) # takes no room on the disk
+    with open(tmp_path/'large.jpg', 'wb') as f: f.truncate(2**29 + 1) # takes no module on the disk
     with pytest.raises(NotAnImage, match='512 MB are refused'): load_image(tmp_path/'large.jpg')
 
 # memory

@@ -27,7 +27,7 @@ def saved(few, tmp_path_factory):
         if (head, levels) not in made:
             items, embeddings = split_items(scan_folder(few)), Embeddings([get_graph(view)], levels)
             embeddings.embed(items)
-            sides = embeddings.sides(items)
+            sides = embeddings.splits(items)
             fitted = fit_head(head, sides['train'], sides['valid'], n_out=2, epochs=3)
             clf = Classifier(items.vocab, [view], levels, fitted, 1.3, None, dict(data=dict(folder=str(few))), embeddings.graphs)
             made[head, levels] = clf.save(tmp_path_factory.mktemp('saved')/'m').path

@@ -8,7 +8,7 @@ from quickcls.core import QuickclsError
 from quickcls.data.items import Items, columns, scan_folder
 from quickcls.data.split import draw_number, split_items
 
-def sides(items, **kw):
+def splits(items, **kw):
     "Content → side"
     t = split_items(items, **kw).table
     return dict(zip(t.sha256, t.split))
@@ -30,35 +30,35 @@ def folder(tmp_path): return write_folder(tmp_path/'pets', cat=30, dog=30)
 
 def test_the_same_twice(folder):
     "Scanning again gives the same sides"
-    assert sides(scan_folder(folder)) == sides(scan_folder(folder, workers=1))
+    assert splits(scan_folder(folder)) == splits(scan_folder(folder, workers=1))
 
 def test_adding_images_moves_no_other(folder):
     "Twenty more images, a new class too: all the others stay"
-    before = sides(scan_folder(folder))
+    before = splits(scan_folder(folder))
     write_folder(folder, start=30, cat=10, dog=5)
     write_folder(folder, start=100, emu=5)
-    after = sides(scan_folder(folder))
+    after = splits(scan_folder(folder))
     assert len(after) == 80 and kept(before, after)
 
 def test_removing_images_moves_no_other(folder):
     "A third of the images goes: the rest stays"
-    before = sides(scan_folder(folder))
+    before = splits(scan_folder(folder))
     for p in sorted(folder.glob('*/*'))[::3]: p.unlink()
-    after = sides(scan_folder(folder))
+    after = splits(scan_folder(folder))
     assert len(after) == 40 and kept(after, before)
 
 def test_renaming_moves_nothing(folder):
     "Names do not matter, nor does where the folder lies or what it is called"
-    before = sides(scan_folder(folder))
+    before = splits(scan_folder(folder))
     for i, p in enumerate(sorted(folder.glob('*/*'))): p.rename(p.with_name(f'renamed {i*7919%60}.jpeg'))
     (folder/'dog').rename(folder/'hound')
-    assert sides(scan_folder(folder.rename(folder.with_name('moved')))) == before
+    assert splits(scan_folder(folder.rename(folder.with_name('moved')))) == before
 
 def test_a_corrected_label_keeps_its_side(folder):
     "An image that is moved to another class stays on its side"
-    before = sides(scan_folder(folder))
+    before = splits(scan_folder(folder))
     for p in sorted((folder/'cat').glob('*'))[:10]: p.rename(folder/'dog'/f'was cat {p.name}')
-    assert sides(scan_folder(folder)) == before
+    assert splits(scan_folder(folder)) == before
 
 def test_twins_stay_together(folder):
     "Byte-identical images are on one side, under one label or two"
@@ -68,13 +68,13 @@ def test_twins_stay_together(folder):
 
 def test_another_seed_another_split(folder):
     "Seeds differ, and about as much as chance makes them"
-    a, b = (sides(scan_folder(folder), seed=s) for s in (1, 2))
+    a, b = (splits(scan_folder(folder), seed=s) for s in (1, 2))
     assert 10 < sum(a[k] != b[k] for k in a) < 45
 
 def test_the_same_items_with_another_seed(folder):
     "Splitting does not change what was scanned: the same items can be split again"
     items = scan_folder(folder)
-    assert sides(items, seed=1) != sides(items, seed=2)
+    assert splits(items, seed=1) != splits(items, seed=2)
 
 def test_numbers_are_for_ever():
     "The draw is part of the promise: these numbers must never change"
@@ -126,8 +126,8 @@ def test_groups_stay_together():
 
 def test_a_new_crop_moves_no_group():
     "One more crop of each photo: the crops that were there stay where they were"
-    before = sides(items_of(crops(40)))
-    after = sides(items_of(crops(40) + [(label, f'{label}{i}-new', f'{label}/photo{i}') for label in 'ab' for i in range(40)]))
+    before = splits(items_of(crops(40)))
+    after = splits(items_of(crops(40) + [(label, f'{label}{i}-new', f'{label}/photo{i}') for label in 'ab' for i in range(40)]))
     assert kept(before, after)
 
 def test_a_pattern_reads_names(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np, pandas as pd, pytest
 from PIL import Image
 from quickcls.model.classifier import Classifier
 from quickcls.core import QuickclsError
-from quickcls.data.corrections import Corrections, kind_name, manifest, take_corrections
+from quickcls.data.corrections import Corrections, checked_class_name, manifest, take_corrections
 from quickcls.data.formats import NotAnImage
 from quickcls.model.update import Teacher
 from quickcls.train.pipeline import train
@@ -193,7 +193,7 @@ def test_hostile_labels(tmp_path, label):
 def test_labels_of_any_script(tmp_path, label):
     c = Corrections(tmp_path/'c')
     c.add(as_bytes(image(1)), f'  {label}\n')
-    assert [r['label'] for r in Corrections(tmp_path/'c').rows()] == [label] and kind_name(label) == label
+    assert [r['label'] for r in Corrections(tmp_path/'c').rows()] == [label] and checked_class_name(label) == label
 
 def test_bad_images(tmp_path):
     c = Corrections(tmp_path/'c')

@@ -9,7 +9,7 @@ from tests.helpers import image, repo, write_folder
 
 lite0 = dict(arch='efficientnet_lite0', quiet=True)
 
-def told(clf): return json.loads((clf.path/'metrics.json').read_text())
+def metrics_of(clf): return json.loads((clf.path/'metrics.json').read_text())
 
 @pytest.fixture(scope='module')
 def parts(tmp_path_factory): return train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('m')/'parts', **lite0)
@@ -18,7 +18,7 @@ def test_cross_validation_stands_beside_the_split(parts):
     cv = parts.trust.cross_validation
     assert (cv['folds'], cv['repeats'], cv['n'], cv['untested']) == (5, 2, 240, 0) and len(cv['per_repeat']) == 2
     assert cv['interval'][0] < cv['accuracy'] < cv['interval'][1] and cv['interval'][1] - cv['interval'][0] < np.ptp(
-        told(parts)['interval']
+        metrics_of(parts)['interval']
     )
     t = pd.read_csv(parts.path/'cross_validation.csv')
     assert t.path.is_unique and len(t) == 240 and (t.label == t.predicted).mean() == pytest.approx(cv['per_repeat'][0], abs=.02)
@@ -47,7 +47,7 @@ def test_copies_never_stand_on_both_sides_of_a_fold(tmp_path):
 
 def test_casting_is_given_with_and_without_its_twins(photos, tmp_path):
     clf = train(photos('casting'), out=tmp_path/'casting', **lite0)
-    m = told(clf)
+    m = metrics_of(clf)
     assert m['n'] == 715 and m['without_twins']['n'] == 651 and m['without_twins']['twins'] == 64
     assert m['accuracy'] >= .995 and m['without_twins']['accuracy'] >= .995 and clf.trust.cross_validation['n'] == 6633
     assert clf.trust.calibration['ece_after'] <= .03
@@ -100,7 +100,7 @@ def test_classes_of_one_image_are_counted_not_tested(tmp_path):
     clf = train(root, out=tmp_path/'m', **lite0)
     assert clf.trust.cross_validation['untested'] == 1 and any('could not be tested' in w for w in clf.trust.warnings)
     assert clf.evaluate().confusion_matrix(normalize=True).loc['alone'].tolist() == [0, 0, 0]
-    json.dumps(told(clf), allow_nan=False)
+    json.dumps(metrics_of(clf), allow_nan=False)
 
 @pytest.mark.parametrize('head', ['fastai', 'mlp:20'])
 def test_other_heads_are_checked_with_themselves(head, tmp_path):
@@ -154,9 +154,9 @@ def two(tmp_path_factory, parts):
 
 def test_two_classifiers_are_compared_on_what_neither_learned(two):
     v = compare_runs(*map(read_facts, two[:2]))
-    assert len(v.table) == told(Classifier.load(two[0]))['n'] and v.trained == 0
+    assert len(v.table) == metrics_of(Classifier.load(two[0]))['n'] and v.trained == 0
     c, n = v.counts(), len(v.table)
-    assert (c['both'] + c['only_a'])/n == pytest.approx(told(Classifier.load(two[0]))['accuracy'], abs=1e-6)
+    assert (c['both'] + c['only_a'])/n == pytest.approx(metrics_of(Classifier.load(two[0]))['accuracy'], abs=1e-6)
     assert v.test()['low'] <= v.test()['difference'] <= v.test()['high'] and ('McNemar p' in v.verdict() or 'same images' in v.verdict())
     mixed = compare_runs(read_facts(two[0]), read_facts(two[2]))
     assert 0 < len(mixed.table) < n and mixed.trained > 0 # another seed holds out other images

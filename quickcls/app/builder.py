@@ -13,8 +13,8 @@ from ..core import QuickclsError, check_apart, check_free, explain_os_error, wri
 from ..backbones.registry import parse_views
 from ..backbones.weights import choose_arch
 from ..model.classifier import Classifier
-from ..data.corrections import kind_name, suffix_of
-from ..data.items import sides_of
+from ..data.corrections import checked_class_name, suffix_of
+from ..data.items import splits_of_folders
 from ..backbones.engines import open_engine
 from ..features.embed import joined
 from ..backbones.onnx_graph import get_graph
@@ -148,7 +148,7 @@ class Live:
         force:bool=False # Overwrite an existing model?
     )->Classifier: # Trained by `quickcls.train.pipeline.train`, with its report
         "Write the images into a folder of labelled images and train a classifier on it; both stay"
-        name = kind_name(name)
+        name = checked_class_name(name)
         out, data = Path(out or Path('models')/name).expanduser(), Path(data or name).expanduser()
         check_free(out, force)
         check_apart(out, data, f'{out} (model) and {data} (images) must not contain each other. Choose other folders with out= and data=.')
@@ -191,7 +191,7 @@ class Live:
 
     def _new(self, name, besides=None):
         "A name that no other class has, with upper and lower case counted as equal"
-        name = kind_name(name)
+        name = checked_class_name(name)
         if any(k != besides and k.casefold() == name.casefold() for k in self._shots):
             raise QuickclsError(f'A class called {name} already exists. Choose another name.')
         return name
@@ -227,7 +227,7 @@ class Live:
         if few:
             raise QuickclsError(f'{", ".join(few[:5])}. Expected two images of every class or more: one to train on, one to test on. '
                                 'Add images, or delete the class.')
-        if sides_of(list(n)):
+        if splits_of_folders(list(n)):
             raise QuickclsError(f'The class names {", ".join(n)} would be read as the splits of a data set. Rename one of them.')
 
     def __repr__(self): return f'Live({", ".join(f"{k} {v}" for k, v in self.counts().items())}; {self.arch})'

@@ -42,7 +42,7 @@ def left_out(
         head = fit_logistic(z[a], yo[splits[0][0]], c, tol=1e-3)
         without = of_images(openset, x[a], background)
         def scored(at):
-            components = without.witness(x[at], head.predict_log_proba(z[at])/temperature)
+            components = without.components(x[at], head.predict_log_proba(z[at])/temperature)
             return combined(components, openset.arrays['witnesses'])
         s_known, s_new = scored(b), scored(np.flatnonzero(y == k))
         found[k] = _area(s_known, s_new), openset.rank(s_new)
@@ -65,13 +65,13 @@ def none_of_these(
     seed:int=42
 )->tuple: # (`OpenSet`, record), or (None, None) with fewer than `fewest_known` images
     "Fit the OOD score, and measure what it refuses. The record is ready for JSON; `with_held_out` fills in its `held_out`"
-    from quickcls.heads.ood import fit_open_set, known_witness
+    from quickcls.heads.ood import fit_open_set, known_components
     train = (rows.split == 'train').to_numpy()
     n = rows.group[train & cv.tested].nunique() # copies count once
     if n < fewest_known: return None, None
     y, learn = class_numbers(rows.label, vocab), background and background[0]
     names = [within(p, folder) if folder else p for p in rows.path[train]]
-    known = known_witness(x, cv, temperature, late, rows=train, background=learn, seed=seed)
+    known = known_components(x, cv, temperature, late, rows=train, background=learn, seed=seed)
     openset = fit_open_set(x[train], y[train], names, known, late, keep=keep, background=learn, seed=seed)
     groups = rows.group[train].to_numpy().astype(str)
     without = left_out(x[train], y[train], groups, openset, c=c or .01, temperature=temperature, background=learn, seed=seed)

@@ -50,7 +50,7 @@ class Looks:
     "The prediction for each window of an image"
     boxes:object # `[n, 4]`: left, top, right, bottom
     probs:object # `[n, classes]`
-    familiar:object # `[n]`: in-distribution score, 0 to 1
+    in_distribution:object # `[n]`: in-distribution score, 0 to 1
     cells:object # `[n, h, w]`: where in the window the evidence lies, 0 to 1
 
 @calm()
@@ -71,8 +71,8 @@ def _predicted(clf, batches):
     x, maps = clf.features(batches)
     z = clf.head.logits(x)/clf.temperature
     p = softmax(z)
-    familiar = clf.open_set.score(x, z) if clf.open_set else p.max(1)**2
-    return p, familiar, _places(clf, x, z, maps)
+    in_distribution = clf.open_set.score(x, z) if clf.open_set else p.max(1)**2
+    return p, in_distribution, _places(clf, x, z, maps)
 
 def _places(clf, x, logits, maps):
     "Where the evidence for the likeliest class lies, 0 to 1 `[n, h, w]`"
@@ -99,7 +99,7 @@ def class_map(
     cell = max(w, h)/grid
     rows, cols = (max(1, int(np.ceil(n/cell - 1e-6))) for n in (h, w))
     sums, counts = np.zeros((looks.probs.shape[1], rows, cols)), np.full((rows, cols), 1e-12)
-    trust = looks.familiar/(looks.familiar + half_trusted)
+    trust = looks.in_distribution/(looks.in_distribution + half_trusted)
     for (x0, y0, x1, y1), p, t, places in zip(looks.boxes, looks.probs, trust, looks.cells):
         weight = (w*h/((x1 - x0)*(y1 - y0)))**2
         (i, at_i), (j, at_j) = _cells(y0, y1, rows, cell, len(places)), _cells(x0, x1, cols, cell, places.shape[1])
@@ -144,7 +144,7 @@ def named(
 ): # `[classes]`
     "Probabilities of a region: the mean over the windows that lie in it and fill it, weighted by their in-distribution score"
     shared, windows, region = _shared(looks.boxes, box)
-    weight = ((shared >= .7*windows) & (shared >= .15*region))*looks.familiar
+    weight = ((shared >= .7*windows) & (shared >= .15*region))*looks.in_distribution
     if not weight.any():
         union = shared/(windows + region - shared)
         weight = union == union.max()
@@ -171,12 +171,12 @@ def closer(
 )->list: # of (box, probabilities `[classes]`)
     "Windows that, moved a little, have the in-distribution score of known images"
     import numpy as np
-    boxes, score = looks.boxes.astype(float), looks.familiar*looks.probs.max(1)
+    boxes, score = looks.boxes.astype(float), looks.in_distribution*looks.probs.max(1)
     best = []
     for i in score.argsort()[::-1]:
         if len(best) == candidates: break
         shared, others, own = _shared([b for b, *_ in best], boxes[i])
-        if (shared < .2*np.minimum(others, own)).all(): best.append((boxes[i], looks.probs[i], looks.familiar[i]))
+        if (shared < .2*np.minimum(others, own)).all(): best.append((boxes[i], looks.probs[i], looks.in_distribution[i]))
     for step in steps: best = _moved(clf, photo, best, step)
     return [(b.tolist(), p) for b, p, f in best if f >= as_known and p.max() >= very_sure]
 
@@ -188,7 +188,7 @@ def _moved(clf, photo, best, step):
     tried = np.concatenate([np.clip(b + moves*sides(b), 0, most).round() for b, _, _ in best])
     tried[:, 2:] = np.maximum(tried[:, 2:], tried[:, :2] + 1)
     looks, k = look_around(clf, photo, tried), len(moves)
-    options = [[(tried[i], looks.probs[i], looks.familiar[i]) for i in range(j*k, j*k + k)] for j in range(len(best))]
+    options = [[(tried[i], looks.probs[i], looks.in_distribution[i]) for i in range(j*k, j*k + k)] for j in range(len(best))]
     return [max([b, *o], key=lambda v: v[2]*v[1].max()) for b, o in zip(best, options)]
 
 # %% ../../nbs/explain/04_regions.ipynb #tags

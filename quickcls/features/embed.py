@@ -17,7 +17,7 @@ from ..core import QuickclsError, progress
 from ..data.items import Skipped, class_numbers
 from ..data.formats import NotAnImage
 from ..data.images import load_image
-from .augment import random_view
+from .augment import augmented_copy
 from .store import Store, recipe_of, store_key
 
 # %% ../../nbs/features/03_embed.ipynb #embed-class
@@ -159,7 +159,7 @@ def embed_augmented(
     for i in range(n):
         recipe = recipe_of(graph, engine, f'{name}:{seed}:{i}')
         keys = [store_key(h, recipe) for h in table.sha256]
-        def load(p): return random_view(p, sha[p], graph.view, seed, i, preset)
+        def load(p): return augmented_copy(p, sha[p], graph.view, seed, i, preset)
         done = embed_images(list(zip(keys, table.path)), load, engine=engine, store=store, recipe=recipe,
                             desc=f'augmented copies {i+1}/{n}', dim=graph.dim)
         parts.append(store.get(keys, graph.dim))
@@ -216,7 +216,7 @@ class Embeddings:
         parts = [read_items(rows, g, engine=e, store=self.store) for g, e in zip(self.graphs, self.engines)]
         return joined(parts, self.graphs, self.levels)
 
-    def sides(self, items)->dict: # {split: (x float32 `[n, d]`, class numbers `[n]`)}, those splits that have images
+    def splits(self, items)->dict: # {split: (x float32 `[n, d]`, class numbers `[n]`)}, those splits that have images
         "Embeddings and class numbers of each split"
         t = items.table
         tables = {s: t[t.split == s] for s in ('train', 'valid', 'test') if (t.split == s).any()}

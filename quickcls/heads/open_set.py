@@ -79,7 +79,7 @@ class OpenSet:
         "Cosine with each training image"
         return self.coordinates(x)[0] @ self._array('rows').T
 
-    def witness(self,
+    def components(self,
         x, # Embeddings, float32 `[n, d]`
         logits # Of the head, divided by the temperature `[n, classes]`
     ): # float32 `[n, components]`; higher is more like the known images
@@ -96,7 +96,7 @@ class OpenSet:
         "The share of known images with a lower score"
         return self.judge(x, logits)[0]
 
-    def judge(self, x, logits, # As in `witness`
+    def judge(self, x, logits, # As in `components`
         k:int=0, vocab:list=None # As in `nearest`
     )->tuple: # (as from `score`, as from `nearest`)
         "Score and nearest images, with one comparison for both"
@@ -224,12 +224,12 @@ def log_odds(
     return (own - top)[:, 0] - np.log(np.exp(rest - top).sum(1))
 
 def combined(
-    witness, # `[n, components]`
+    components, # `[n, components]`
     spread # Mean and standard deviation of each over known images, and its weight `[components, 3]`
 ): # `[n]`, below 0
     "All components as one number, Fisher's product with logistic tails"
     import numpy as np
-    z = 1.702*(witness - spread[:, 0])/spread[:, 1] # 1.702: where the logistic curve is nearest to the normal one
+    z = 1.702*(components - spread[:, 0])/spread[:, 1] # 1.702: where the logistic curve is nearest to the normal one
     return -np.logaddexp(0, -z) @ spread[:, 2]
 
 def split_stages(

@@ -259,10 +259,10 @@ def advise(
 
 def advise_on(
     items, # `Items` with their split
-    sides:dict, # {split: (embeddings float32 `[n, d]`, class numbers `[n]`)}
+    splits:dict, # {split: (embeddings float32 `[n, d]`, class numbers `[n]`)}
     graphs:list # Of the embeddings, a view each
 )->dict|None: # From `advise`; None where the first view is no network's
     "The strategy to try on these images"
-    x, g = sides['train'][0], graphs[0]
+    x, g = splits['train'][0], graphs[0]
     if g.view.backbone.keypoints: return None
     return advise(len(x), len(items.vocab), nearness(x[:, g.nf:2*g.nf], g))

@@ -35,20 +35,20 @@ class Prediction:
     def label(self)->str|None: return self.top[0]['label'] if self.top else None # the most likely class
     def to_dict(self)->dict: return asdict(self) # ready for JSON
     @property
-    def strangeness(self)->str: # how unusual it is, as text
+    def ood_text(self)->str: # how unusual it is, as text
         if self.known_score < .0005: return 'more unusual than all known images'
         return f'more unusual than {1 - self.known_score:.1%} of known images'
     @property
-    def familiarity(self)->str: # how unusual it is, and the most similar training image, as text
-        return '; '.join([self.strangeness, *(f'most like {_named_image(n)}' for n in self.nearest[:1])])
+    def ood_reason(self)->str: # how unusual it is, and the most similar training image, as text
+        return '; '.join([self.ood_text, *(f'most like {_named_image(n)}' for n in self.nearest[:1])])
     def __str__(self):
         if self.error: return f'{plain_text(self.path or "image")}: {self.error}'
-        head = [f'none of these: {self.familiarity}'] if self.unknown else []
+        head = [f'none of these: {self.ood_reason}'] if self.unknown else []
         return '\n'.join(head + [f'{t["probability"]:6.1%}  {plain_text(t["label"])}' for t in self.top])
     __repr__ = __str__
     def _repr_html_(self):
         if self.error: return f'<i>{html.escape(str(self))}</i>'
-        head = f'<p><b>none of these</b>: {html.escape(self.familiarity)}</p>' if self.unknown else ''
+        head = f'<p><b>none of these</b>: {html.escape(self.ood_reason)}</p>' if self.unknown else ''
         return f'{head}<table>{"".join(_html_row(**t) for t in self.top)}</table>'
 
 def _named_image(n): return f'{n["picture"]} ({n["label"]}, similarity {n["similarity"]:.2f})'

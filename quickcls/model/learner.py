@@ -296,5 +296,5 @@ def _splits(learn, graphs):
     if len(q.items) < n:
         print(f'{n - len(q.items)} damaged images were left out:', *(f'{Path(s.path).name}: {s.reason}' for s in q.items.skipped[-3:]))
         learn.dls = view_dls(q.items, q.views, **q.loading)
-    found = embeddings.sides(q.items)
+    found = embeddings.splits(q.items)
     return found['train'], found.get('valid') or found['test']

@@ -71,8 +71,8 @@ def answer_html(
 def _verdict(p):
     "The class, or that it is none of these"
     if not p.unknown: return f'<p class="qc-verdict">{name_html(p.label)}</p>'
-    why = f'<p class="qc-verdict">None of these</p><p class="qc-soft">{sentence(p.strangeness)}</p>'
-    return f'<div class="qc-strange">{why}</div><p class="qc-soft">Closest classes:</p>'
+    why = f'<p class="qc-verdict">None of these</p><p class="qc-soft">{sentence(p.ood_text)}</p>'
+    return f'<div class="qc-unknown">{why}</div><p class="qc-soft">Closest classes:</p>'
 
 def _bar(t):
     "A class with its probability"

@@ -61,7 +61,7 @@ def _contents(ctx):
     found = [('numbers', 'Numbers'), ('matrix', 'Confusion matrix'), ('classes', 'Each class')]
     found.append(('mistakes', 'Least confident' if ctx['mistakes'] == 'none' else 'Worst mistakes'))
     if ctx['focus']: found.append(('focus', 'What it looks at'))
-    found += [('sure', 'Confidence'), ('strange', 'None of these')]
+    found += [('sure', 'Confidence'), ('unknown', 'None of these')]
     if ctx['two']: found.append(('thresholds', 'Decision threshold'))
     return found + [('more', 'Would more images help?'), ('balance', 'Balance'), ('data', 'The data'), ('again', 'How to reproduce it')]
 

@@ -12,7 +12,7 @@ from ..backbones.registry import parse_views
 from ..data.items import scan_folder
 from ..data.split import split_items
 from ..explain.heatmap import kinds_of_file
-from ..features.augment import parse_augment, presets, random_view
+from ..features.augment import parse_augment, presets, augmented_copy
 from ..evaluate.style import clean_text, faint, new_figure, save_figure, short_name
 from ..data.formats import NotAnImage
 from ..data.images import check_side
@@ -55,7 +55,7 @@ def _rows(table, view, seed, preset, copies):
     "[(class, [the image, its copies …])], without images that cannot be read"
     rows, kinds = [], [(0, 'none'), *((i, preset) for i in range(copies))]
     for r in table.itertuples():
-        try: rows.append((r.label, [random_view(r.path, r.sha256, view, seed, i, kind) for i, kind in kinds]))
+        try: rows.append((r.label, [augmented_copy(r.path, r.sha256, view, seed, i, kind) for i, kind in kinds]))
         except NotAnImage: pass
     return rows
 

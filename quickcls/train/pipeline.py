@@ -25,7 +25,7 @@ from ..model.finetune import tune
 from ..explain.shortcuts import focus
 from ..heads.linear import by_strength
 from ..saved.known_images import remember_folders
-from .steps import Run, check_sides, check_tuned, drop_damaged, embed_all, embed_background, evaluate_sides, fit_sides
+from .steps import Run, check_splits, check_tuned, drop_damaged, embed_all, embed_background, evaluate_splits, fit_splits
 from .steps import import_ahead, neighbours, own_weights, write_beside
 from ..features.store import data_fingerprint
 from ..evaluate.diagnostics import doubts
@@ -141,27 +141,27 @@ class Pipeline:
         self.embeddings = Embeddings(self.graphs, o.levels)
         if self.taken: self.embeddings.embed(self.taken, lambda g, done: self.run.count(g, done, 'corrections, '))
         how = dict(split=self.split, augment='none' if self.tuned else o.augment, seed=o.seed, run=self.run)
-        self.items, self.sides, self.copies = embed_all(self.scanned, self.items, self.embeddings, **how)
+        self.items, self.splits, self.copies = embed_all(self.scanned, self.items, self.embeddings, **how)
         self.other = o.background and embed_background(o.background, self.items, self.embeddings, o.seed, self.run)
 
     def fit(self):
         "The head on the embeddings of the training images"
         if self.tuned: self.head = self.tuned.head()
-        else: self.head = fit_sides(self.items, self.sides, self.copies, self.options.head, **self.options.fit, run=self.run)
+        else: self.head = fit_splits(self.items, self.splits, self.copies, self.options.head, **self.options.fit, run=self.run)
 
     def check(self):
         "Cross-validation, calibration, none of these, and advice"
         o = self.options
         known = dict(late=late_columns(self.graphs, o.levels), keep=o.keep_known, background=self.other)
-        if self.tuned: found = check_tuned(self.items, self.sides, self.tuned, self.head, seed=o.seed, ood=known)
-        else: found = check_sides(self.items, self.sides, self.copies, self.head, folds=o.folds, **o.fit, ood=known)
+        if self.tuned: found = check_tuned(self.items, self.splits, self.tuned, self.head, seed=o.seed, ood=known)
+        else: found = check_splits(self.items, self.splits, self.copies, self.head, folds=o.folds, **o.fit, ood=known)
         self.trust, self.folded, self.open_set = found
-        self.advice = None if self.tuned else advise_on(self.items, self.sides, self.graphs)
+        self.advice = None if self.tuned else advise_on(self.items, self.splits, self.graphs)
 
     def evaluate(self):
         "Predictions for the held-out images, and what limits their accuracy"
         trust = self.trust
-        self.table, self.ev, self.metrics = evaluate_sides(self.items, self.sides, self.head, trust.temperature, self.open_set)
+        self.table, self.ev, self.metrics = evaluate_splits(self.items, self.splits, self.head, trust.temperature, self.open_set)
         if self.open_set: trust.open_set = with_held_out(trust.open_set, self.ev.table.known_score)
         trust.warnings += doubts(self.metrics, trust.cross_validation, open_set=trust.open_set)
         if self.choice:
@@ -174,7 +174,7 @@ class Pipeline:
         "What the classifier remembers about its images"
         o, t = self.options, self.items.table
         corrected = self.taken and int(self.taken.table.sha256.isin(t.sha256).sum())
-        found = dict(folder=self.items.folder, n_train=len(self.sides['train'][0]), n_valid=self.ev.n, fingerprint=data_fingerprint(t))
+        found = dict(folder=self.items.folder, n_train=len(self.splits['train'][0]), n_valid=self.ev.n, fingerprint=data_fingerprint(t))
         asked = dict(valid_pct=o.valid_pct, seed=o.seed, group_pattern=o.group_pattern, augment=str(o.augment))
         return found | asked | dict(class_weights=o.class_weights, background=o.background, corrections=corrected)
 
@@ -190,7 +190,7 @@ class Pipeline:
 
     def save(self):
         "Write the classifier, its tables and its report"
-        tables = dict(predictions=self.table, cross_validation=self.folded, neighbours=neighbours(self.ev, self.items, self.sides))
+        tables = dict(predictions=self.table, cross_validation=self.folded, neighbours=neighbours(self.ev, self.items, self.splits))
         tried = self.choice and [{k: v for k, v in t.items() if k != 'views'} for t in self.choice.tried]
         skipped = [s.__dict__ for s in self.items.skipped]
         facts = dict(command=self.command, trust=self.trust.to_dict(), notes=self.items.notes, skipped=skipped)

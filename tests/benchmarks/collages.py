@@ -22,9 +22,9 @@ def collages(
         yield _collage(list(zip(paths, map(str, chosen))), _background(i, backgrounds, rng), rng)
 
 def _collage(parts, im, rng):
-    "`parts` pasted one after the other, where there is room"
+    "`parts` pasted one after the other, where there is module"
     boxes = []
-    while len(boxes) < len(parts): # a first one in the middle may leave no room: begin again
+    while len(boxes) < len(parts): # a first one in the middle may leave no module: begin again
         boxes = []
         for path, _ in parts:
             with Image.open(path) as p: box = _place(p.size, boxes, rng)

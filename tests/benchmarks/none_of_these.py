@@ -21,7 +21,7 @@ def area(known, foreign): return float(roc_auc_score(np.repeat([1, 0], [len(know
 def score(clf, x):
     "Known scores before they are cut off at 0: what is far below the least familiar known image still has an order"
     from quickcls.heads.open_set import combined
-    return combined(clf.open_set.witness(x, clf.head.logits(x)/clf.temperature), clf.open_set.arrays['witnesses'])
+    return combined(clf.open_set.components(x, clf.head.logits(x)/clf.temperature), clf.open_set.arrays['witnesses'])
 
 def some_of(folder, most=50):
     "Images below a folder, `most` of each folder at most"
