@@ -25,7 +25,18 @@ __all__ = ['Classifier', 'Evaluation', 'Head', 'HeatMap', 'Items', 'Prediction',
 
 new, plot_pictures = new_notebook, plot_images # their names in version 0.1, which notebooks may use
 
-def quick_learner(folder, *args, **kwargs):
-    "An ordinary fastai Learner on a folder; `help(quickcls.model.learner.quick_learner)` tells the parameters"
-    from quickcls.model.learner import quick_learner as func # fastai takes seconds to import, and only this needs it
-    return func(folder, *args, **kwargs)
+class _QuickLearner:
+    "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
+    def __call__(self, *args, **kwargs): return self._function(*args, **kwargs)
+
+    @property
+    def _function(self):
+        from quickcls.model.learner import quick_learner # fastai takes seconds to import, and only this needs it
+        return quick_learner
+
+    @property
+    def __signature__(self): # so that `help` and an editor show the parameters
+        import inspect
+        return inspect.signature(self._function)
+
+quick_learner = _QuickLearner()

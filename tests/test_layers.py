@@ -141,8 +141,12 @@ def test_the_readme_shows_the_packages_as_they_are():
 def test_what_users_import_is_offered():
     "`from quickcls.all import *` gives every name that the module brings together"
     tree = ast.parse((package/'all.py').read_text(encoding='utf8'))
-    brought = {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names} | {
-        n.name for n in tree.body if isinstance(n, ast.FunctionDef)
-    }
+    brought = {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names} | {'quick_learner'}
     offered = next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == '__all__')
     assert brought == set(offered) - {'new', 'plot_pictures'} # the names of version 0.1
+
+def test_quick_learner_shows_its_parameters(python):
+    "To `help` and to an editor; fastai is imported only then"
+    code = 'import sys, inspect; from quickcls.all import quick_learner; print("fastai" in sys.modules, inspect.signature(quick_learner))'
+    shown = python(code)
+    assert shown.startswith('False') and 'unfreeze' in shown and 'valid_pct' in shown

@@ -165,7 +165,7 @@ class Quick:
 
 def quick_learner(
     folder, # A folder of labelled images, or an `Items` table with its split
-    arch:str='auto', # As in `train`: `resnet34`, `efficientnet_lite0@320`, several with commas; or a list of `View`
+    arch:str='auto', # As in `train`: `resnet34`, `efficientnet_lite0@320`, several joined with +; or a list of `View`
     *, strategy:str='head', # What is trained: `head` alone, `partial` (the last blocks too), `full`, `scratch` (from random weights)
     unfreeze:int=2, # How many of its last blocks, for `partial`
     levels:str='last', # `last` as fastai does, or `all`
