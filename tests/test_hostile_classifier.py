@@ -92,7 +92,7 @@ def doubling(m):
 @pytest.mark.parametrize(
     'change, part',
     [
-        (doubling, 'for one image'),
+        (doubling, 'per image'),
         (loop, 'Loop'),
         (external, 'another file'),
         (function, 'operators of its own'),
