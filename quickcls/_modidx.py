@@ -1649,7 +1649,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'quickcls.model.update._embeddings': ('model/update.html#_embeddings', 'quickcls/model/update.py'),
                                        'quickcls.model.update._representatives': ( 'model/update.html#_representatives',
                                                                                    'quickcls/model/update.py'),
-                                       'quickcls.model.update._stand_ins': ('model/update.html#_stand_ins', 'quickcls/model/update.py'),
                                        'quickcls.model.update._training_images': ( 'model/update.html#_training_images',
                                                                                    'quickcls/model/update.py'),
                                        'quickcls.model.update.moved_head': ('model/update.html#moved_head', 'quickcls/model/update.py'),

@@ -92,9 +92,6 @@ def moved_head(
 
 def _representatives(x, said):
     "Rows of `x`: a random part, always the same, and those most similar to the corrected images"
-
-def _stand_ins(x, said):
-    "Rows of `x`: a part that is always the same, and those most similar to what was said"
     import numpy as np
     if len(x) <= most_rows + most_near: return np.arange(len(x))
     always = np.random.default_rng(0).permutation(len(x))[:most_rows]
