@@ -1549,7 +1549,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'quickcls/model/finetune.py'),
                                          'quickcls.model.finetune._loaders': ('model/finetune.html#_loaders', 'quickcls/model/finetune.py'),
                                          'quickcls.model.finetune._settled': ('model/finetune.html#_settled', 'quickcls/model/finetune.py'),
-                                         'quickcls.model.finetune._side': ('model/finetune.html#_side', 'quickcls/model/finetune.py'),
                                          'quickcls.model.finetune._split': ('model/finetune.html#_split', 'quickcls/model/finetune.py'),
                                          'quickcls.model.finetune._start': ('model/finetune.html#_start', 'quickcls/model/finetune.py'),
                                          'quickcls.model.finetune.image_loader': ( 'model/finetune.html#image_loader',

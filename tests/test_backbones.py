@@ -195,7 +195,13 @@ def test_all_names_are_found():
 
 @pytest.mark.parametrize(
     'arch, said',
-    [('resnet18@big', 'names no size'), ('resnet18@8', '32 to 1024'), ('resnet18@5000', '32 to 1024'), ('resnet18,', 'Unknown backbone')],
+    [
+        ('resnet18@big', 'names no size'),
+        ('resnet18@8', '32 to 1024'),
+        ('resnet18@5000', '32 to 1024'),
+        ('resnet18+', 'Unknown backbone'),
+        ('resnet18,resnet34', 'comma'),
+    ],
 )
 def test_views_that_are_none(arch, said):
     "Sizes out of reach and empty names"

@@ -167,8 +167,6 @@ def tune(
 
 def _split(items, split): return items.table[items.table.split == split]
 
-def _side(items, split): return items.table[items.table.split == split]
-
 def _start(inner, views, strategy, unfreeze, head, levels, weights, offline, class_weights, seed):
     "A Learner with the strategy's settings, and what its head was fitted to: (embeddings, `Head`), or None from scratch"
     from quickcls.backbones.weights import get_weights
