@@ -102,7 +102,7 @@ def outputs(
 class Tuned:
     "A trained network"
     learn:object # fastai `Learner`, in its best state
-    watched:object # Rows of the validation images, which chose the epoch
+    validation:object # Rows of the validation images, which chose the epoch
     validation_logits:object # float32 `[n, classes]`: theirs, from a network and head that were not trained on them
     notes:dict # `strategy`, `epochs`, `best_epoch`, `history` of dicts, …: part of the head's notes
     seconds:float
