@@ -115,10 +115,10 @@ def test_what_cannot_be_is_said_in_a_line(trained, parts, tmp_path):
     for ask, said in (
         (lambda: clf.to_learner(parts), 'has no network'),
         (lambda: quick_learner(parts, arch=arch), 'has no weights'),
-        (lambda: quick_learner(parts, head='svm'), 'is found in one step'),
+        (lambda: quick_learner(parts, head='svm'), 'mlp:N'),
         (lambda: copy_classifier(clf.path, tmp_path / 'space', 'x'), 'has no model.onnx'),
         (lambda: train(str(parts), arch=arch, head='mlp:9', out=str(tmp_path / 'm')), 'ends in a support vector machine'),
-        (lambda: train(str(parts), arch=f'{arch},resnet34', out=str(tmp_path / 'm')), 'stand alone'),
+        (lambda: train(str(parts), arch=f'{arch}+resnet34', out=str(tmp_path / 'm')), 'stand alone'),
         (lambda: train(str(parts), arch=arch, weights='x.pth', out=str(tmp_path / 'm'), quiet=True), 'has no weights'),
     ):
         with pytest.raises(QuickclsError, match=said) as e: ask()
