@@ -1,6 +1,7 @@
 """Classifiers that version 0.1 saved, kept for good: later versions read them, and they give the same answers
 
-`net` is a network of timm trained from random weights for two epochs, `classic` is akaze-bow-svm; both learned from 90 images of each class of datasets/parts.
+`net` is a network of timm trained from random weights for two epochs, `classic` is akaze-bow-svm.
+Both learned from 90 images of each class of datasets/parts.
 `answers.json` holds what version 0.1 said of the two images in docs/parts.
 """
 import json, shutil
