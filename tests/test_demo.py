@@ -406,7 +406,7 @@ def test_kinds_are_known_by_name_while_others_go():
         load = next(d['id'] for d in config['dependencies'] if d['targets'] and d['targets'][0][1] == 'load')
         ids['load'] = load
         press('load') # the session learns which kind each card shows
-        live.drop_kind('this')
+        live.drop_class('this')
         assert 'There is no class' in press(remove[0]) and list(live.counts()) == ['that', 'third', 'fourth']
 
 def test_a_page_that_cannot_be_taught_has_no_way_to_teach(browser, url):

@@ -33,16 +33,16 @@ def test_it_answers_from_one_image_of_each(live):
 def test_hints(live):
     live.add('red', drawn(0))
     assert live.known_enough() == 'red: 1 image, green: 0 images; ten or more are better'
-    live.drop_kind('green')
+    live.drop_class('green')
     assert 'another class' in live.known_enough()
 
 def test_take_back_rename_drop_and_move(live):
     for i in range(6): live.add('red' if i % 2 else 'green', drawn(i))
     assert live.take_back('red') == 2 and live.counts() == {'red': 2, 'green': 3}
-    assert live.rename_kind('red', ' dark  red ') == 'dark red' and live.clf.vocab == ['dark red', 'green']
+    assert live.rename_class('red', ' dark  red ') == 'dark red' and live.clf.vocab == ['dark red', 'green']
     assert live.add('green', drawn(1)) == 4 and live.counts() == {'dark red': 1, 'green': 4} # the last word counts
     assert live.add('green', drawn(1)) == 4
-    live.drop_kind('green')
+    live.drop_class('green')
     assert live.clf is None and len(list(live.folder.iterdir())) == 1
     live.take_back('dark red')
     with pytest.raises(QuickclsError, match='no image to remove'): live.take_back('dark red')
@@ -50,10 +50,10 @@ def test_take_back_rename_drop_and_move(live):
 @pytest.mark.parametrize('name', ['', '../x', 'a/b', '.x', 'x\0', 'x'*61, 'RED', None])
 def test_hostile_names(live, name):
     for call in (
-        live.add_kind,
-        lambda n: live.rename_kind('green', n),
-        lambda n: live.save(n) if n != 'RED' else live.add_kind(n),
-        live.drop_kind,
+        live.add_class,
+        lambda n: live.rename_class('green', n),
+        lambda n: live.save(n) if n != 'RED' else live.add_class(n),
+        live.drop_class,
         live.take_back,
         lambda n: live.add(n, drawn(0)),
     ):
@@ -104,7 +104,7 @@ def test_too_little_to_save(live, tmp_path):
     live.add('green', drawn(1))
     with pytest.raises(QuickclsError, match='green has 1. Expected two images of every class'):
         live.save('x', out=tmp_path / 'm', data=tmp_path / 'd')
-    live.drop_kind('green')
+    live.drop_class('green')
     with pytest.raises(QuickclsError, match='Found 1 class'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')
     assert list(tmp_path.iterdir()) == []
 

@@ -17,7 +17,7 @@ from ..data.corrections import checked_class_name, suffix_of
 from ..data.items import splits_of_folders
 from ..backbones.engines import open_engine
 from ..features.embed import joined
-from ..backbones.onnx_graph import get_graph
+from ..features.extractors import get_extractors
 from ..heads.linear import fit_linear
 from ..data.images import load_image
 from ..train.steps import import_ahead
@@ -35,7 +35,7 @@ def shared_engines(
         if arch not in _opened:
             named, note = choose_arch(arch)
             if note: say(note)
-            graphs = [get_graph(v, say=say) for v in parse_views(named)]
+            graphs = get_extractors(parse_views(named), say=say)
             _opened[arch] = graphs, [open_engine(g, streams=1) for g in graphs], named # one stream: all cores for one image
         return _opened[arch]
 
@@ -53,7 +53,7 @@ class Shot:
 class Live:
     "Classes, their images so far, and the classifier trained on them"
     def __init__(self,
-        kinds=('one', 'another'), # Names of the first classes
+        classes=('one', 'another'), # Names of the first classes
         arch:str='auto', # As in `train`
         folder:Path=None, # Where images are kept; None: a temporary folder, which `close` removes
         say=print # Called with a message before slow work
@@ -63,9 +63,9 @@ class Live:
         self._own = tempfile.TemporaryDirectory(prefix='quickcls-live-') if folder is None else None
         self.folder = Path(self._own.name if self._own else folder).expanduser()
         self._lock, self._shots, self._clf, self._stale, self._n = threading.RLock(), {}, None, False, 0
-        for k in kinds: self.add_kind(k)
+        for k in classes: self.add_class(k)
 
-    def add_kind(self,
+    def add_class(self,
         name:str # As a person typed it
     )->str: # The name as it is used from now on
         "Add a class"
@@ -73,7 +73,7 @@ class Live:
             self._shots[name := self._new(name)] = []
             return name
 
-    def rename_kind(self, old:str, new:str)->str: # The name as it is used from now on
+    def rename_class(self, old:str, new:str)->str: # The name as it is used from now on
         "Rename a class; its images and its position stay"
         with self._lock:
             self._of(old)
@@ -82,7 +82,7 @@ class Live:
             self._stale = True
             return new
 
-    def drop_kind(self, name:str):
+    def drop_class(self, name:str):
         "Delete a class and its images"
         with self._lock:
             for shot in self._of(name): shot.file.unlink(missing_ok=True)
@@ -90,15 +90,15 @@ class Live:
             self._stale = True
 
     def add(self,
-        kind:str, # Name of a class
+        label:str, # Name of a class
         data:bytes # Content of an image file
     )->int: # How many images the class has now
         "Add an image; an image of another class moves. Raises `NotAnImage` or `QuickclsError`"
-        self._of(kind)
+        self._of(label)
         suffix, h = suffix_of(data := bytes(data)), hashlib.sha256(data).hexdigest()
         x = self._embed(data)
         with self._lock:
-            shots = self._of(kind) # the class may have been deleted meanwhile
+            shots = self._of(label) # the class may have been deleted meanwhile
             if any(s.sha256 == h for s in shots): return len(shots)
             file = self._keep(data, suffix)
             for k in self._shots: self._forget(k, lambda s: s.sha256 == h)
@@ -106,21 +106,21 @@ class Live:
             self._stale = True
             return len(shots)
 
-    def take_back(self, kind:str)->int: # How many images are left
+    def take_back(self, label:str)->int: # How many images are left
         "Delete the last image of a class"
         with self._lock:
-            shots = self._of(kind)
-            if not shots: raise QuickclsError(f'{kind} has no image to remove. Add one first.')
-            self._forget(kind, lambda s: s is shots[-1])
-            return len(self._shots[kind])
+            shots = self._of(label)
+            if not shots: raise QuickclsError(f'{label} has no image to remove. Add one first.')
+            self._forget(label, lambda s: s is shots[-1])
+            return len(self._shots[label])
 
     def counts(self)->dict: # class → number of images
         "The images of each class"
         with self._lock: return {k: len(v) for k, v in self._shots.items()}
 
-    def files(self, kind:str)->list: # of paths, in order of arrival
+    def files(self, label:str)->list: # of paths, in order of arrival
         "The files of a class"
-        with self._lock: return [s.file for s in self._of(kind)]
+        with self._lock: return [s.file for s in self._of(label)]
 
     @property
     def clf(self)->Classifier|None: # None until two classes have an image
@@ -196,11 +196,11 @@ class Live:
             raise QuickclsError(f'A class called {name} already exists. Choose another name.')
         return name
 
-    def _of(self, kind):
+    def _of(self, label):
         "The images of a class"
-        if kind in self._shots: return self._shots[kind]
+        if label in self._shots: return self._shots[label]
         there = ', '.join(self._shots) or 'none yet; add a class first'
-        raise QuickclsError(f'There is no class {str(kind)[:60]!r}. The classes are: {there}.')
+        raise QuickclsError(f'There is no class {str(label)[:60]!r}. The classes are: {there}.')
 
     def _keep(self, data, suffix):
         "Write the file of an image; nothing in its name comes from outside"
@@ -212,11 +212,11 @@ class Live:
         except OSError as e: raise QuickclsError(f'The image cannot be written: {explain_os_error(e)}') from None
         return file
 
-    def _forget(self, kind, which):
+    def _forget(self, label, which):
         "Delete images of a class, and their files"
-        for s in [s for s in self._shots[kind] if which(s)]:
+        for s in [s for s in self._shots[label] if which(s)]:
             s.file.unlink(missing_ok=True)
-            self._shots[kind].remove(s)
+            self._shots[label].remove(s)
             self._stale = True
 
     def _check_savable(self):

@@ -146,7 +146,7 @@ class Words:
     view:View
     arrays:dict # `centres` float32 `[k, d]`: the words; `rarity` float32 `[k]`: the weight of an occurrence. `k` is even
 
-    weights, path, body = 'trained', None, None # as in `Graph`
+    weights, path, body, network = 'trained', None, None, False # as in `Graph`
     @property
     def dim(self)->int: return len(self.arrays['rarity']) # of an embedding: one number per word
     @property

@@ -30,6 +30,8 @@ class Graph:
     cosine:float # Lowest agreement with torch on the images of the check
     file:Path|None=None # The file of weights that the user named
     body:object=None # The torch module, where it was trained further
+
+    network = True # it becomes a part of `model.onnx`
     @cached_property
     def embedder(self): # the torch module that this graph was exported from
         from quickcls.backbones.body import Embedder, create_body

@@ -140,7 +140,7 @@ def look(
     sizes:list=None # (width, height) of each upright image; needed to align the maps of views that resize differently
 )->list: # of `Seen`, one an image
     "Run images through the backbones and keep all feature maps"
-    if clf.classic: return [SeenWords(clf, [[m]]) for m in clf.features(batches)[1]]
+    if not clf.network: return [SeenWords(clf, [[m]]) for m in clf.features(batches)[1]]
     if not hasattr(clf, '_stages'): clf._stages = Stages(clf)
     found = [Seen(clf, maps) for maps in clf._stages(batches)]
     if sizes and len({v.resize for v in clf.views}) > 1:

@@ -78,7 +78,7 @@ def _places(clf, x, logits, maps):
     "Where the evidence for the likeliest class lies, 0 to 1 `[n, h, w]`"
     import numpy as np
     n, nf = maps.shape[:2]
-    first = 0 if clf.classic else nf # first column of the average pooling; visual words have no other columns
+    first = min(nf, x.shape[1] - nf) # first column of the average pooling: of visual words, which have no other columns, it is 0
     against_all = np.eye(logits.shape[1]) - 1/logits.shape[1]
     gradients = [gradient(clf.head, e, against_all[c]) for e, c in zip(x, logits.argmax(1))]
     g = np.stack([v[first:first+nf] for v in gradients]).astype(np.float32)

@@ -17,6 +17,7 @@ from ..heads.calibration import capped_log_loss, fit_temperature
 from ..heads.crossval import cross_validate
 from ..data.items import class_numbers
 from ..features.embed import Embeddings, joined
+from ..features.extractors import get_extractors
 from ..heads.fit import fit_head
 
 # %% ../../nbs/model/07_auto.ipynb #candidates
@@ -142,10 +143,9 @@ class _Trial:
 
     def open(self, view):
         "Get the graph of a view, exported now if it has to be; raises `QuickclsError` where that fails"
-        from quickcls.backbones.onnx_graph import get_graph
         began = time.perf_counter()
-        graph = get_graph(parse_views(view)[0], offline=self.offline, images=list(self.rows.path[:8]), say=self.say)
-        self.opened[view] = Embeddings([graph])
+        paths = self.rows.path
+        self.opened[view] = Embeddings(get_extractors(parse_views(view), paths, paths, seed=self.seed, offline=self.offline, say=self.say))
         self.open_seconds = max(self.open_seconds, time.perf_counter() - began)
 
     def cost(self, view)->float: # seconds
@@ -264,5 +264,5 @@ def advise_on(
 )->dict|None: # From `advise`; None where the first view is no network's
     "The strategy to try on these images"
     x, g = splits['train'][0], graphs[0]
-    if g.view.backbone.keypoints: return None
+    if not g.network: return None
     return advise(len(x), len(items.vocab), nearness(x[:, g.nf:2*g.nf], g))

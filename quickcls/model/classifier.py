@@ -86,7 +86,7 @@ class Classifier:
     def features(self, batches:list): # (float32 `[n, d]`, float32 `[n, nf, h, w]`); `batches` as in `embed`
         "Joined embeddings of prepared images, and the final feature maps of the first view"
         import numpy as np
-        whole = self.path and not self.classic
+        whole = self.graphs is None
         outs = [self._engine(*batches)] if whole else [e(b) for e, b in zip(self._engine, batches)]
         x = outs[0]['embedding'] if whole else joined([o['embedding'] for o in outs], self.graphs, self.levels)
         if x.shape[1] != self.head.n_in or not np.isfinite(x).all():
@@ -97,7 +97,7 @@ class Classifier:
     @property
     def _engine(self):
         if hasattr(self, '_opened'): return self._opened
-        whole = self.path and not self.classic
+        whole = self.graphs is None # it was saved: backbones and head are one graph
         self._opened = OpenVINOEngine(self.path/graph_file, precision=self.precision) if whole else [open_engine(g) for g in self.graphs]
         return self._opened
 
@@ -151,7 +151,7 @@ class Classifier:
     @property
     def arch(self)->str: return '+'.join(map(str, self.views)) # the text that names its views
     @property
-    def classic(self)->bool: return bool(self.views[0].backbone.keypoints) # visual words in place of networks?
+    def network(self)->bool: return not self.graphs or self.graphs[0].network # has it networks, or visual words?
 
     def __repr__(self):
         m = self.info.get('metrics') or {}
@@ -204,7 +204,7 @@ def save_classifier(
     if clf.graphs is None or clf.path:
         raise QuickclsError(f'This classifier was loaded from {clf.path}, so it cannot be saved again. Copy that folder instead.')
     with write_whole(folder, force) as w:
-        if not clf.classic: _save_graph(clf, w/graph_file)
+        if clf.network: _save_graph(clf, w/graph_file)
         try: save_file(classifier_arrays(clf), str(w/weights_file))
         except Exception as e: raise OSError(28 if 'No space' in str(e) else 5, str(e).splitlines()[0]) from None # safetensors' own error
         (w/weights_file).chmod(0o644) # it is created with the rights of a temporary file, but is meant to be shared
@@ -251,7 +251,7 @@ def to_learner(
     **kwargs # To `Learner`
 ): # A frozen fastai `Learner`
     "A classifier as a fastai Learner with the same predictions"
-    if clf.classic:
+    if not clf.network:
         raise QuickclsError(f'{clf.arch} has no network, so it cannot become a fastai Learner. '
                             'Expected a classifier that was trained with another --arch.')
     from quickcls.model.learner import learner_of

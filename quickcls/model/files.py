@@ -25,7 +25,7 @@ def classifier_arrays(
     arrays = {f'head.{k}': v for k, v in clf.head.arrays.items()}
     if clf.open_set: arrays |= {f'open_set.{k}': v for k, v in clf.open_set.arrays.items()}
     arrays |= clf.body_state or {}
-    return arrays | {f'words.{k}': v for k, v in clf.graphs[0].arrays.items()} if clf.classic else arrays
+    return arrays if clf.network else arrays | {f'words.{k}': v for k, v in clf.graphs[0].arrays.items()}
 
 def classifier_description(
     clf # As in `classifier_arrays`

@@ -14,6 +14,7 @@ from ..heads.calibration import capped_log_loss
 from ..data.items import class_numbers
 from ..data.split import split_items
 from ..features.embed import Embeddings, decoders
+from ..features.extractors import get_extractors
 from ..features.augment import parse_augment, random_transforms
 from ..heads.linear import by_strength
 from ..heads.mlp import balanced_weights
@@ -171,13 +172,11 @@ def _start(inner, views, strategy, unfreeze, head, levels, weights, offline, cla
     "A Learner with the strategy's settings, and what its head was fitted to: (embeddings, `Head`), or None from scratch"
     from quickcls.backbones.weights import get_weights
     from quickcls.backbones.body import create_body
-    from quickcls.backbones.onnx_graph import get_graph
     from quickcls.heads.head import to_torch
     from quickcls.model.learner import block_split, learner_of, quick_learner
     common = dict(levels=levels, head=head, splitter=block_split, train_bn=False)
     if strategy == 'scratch': return quick_learner(inner, views, strategy='scratch', seed=seed, **common), None
-    images = list(inner.table.path[:8])
-    embeddings = Embeddings([get_graph(v, weights=weights, offline=offline, images=images) for v in views], levels)
+    embeddings = Embeddings(get_extractors(views, inner.table.path, weights=weights, offline=offline), levels)
     embeddings.embed(inner)
     x, at = embeddings.read(inner.table), (inner.table.split == 'train').to_numpy()
     fitted = _fitted(inner, x, at, head, class_weights, seed)

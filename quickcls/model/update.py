@@ -264,9 +264,9 @@ Teacher.of = staticmethod(teacher_of)
 
 def _embeddings(clf, t, say):
     "Embeddings of the rows of a table, from the store; or from the images, where some are not in the store"
-    graphs = clf.graphs if clf.classic else [read_graph(d, v) for d, v in zip(clf.info.get('digests', []), clf.views)]
+    graphs = clf.graphs or [read_graph(d, v) for d, v in zip(clf.info.get('digests', []), clf.views)]
     if not all(graphs) or not graphs: return _embedded_again(clf, t, say)
-    store, own = Store(), 'f32' if clf.classic else clf._engine.precision
+    store, own = Store(), clf._engine.precision if clf.network else 'f32'
     for precision in dict.fromkeys([own, 'bf16', 'f32', 'f16']):
         keys = [[store_key(h, f'{g.digest}|{g.view.resize}|{precision}|') for h in t.sha256] for g in graphs]
         if any(store.missing(k, g.dim) for k, g in zip(keys, graphs)): continue

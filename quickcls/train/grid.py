@@ -15,7 +15,7 @@ from ..backbones.weights import get_weights
 from ..data.items import Items, class_numbers
 from ..data.split import split_items
 from ..features.benchmark import pass_speed
-from ..features.bow import learn_words
+from ..features.extractors import check_views, get_extractors
 from ..features.augment import parse_augment
 from ..features.embed import Embeddings, check_levels, late_columns
 from ..features.store import data_fingerprint
@@ -65,7 +65,7 @@ def plan_scenarios(
     for a in presets[preset] if preset else words_of(arch, 'arch'):
         fits = _axes_of(a, strategy, head, levels, preset)
         found += [Scenario(a, *values) for values in itertools.product(*fits, augment, pct)]
-    for s in found: _check_views(s)
+    for s in found: check_views(s.views, strategy=s.strategy)
     return list(dict.fromkeys(found))
 
 def _axes_of(arch, strategy, head, levels, preset):
@@ -75,10 +75,6 @@ def _axes_of(arch, strategy, head, levels, preset):
     if 'head' in strategy: return ['head'], ['svm'], ['all'] # visual words have one stage and one head
     given = ','.join(strategy)
     raise QuickclsError(f'{arch} is not a network, so --strategy {given} cannot train it. Expected the strategy head, or only networks.')
-
-def _check_views(s):
-    if len(s.views) > 1 and any(v.backbone.keypoints for v in s.views):
-        raise QuickclsError(f'{s.arch} joins visual words with other views, which is not possible. Expected a comma in place of the +.')
 
 def _copies_in_words(preset, n):
     if not n: return 'none'
@@ -160,19 +156,14 @@ class Trials:
     def embedded(self, s, rows, seed:int)->tuple: # (`Embeddings`, float32 `[n, d]` of all images and levels, seconds for visual words)
         "The embeddings of all images; visual words are learned from `rows`, the training images of the scenario"
         views, started = self.views(s), time.perf_counter()
-        classic = views[0].backbone.keypoints
-        name = s.arch, _digest(sorted(rows.sha256), seed) if classic else ''
+        learned = any(v.backbone.keypoints for v in views)
+        name = s.arch, _digest(sorted(rows.sha256), seed) if learned else ''
         if name not in self.sets:
-            e = Embeddings([learn_words(views[0], rows.path, seed=seed)] if classic else self.graphs(views, rows))
-            seconds = time.perf_counter() - started if classic else 0
+            e = Embeddings(get_extractors(views, rows.path, rows.path, seed=seed, offline=self.offline, say=self.say))
+            seconds = time.perf_counter() - started if learned else 0
             e.embed(self.items(0)) # every repeat has the same rows
             self.sets = {name: (e, e.read(self.items(0).table), seconds)} # only the last set is kept: they are large
         return self.sets[name]
-
-    def graphs(self, views, rows)->list: # of `Graph`
-        "The graphs of pretrained backbones"
-        from quickcls.backbones.onnx_graph import get_graph
-        return [get_graph(v, images=list(rows.path[:8]), offline=self.offline, say=self.say) for v in views]
 
     def drop_damaged(self):
         "Remove images that cannot be decoded, before the split"

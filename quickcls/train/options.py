@@ -15,8 +15,7 @@ from ..features.bow import classic_head
 from ..features.embed import check_levels
 from ..features.augment import parse_augment
 from ..heads.crossval import parse_folds
-from ..heads.fit import check_head
-from ..heads.fit import check_strategy
+from ..heads.fit import check_head, check_strategy
 
 # %% ../../nbs/train/00_options.ipynb #training-class
 basic = ('out', 'force', 'quality', 'arch', 'head', 'strategy', 'augment', 'valid_pct', 'seed', 'offline') # those that `--help` shows first

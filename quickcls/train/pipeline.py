@@ -9,13 +9,13 @@ __all__ = ['Pipeline', 'run_summary', 'train']
 import shlex, time
 from pathlib import Path
 from fastcore.meta import delegates
-from ..core import QuickclsError, check_apart, check_free
+from ..core import check_apart, check_free
 from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
 from .options import Training
 from .tensorboard import board_callbacks, board_training, check_board
-from ..features.bow import learn_words
+from ..features.extractors import check_views, get_extractors
 from ..model.classifier import Classifier
 from ..data.corrections import take_corrections, with_corrections
 from ..data.items import describe, scan_folder
@@ -106,10 +106,7 @@ class Pipeline:
         arch, note = choose_arch(o.arch or 'auto', o.weights, strategy=o.strategy, offline=o.offline)
         if note: self.say(note)
         views = parse_views(arch, o.size, o.resize)
-        if o.strategy != 'head' and views[0].backbone.keypoints:
-            raise QuickclsError(f'{arch} is not a network, so --strategy {o.strategy} cannot train it. Expected a network.')
-        if o.weights and len({v.backbone.name for v in views}) > 1:
-            raise QuickclsError(f'{o.weights} can be the weights of one backbone, and {arch} names several. Name one with --arch.')
+        check_views(views, strategy=o.strategy, weights=o.weights)
         return views
 
     def tune(self):
@@ -121,21 +118,16 @@ class Pipeline:
         how = dict(strategy=o.strategy, unfreeze=o.unfreeze, head=o.head, levels=o.levels, augment=o.augment, weights=o.weights, **o.fit)
         self.tuned = tune(self.items, views, offline=o.offline, say=self.say, cbs=curves, **how)
 
-    def open_graphs(self)->list: # of `Graph`, one a view
-        "The graph of each view: exported, read from the cache, or visual words that are learned now"
+    def extractors(self)->list: # of `Graph` or `Words`, one a view
+        "What computes the embeddings"
         if self.tuned: return self.tuned.graphs()
-        from quickcls.backbones.onnx_graph import get_graph
-        o, views, paths = self.options, self.views(), self.items.table.path
-        if not views[0].backbone.keypoints:
-            return [get_graph(v, weights=o.weights, images=list(paths[:8]), offline=o.offline, say=self.say) for v in views]
-        if o.weights:
-            raise QuickclsError(f'{o.weights} cannot be used: {views[0]} learns its visual words and has no weights. Leave --weights out.')
-        self.say(f'{views[0]}: learning visual words from the training images')
-        return [learn_words(views[0], paths[self.items.table.split == 'train'], seed=o.seed)]
+        o, t = self.options, self.items.table
+        how = dict(weights=o.weights, seed=o.seed, offline=o.offline, say=self.say)
+        return get_extractors(self.views(), t.path, t.path[t.split == 'train'], **how)
 
     def embed(self):
         "Pass every image through the backbone once"
-        o, self.graphs = self.options, self.open_graphs()
+        o, self.graphs = self.options, self.extractors()
         slow = [] if o.head in by_strength else ['fastai.learner', 'fastai.callback.schedule']
         import_ahead(*slow, 'sklearn.linear_model', 'sklearn.metrics', 'scipy.stats', 'matplotlib.figure', 'jinja2', 'onnx')
         self.embeddings = Embeddings(self.graphs, o.levels)
@@ -211,7 +203,7 @@ class Pipeline:
         seconds['total'] = round(time.perf_counter() - self.run.started, 3)
         clf.run = run_summary(clf, self.items, self.run)
         self.say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
-        files = ('' if clf.classic else 'model.onnx, ') + 'classifier.json, weights.safetensors, README.md, tables and figures'
+        files = ('model.onnx, ' if clf.network else '') + 'classifier.json, weights.safetensors, README.md, tables and figures'
         self.say(f'{clf.path}: {files} ({seconds["total"]:.1f} s in all)')
         self.say(f'next: quickcls predict {shlex.quote(str(clf.path))} photo.jpg')
         return clf
