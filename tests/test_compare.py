@@ -5,7 +5,7 @@ import numpy as np, pandas as pd
 import pytest
 from quickcls.train import grid
 from quickcls.train.compare import compare
-from quickcls.train.comparison import kept_runs
+from quickcls.train.compare_results import kept_runs
 from quickcls.core import QuickclsError, cache_dir
 from quickcls.data.items import scan_folder
 from quickcls.train.grid import Scenario, Trials

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ..core import QuickclsError, read_template
 from .guard import Guard, names_of_page, split_hosts
 from .uploads import UploadBudget, budgets
-from .bounds import Bounds
+from .upload_limits import UploadLimits
 
 # %% ../../nbs/app/05_server.ipynb #import-gradio
 def import_gradio(): # the module `gradio`
@@ -173,7 +173,7 @@ def _guarded(page, start):
             page.budget.on_delete = page.upload_file_set.discard
             app.uploaded_file_dir = str(page.budget.folder)
             plain = app.middleware_stack
-            bounded = Bounds(plain, page.budget, most_bytes, names.space)
+            bounded = UploadLimits(plain, page.budget, most_bytes, names.space)
             app.middleware_stack = Guard(bounded, names) # outside of all middleware that Gradio adds
             sweeping = asyncio.create_task(page.budget.keep_swept())
             yield
