@@ -3,7 +3,7 @@ import shutil, sys, time
 from types import SimpleNamespace
 import numpy as np, pandas as pd
 import pytest
-from quickcls.train import grid
+from quickcls.features import extractors
 from quickcls.train.compare import compare
 from quickcls.train.compare_results import kept_runs
 from quickcls.core import QuickclsError, cache_dir
@@ -235,8 +235,8 @@ def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
 
 def test_visual_words_are_learned_from_each_row_s_own_images(parts, tmp_path, monkeypatch):
     if not has('sift'): pytest.skip('no SIFT in this OpenCV')
-    learned, learn = [], grid.learn_words
-    monkeypatch.setattr(grid, 'learn_words', lambda view, paths, **kw: (learned.append(len(paths)), learn(view, paths, **kw))[1])
+    learned, learn = [], extractors.learn_words
+    monkeypatch.setattr(extractors, 'learn_words', lambda view, paths, **kw: (learned.append(len(paths)), learn(view, paths, **kw))[1])
     t = compare(parts, arch='sift-bow-svm@160', head='linear,fastai', train_pct='35,70', out=tmp_path/'c', offline=True, quiet=True).table
     assert t['head'].tolist() == ['svm', 'svm'] and sorted(learned) == sorted(t.n_train) and (t.mb > 0).all()
 
