@@ -1324,6 +1324,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'quickcls/folders/reading.py'),
                                           'quickcls.folders.reading._without_labels': ( 'folders/reading.html#_without_labels',
                                                                                         'quickcls/folders/reading.py'),
+                                          'quickcls.folders.reading.content_of': ( 'folders/reading.html#content_of',
+                                                                                   'quickcls/folders/reading.py'),
                                           'quickcls.folders.reading.leave_out': ( 'folders/reading.html#leave_out',
                                                                                   'quickcls/folders/reading.py'),
                                           'quickcls.folders.reading.name_unreadable': ( 'folders/reading.html#name_unreadable',

@@ -85,6 +85,7 @@ def scan_folder(
     *, group_pattern:str=None, # Regular expression; images in whose names (or paths below the class) it finds the same text are a group
     split_by:str=None, # `none`: all folders are classes; `train=A+B,test=C`: these folders are splits; None: usual names are known
     classes=None, # Names of the class folders to use, with commas or as a list; None: all
+    known=(), # Classes of a classifier: where all folders have such names, they are classes
     workers:int=4, # Threads that read files
     least:int=2 # Classes that must be there: two for training, one for evaluation
 )->Items: # `split` is filled only if the folders are already divided
@@ -93,10 +94,10 @@ def scan_folder(
     files = list(walk_files(folder, walked))
     with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, files))
     _check_images(folder, files, seen)
-    how = dict(split_by=split_by, classes=classes, group_pattern=group_pattern)
+    how = dict(split_by=split_by, classes=classes, group_pattern=group_pattern, known=known)
     layout = layout_of(_counted(folder, walked.folders, files, seen), where=str(folder), **how)
     items = _labelled(folder, zip(files, seen), layout, group_pattern)
-    items.notes += filter(None, [passed_over_note(walked.left), *layout.notes])
+    items.notes = [*filter(None, [passed_over_note(walked.left)]), *layout.notes, *items.notes]
     _check_classes(items, len(files), least)
     items.notes += [*group_notes(items.table, group_pattern), *_duplicate_notes(items.table)]
     return items
@@ -198,8 +199,8 @@ def group_notes(
     grouped = t[t.group != t.sha256]
     n, sizes = len(grouped), grouped.group.value_counts()
     if not n: return [f'group_pattern {pattern!r} matches none of the {len(t):,} images, so no images are grouped']
-    rest = f'; the other {len(t) - n:,} are not grouped' if n < len(t) else ''
-    notes = [f'group_pattern matches {"only " if 2*n < len(t) else ""}{n:,} of {len(t):,} images: {len(sizes):,} groups{rest}']
+    found = f'{"only " if 2*n < len(t) else ""}{n:,} of {len(t):,} images: {len(sizes):,} {"group" if len(sizes) == 1 else "groups"}'
+    notes = [f'group_pattern matches {found}' + (f'; the other {len(t) - n:,} are not grouped' if n < len(t) else '')]
     if sizes.max() == 1: notes.append('each group has one image only, so the pattern changes nothing')
     train, held = grouped[grouped.split == 'train'], grouped[grouped.split.isin(['valid', 'test'])]
     leaked = int(held.group.isin(train.group).sum())

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from ..core import QuickclsError
-from ..folders.walk import walk_files
+from ..folders.walk import Walked, passed_over_note, walk_files
 from .items import Items, Skipped, columns, look_at
 
 # %% ../../nbs/data/06_split.ipynb #draw-number
@@ -109,13 +109,14 @@ def scan_loose(
     import pandas as pd
     folder = Path(folder).expanduser()
     if not folder.is_dir(): raise QuickclsError(f'There is no folder {folder}. Expected one with images that show none of the classes.')
-    with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, walk_files(folder)))
+    walked = Walked()
+    with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, walk_files(folder, walked)))
     rows = {s['sha256']: s for s in seen if isinstance(s, dict)}
     new = sorted((r for h, r in rows.items() if h not in without), key=lambda r: draw_number(r['sha256'], seed))
     if len(new) < 2: raise QuickclsError(_too_few(folder, len(new), len(rows) - len(new)))
     new = [dict(r, label=label, split='train' if i % 2 else 'valid', group=r['sha256']) for i, r in enumerate(new)]
     skipped, left_out = [s for s in seen if isinstance(s, Skipped)], len(seen) - len(new)
-    notes = [f'{left_out} files are not new images'] if left_out else []
+    notes = [*([f'{left_out} files are not new images'] if left_out else []), *filter(None, [passed_over_note(walked.left)])]
     return Items(str(folder), pd.DataFrame(new, columns=columns), skipped, notes)
 
 def _too_few(folder, n, known):

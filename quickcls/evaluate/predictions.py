@@ -264,7 +264,8 @@ def _evaluate_folder(clf, folder):
     "Predictions for a labelled folder; images that cannot be read are skipped"
     import numpy as np
     from quickcls.data.items import Skipped, scan_folder
-    items, own = scan_folder(folder, least=1), {nfc(c): c for c in clf.vocab} # names of an older classifier may have another form
+    items = scan_folder(folder, least=1, known=clf.vocab)
+    own = {nfc(c): c for c in clf.vocab} # names of an older classifier may have another form
     items.table['label'] = items.table.label.map(lambda c: own.get(c, c))
     other = sorted(set(items.vocab) - set(clf.vocab))
     if other:

@@ -8,7 +8,7 @@ __all__ = ['layout_of']
 # %% ../../nbs/folders/05_layout.ipynb #imports
 import re
 from collections import Counter, defaultdict
-from .names import are_folds, is_aside, is_plain, listed, loose, splits_of_names, word_of
+from .names import are_folds, is_aside, is_plain, listed, loose, nfc, splits_of_names, word_of
 from .reading import Layout, leave_out, read_classes, read_inside, read_splits, spelling_notes, stop
 from .tree import as_classes, as_option, class_names, named, named_splits, past_repeats, past_wrappers, tree_of
 
@@ -18,13 +18,15 @@ def layout_of(
     *, where:str='the folder', # The data set, for messages
     split_by:str=None, # `none`: all folders are classes; `train=A,test=B`: these are splits
     classes=None, # Names of the class folders to use, with commas or as a list
-    group_pattern:str=None # Regular expression; folders inside class folders that match it are no classes
+    group_pattern:str=None, # Regular expression; folders inside class folders that match it are no classes
+    known=() # Classes of a classifier: if all folders have such names, they are classes
 )->Layout:
     "The layout of a data set; raises `QuickclsError` where it is not clear"
-    node, given, out = past_wrappers(tree_of(folders)), named_splits(split_by), Layout()
+    known, given, out = set(map(nfc, known)), named_splits(split_by), Layout()
+    node = past_wrappers(tree_of(folders), known)
     wanted = set(class_names(classes, _possible_classes(node, given)) or ())
     if given: _read_named(node, given, out, where)
-    elif given is not None or wanted & node.names: read_classes(node, out)
+    elif given is not None or wanted & node.names or node.names and node.names <= known: read_classes(node, out)
     else: _guess(node, out, where, wanted, group_pattern)
     if wanted: _keep(out, wanted)
     out.notes += spelling_notes(out)
@@ -164,5 +166,6 @@ def _ways(tops, classes, where):
     train = [n for n in names if of[n] == 'train'] or [n for n in names if n not in held]
     known = 'They look like folds. ' if are_folds(names) else ''
     splits = as_option(dict(train=train, test=held) if held else dict(train=names[:1]))
-    sets = f'data sets (name one of them: {where}/{tops[0].path}; or join them: {as_classes(classes)})'
-    return f'{known}Say what they are: splits ({splits}), {sets}, or classes (--split-by none)'
+    join = f'; or join them: {as_classes(classes)}' if len(classes) > 1 else ''
+    return (f'{known}Say what they are: splits ({splits}), data sets (name one of them: {where}/{tops[0].path}{join}), '
+            'or classes (--split-by none; with --group-pattern where the inner folders are groups, such as patients)')

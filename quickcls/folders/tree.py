@@ -51,12 +51,13 @@ def tree_of(
     return nodes[()]
 
 def past_wrappers(
-    top:Node
+    top:Node,
+    known=() # Names of classes, which are no wrappers
 )->Node: # `top`, or the only folder in it, or the only one in that
     "The folder whose folders are classes or splits: a zip often holds a folder in a folder"
     while True:
         inner = [s for s in top.subs if s.total or s.unread]
-        if len(inner) != 1 or not inner[0].live or _is_empty_split_beside(inner[0], top): return top
+        if len(inner) != 1 or not inner[0].live or inner[0].label in known or _is_empty_split_beside(inner[0], top): return top
         top = inner[0]
 
 def _is_empty_split_beside(node, top):

@@ -80,9 +80,9 @@ def passed_over_note(
     left:Counter # From `Walked`
 )->str: # One sentence; empty if nothing was passed over
     "What was passed over, named and counted"
-    n, most = sum(left.values()), left.most_common(8)
+    n, most = sum(left.values()), left.most_common(12)
     if not n: return ''
-    rest = f' and {len(left) - 8} more names' if len(left) > 8 else ''
+    rest = f' and {len(left) - 12} more names' if len(left) > 12 else ''
     return f'passed over {n:,} hidden or system {"file" if n == 1 else "files"}: ' + ', '.join(f'{k} ({v:,})' for k, v in most) + rest
 
 # %% ../../nbs/folders/01_walk.ipynb #expand
