@@ -2291,6 +2291,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'quickcls.train.pipeline.train': ('train/pipeline.html#train', 'quickcls/train/pipeline.py')},
             'quickcls.train.steps': { 'quickcls.train.steps.Run': ('train/steps.html#run', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.Run.count': ('train/steps.html#run.count', 'quickcls/train/steps.py'),
+                                      'quickcls.train.steps.Run.say_new': ('train/steps.html#run.say_new', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.Run.step': ('train/steps.html#run.step', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps._open_set': ('train/steps.html#_open_set', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.check_splits': ('train/steps.html#check_splits', 'quickcls/train/steps.py'),

@@ -55,6 +55,10 @@ def test_class_names_in_other_capitals():
     found, notes = read('train/cat 5, train/dog 5, test/Cat 3')
     assert found == dict(train=two, test={'cat'}) and "test/Cat is read as the class 'cat'" in notes and 'no image of dog' in notes
 
+def test_classes_that_are_years():
+    "Decades are classes of a data set about dates"
+    assert read('train/1990 5, train/2000 5, test/1990 3, test/2000 3')[0] == dict(train={'1990', '2000'}, test={'1990', '2000'})
+
 def test_splits_inside_each_class():
     "cat/train, cat/test"
     found, notes = read('cat/train 5, cat/test 4, dog/train 3, dog/test 2')
@@ -195,8 +199,8 @@ def test_commands_take_the_options(tmp_path, monkeypatch):
     notebook = new_notebook(data, out=tmp_path/'n.ipynb', **options).read_text()
     assert notebook.count("split_by='train=fold0,test=fold1', classes='cat,dog'") == 2
 
-def test_a_saved_description_keeps_the_options():
-    "The command to train again, and what `to_learner` reads"
+def test_the_command_keeps_the_options():
+    "The command that trains the same"
     from quickcls.train.options import Training
     t = Training('pets', split_by='train=day 1,test=day 2', classes=['cat', 'dog'])
     assert "--split-by 'train=day 1,test=day 2' --classes cat,dog" in t.command

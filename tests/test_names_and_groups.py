@@ -60,7 +60,8 @@ def test_a_class_is_found_in_either_form():
         assert class_number(SimpleNamespace(vocab=[c, 'dog']), apart) == class_number(SimpleNamespace(vocab=[c, 'dog']), composed) == 0
     with pytest.raises(QuickclsError, match='Did you mean dog'): class_number(SimpleNamespace(vocab=[composed, 'dog']), 'dgo')
 
-@pytest.mark.parametrize('names', [('Cat', 'cat'), ('cat', 'cat '), ('golden retriever', 'golden_retriever'), ('a b', 'ab'), ('x\u200by', 'xy')])
+@pytest.mark.parametrize('names', [
+    ('Cat', 'cat'), ('cat', 'cat '), ('golden retriever', 'golden_retriever'), ('a b', 'ab'), ('x\u200by', 'xy')])
 def test_names_that_look_like_one(tmp_path, names):
     "Two classes, and a note"
     write_folder(tmp_path, **{n: 2 for n in names})

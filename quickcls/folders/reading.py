@@ -78,7 +78,7 @@ def read_splits(
 ):
     "Each folder of a split holds class folders"
     known = {s.label for t in splits['train'] for s in past_repeats(t).live}
-    if all(is_plain(k) for k in known): # none, or `train/images/1.jpg`
+    if len(known) < 2 and all(map(is_plain, known)): # none, or `train/images/1.jpg`
         stop(where, f'{listed(t.path for t in splits["train"])} holds no class folders',
              'Expected train/<class>/<image>. Images without a label are for `quickcls predict`')
     for t in splits['train']: _read_split(past_repeats(t), 'train', {}, out)

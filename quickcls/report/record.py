@@ -121,7 +121,8 @@ def summary(
         return f'{what}; all {m["n"]:,} held-out images are duplicates of training images, so its accuracy on new images is unknown.'
     crossed = f'; cross-validation over {cv["n"]:,} images gives {share(cv["accuracy"])}' if cv else ''
     new = m.get('without_twins')
-    held = f'of the {new["n"]:,} held-out images without a duplicate in training' if new else f'of {m["n"]:,} held-out images'
+    alike = 'a duplicate or a group' if facts.data.get('group_pattern') else 'a duplicate'
+    held = f'of the {new["n"]:,} held-out images without {alike} in training' if new else f'of {m["n"]:,} held-out images'
     best = new or m
     return f'{what} and names {share(best["accuracy"])} {held} right (95 % interval {between(*best["interval"])}){crossed}.'
 

@@ -90,7 +90,8 @@ class Pipeline:
     def drop_damaged(self):
         "Split without the images that cannot be decoded"
         drop_damaged(self.scanned)
-        self.items = self.split(self.scanned)
+        said, self.items = self.items.notes, self.split(self.scanned)
+        self.run.say_new(self.items.notes, said)
 
     def choose(self):
         "Backbone, size, levels and head by cross-validation, within the time of `--auto`"
