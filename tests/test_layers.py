@@ -6,6 +6,7 @@ from tests.helpers import repo
 
 order = (
     'core',
+    'folders',
     'data',
     'saved',
     'backbones',

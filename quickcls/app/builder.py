@@ -14,7 +14,7 @@ from ..backbones.registry import parse_views
 from ..backbones.weights import choose_arch
 from ..model.classifier import Classifier
 from ..data.corrections import checked_class_name, suffix_of
-from ..data.items import splits_of_folders
+from ..folders.layout import layout_of
 from ..backbones.engines import open_engine
 from ..features.embed import joined
 from ..features.extractors import get_extractors
@@ -227,8 +227,10 @@ class Live:
         if few:
             raise QuickclsError(f'{", ".join(few[:5])}. Expected two images of every class or more: one to train on, one to test on. '
                                 'Add images, or delete the class.')
-        if splits_of_folders(list(n)):
-            raise QuickclsError(f'The class names {", ".join(n)} would be read as the splits of a data set. Rename one of them.')
+        try: layout_of({(k,): (v, 0, '') for k, v in n.items()})
+        except QuickclsError:
+            found = f'The class names {", ".join(n)} would be read as the splits of a data set, or as folders beside its classes.'
+            raise QuickclsError(f'{found} Rename one of them.') from None
 
     def __repr__(self): return f'Live({", ".join(f"{k} {v}" for k, v in self.counts().items())}; {self.arch})'
 

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, whole_file
-from .items import Items, Skipped, columns, look_at, passed_over
+from ..folders.names import nfc
+from ..folders.walk import is_leaving
+from .items import Items, Skipped, columns, look_at
 from .split import drop_unseen
 from .formats import NotAnImage
 from .images import looked_at, small_image
@@ -26,7 +28,7 @@ def checked_class_name(
     "A class name that may become the name of a folder; raises `QuickclsError` with the reason if it may not"
     what_to_do = 'Type or choose a class first.'
     if not isinstance(text, str): raise QuickclsError(f'Expected a class name as text, found {type(text).__name__}. {what_to_do}')
-    name = ' '.join(text.split())
+    name = nfc(' '.join(text.split()))
     if not name: raise QuickclsError(f'The class name is empty. {what_to_do}')
     shown = ''.join(c if c.isprintable() else '?' for c in name[:40])
     if (why := _bad_name(name)): raise QuickclsError(f'The class name {shown + "…"*(len(name) > 40)!r} {why}')
@@ -38,7 +40,7 @@ def _bad_name(name):
     if len(name) > longest or len(name.encode()) > 200: return f'is too long ({len(name)} characters). Expected at most {longest}.'
     bad = re.search(r'[/\\:]', name)
     if bad: return f'contains {bad.group()!r}. It becomes the name of a folder: expected one without / \\ and :.'
-    reserved = name.startswith('.') or name in passed_over or name == manifest
+    reserved = name.startswith('.') or is_leaving(name) or name == manifest
     return 'is reserved: folders of this name are ignored. Choose another one.' if reserved else None
 
 # %% ../../nbs/data/07_corrections.ipynb #words
@@ -56,13 +58,13 @@ def _parsed(line):
     d = json.loads(line)
     if not isinstance(d, dict): raise ValueError('it is not an object')
     label, sha256, file = (d.get(k) for k in ('label', 'sha256', 'file'))
-    if checked_class_name(label) != label: raise ValueError('its label is not a class name')
+    if checked_class_name(label) != nfc(label): raise ValueError('its label is not a class name')
     if not re.fullmatch('[0-9a-f]{64}', str(sha256)): raise ValueError('its sha256 is not a SHA-256')
     suffix = Path(file).suffix if isinstance(file, str) else ''
     if not re.fullmatch(r'\.[a-z0-9]{1,8}', suffix) or file != _file_of(label, sha256, suffix):
         raise ValueError('its file does not match its label and sha256')
     said = _answer(d['said']) if isinstance(d.get('said'), dict) else None
-    return dict(time=_text(d.get('time'), 40), file=file, sha256=sha256, label=label, said=said, model=_text(d.get('model')))
+    return dict(time=_text(d.get('time'), 40), file=file, sha256=sha256, label=nfc(label), said=said, model=_text(d.get('model')))
 
 def _reason(e):
     "An error of `_parsed` in a few words"

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from ..core import QuickclsError
-from .items import Items, Skipped, columns, look_at, walk_files
+from ..folders.walk import Walked, passed_over_note, walk_files
+from .items import Items, Skipped, columns, look_at
 
 # %% ../../nbs/data/06_split.ipynb #draw-number
 def draw_number(
@@ -33,12 +34,19 @@ def split_items(
     items = replace(items, table=items.table.copy(), notes=[*items.notes])
     t = items.table
     t['group'] = _joined_groups(t)
-    if t.split.notna().any(): return drop_unseen(items)
+    if t.split.notna().any():
+        items = drop_unseen(items)
+        if (items.table.split != 'train').any(): return items
+        items.notes.append('no held-out image can be used, so the split is drawn from the training images')
+        t = items.table
     held_out, single = _drawn(t, valid_pct, seed)
     t['split'] = ['valid' if g in held_out else 'train' for g in t.group]
     if single: items.notes.append(_single_note(single))
     if held_out: return items
-    raise QuickclsError(f'No image of {items.folder} can be held out: every class has a single one. Expected a class with two or more.')
+    raise QuickclsError(f'No image of {items.folder} can be held out: every class has a single one{_or_group(t)}. '
+                        'Expected a class with two or more.')
+
+def _or_group(t): return ' or a single group' if (t.group != t.sha256).any() else ''
 
 def _drawn(t, valid_pct, seed):
     "(groups that are held out, classes of one group): each class of two groups or more is in both splits"
@@ -69,8 +77,8 @@ def _joined_groups(t):
     groups, contents = number.reshape(2, -1)
     ties = csr_array((np.ones(len(t)), (groups, contents)), shape=(len(names), len(names)))
     part = connected_components(ties, directed=False)[1] # of each name
-    first = {}
-    for name, p in sorted(zip(names, part), key=lambda x: ('/' not in x[0], x[0])): # group names before contents
+    first, of_bytes = {}, set(t.sha256)
+    for name, p in sorted(zip(names, part), key=lambda x: (x[0] in of_bytes, x[0])): # group names before contents
         first.setdefault(p, name)
     return [first[p] for p in part[groups]]
 
@@ -101,13 +109,14 @@ def scan_loose(
     import pandas as pd
     folder = Path(folder).expanduser()
     if not folder.is_dir(): raise QuickclsError(f'There is no folder {folder}. Expected one with images that show none of the classes.')
-    with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, walk_files(folder)))
+    walked = Walked()
+    with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, walk_files(folder, walked)))
     rows = {s['sha256']: s for s in seen if isinstance(s, dict)}
     new = sorted((r for h, r in rows.items() if h not in without), key=lambda r: draw_number(r['sha256'], seed))
     if len(new) < 2: raise QuickclsError(_too_few(folder, len(new), len(rows) - len(new)))
     new = [dict(r, label=label, split='train' if i % 2 else 'valid', group=r['sha256']) for i, r in enumerate(new)]
     skipped, left_out = [s for s in seen if isinstance(s, Skipped)], len(seen) - len(new)
-    notes = [f'{left_out} files are not new images'] if left_out else []
+    notes = [*([f'{left_out} files are not new images'] if left_out else []), *filter(None, [passed_over_note(walked.left)])]
     return Items(str(folder), pd.DataFrame(new, columns=columns), skipped, notes)
 
 def _too_few(folder, n, known):

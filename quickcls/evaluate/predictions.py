@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fastcore.basics import patch
 from . import plots
 from ..core import QuickclsError
+from ..folders.names import nfc
 from ..heads.calibration import calibration_error, reliability
 from ..model.classifier import Classifier
 from ..heads.crossval import accuracy_interval
@@ -32,11 +33,14 @@ def prediction_table(
     import numpy as np, pandas as pd
     probs = np.asarray(probs, np.float64)
     right = probs[np.arange(len(table)), class_numbers(table.label, vocab)]
-    seen = set(table.sha256[table.split == 'train']) | set(trained_on)
+    learned = table[table.split == 'train']
+    seen, of_groups = set(learned.sha256) | set(trained_on), set(learned.group) if 'group' in table else set()
+    groups = list(table.group if 'group' in table else table.sha256)
     head = dict(path=list(table.path), label=list(table.label), predicted=[vocab[i] for i in probs.argmax(1)], split=list(table.split))
     head |= dict(loss=-np.log(np.clip(right, 1e-12, 1)).round(6))
-    head |= dict(twin=[s != 'train' and h in seen for s, h in zip(table.split, table.sha256)]) # a duplicate of a training image
-    head |= dict(sha256=list(table.sha256), group=list(table.group if 'group' in table else table.sha256))
+    rows = zip(table.split, table.sha256, groups)
+    head |= dict(twin=[s != 'train' and (h in seen or g in of_groups) for s, h, g in rows]) # a duplicate, or in a group of training images
+    head |= dict(sha256=list(table.sha256), group=groups)
     if known_score is not None: head |= dict(known_score=np.round(known_score, 6))
     return pd.concat([pd.DataFrame(head), pd.DataFrame(probs.round(6), columns=[f'p_{c}' for c in vocab])], axis=1)
 
@@ -164,7 +168,9 @@ def _headline(ev):
         low, high = m['interval']
         return f'{m["accuracy"]:.1%} on {m["n"]} {kind}images (95 % interval {low:.1%} to {high:.1%})'
     text, fresh = f'accuracy {of(m)}\n{scores}', m.get('without_twins')
-    return f'{text}\nwithout the {fresh["twins"]} that are also in the training set: {of(fresh)}' if fresh else text
+    grouped = 'group' in ev.table and not ev.table.group[ev.table.twin].str.fullmatch('[0-9a-f]{64}').all() # else groups are contents
+    also = 'in the training set' + (' or in a group with images of it' if grouped else '')
+    return f'{text}\nwithout the {fresh["twins"]} that are also {also}: {of(fresh)}' if fresh else text
 
 def describe_confused(
     ev:Evaluation,
@@ -258,7 +264,9 @@ def _evaluate_folder(clf, folder):
     "Predictions for a labelled folder; images that cannot be read are skipped"
     import numpy as np
     from quickcls.data.items import Skipped, scan_folder
-    items = scan_folder(folder, least=1)
+    items = scan_folder(folder, least=1, known=clf.vocab)
+    own = {nfc(c): c for c in clf.vocab} # names of an older classifier may have another form
+    items.table['label'] = items.table.label.map(lambda c: own.get(c, c))
     other = sorted(set(items.vocab) - set(clf.vocab))
     if other:
         raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(other[:5])}. '

@@ -10,6 +10,7 @@ __all__ = ['orange', 'azure', 'methods', 'kinds_of_file', 'laid_over', 'HeatMap'
 from dataclasses import dataclass, field
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, print_json
+from ..folders.names import nfc
 from ..model.classifier import Classifier
 from .evidence import comparison
 from .attribution import fine_evidence, look, most_enlarged, occlusion
@@ -162,11 +163,10 @@ def class_number(
 )->int:
     "The index of a class; raises `QuickclsError` with the nearest name"
     from difflib import get_close_matches
-    if name in clf.vocab: return clf.vocab.index(name)
-    near = get_close_matches(str(name).lower(), {c.lower(): c for c in clf.vocab}, n=1, cutoff=.5)
-    guess = next((c for c in clf.vocab if near and c.lower() == near[0]), None)
+    if (at := {nfc(c): i for i, c in enumerate(clf.vocab)}.get(nfc(str(name)))) is not None: return at # an accent has two spellings
+    near = get_close_matches(str(name).lower(), [c.lower() for c in clf.vocab], n=1, cutoff=.5)
     known = ', '.join(clf.vocab[:12]) + (' …' if len(clf.vocab) > 12 else '')
-    hint = f' Did you mean {guess}?' if guess else ''
+    hint = ''.join(f' Did you mean {c}?' for c in clf.vocab if c.lower() in near)
     raise QuickclsError(f'{name!r} is not a class of this classifier. Expected one of {known}.{hint}')
 
 def _near(clf, seen, of, rival, most=4):

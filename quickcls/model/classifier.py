@@ -15,6 +15,7 @@ from ..backbones.onnx_graph import renamed, take_levels, without_traces
 from ..data.formats import NotAnImage
 from ..data.images import load_image
 from ..features.embed import decode_ahead, joined
+from ..folders.names import nfc
 from ..heads.head import Head, from_torch, onnx_nodes, softmax, to_torch
 from ..heads.open_set import OpenSet
 from ..saved.folder import description_file, digests, graph_file, weights_file
@@ -270,7 +271,9 @@ def _items(clf, folder, valid_pct, seed):
     from quickcls.data.split import split_items
     if isinstance(folder, Items): return folder
     data, first = clf.info.get('data', {}), lambda *vs: next(v for v in vs if v is not None)
-    items = scan_folder(folder, group_pattern=data.get('group_pattern'))
+    items = scan_folder(folder, **{k: data.get(k) for k in ('group_pattern', 'split_by', 'classes')})
+    own = {nfc(c): c for c in clf.vocab} # as a folder's names are kept; those of an older classifier may have another form
+    items.table['label'] = items.table.label.map(lambda c: own.get(c, c))
     return split_items(items, valid_pct=first(valid_pct, data.get('valid_pct'), .3), seed=first(seed, data.get('seed'), 42))
 def _bodies(clf):
     "The bodies of a classifier: its own arrays where it has some, else the published weights"

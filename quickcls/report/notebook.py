@@ -59,6 +59,7 @@ def lesson_notebook(
     name:str, # Of the data set
     *, opening:str=None, # The first text, Markdown; None for a title
     arch:str='auto', # As in `train`
+    layout:dict={}, # Options of `scan_folder` and `train`
     images:bool=True # Show images?
 ): # `nbformat.NotebookNode`
     "The lesson on one folder, not executed"
@@ -66,7 +67,8 @@ def lesson_notebook(
     text = read_template('lesson.md')
     about = 'From a folder of labelled images to a classifier, step by step. Written by `quickcls new`; edit it as you like.'
     opening = opening or f'# {as_markdown(name) or "Images"}\n\n> {about}'
-    values = dict(opening=opening, folder=repr(folder), model=repr(f'models/{file_stem(name)}-notebook'), images=images, arch=repr(arch))
+    values = dict(opening=opening, folder=repr(folder), model=repr(f'models/{file_stem(name)}-notebook'), images=images, arch=repr(arch),
+                  layout=''.join(f', {k}={v!r}' for k, v in layout.items()))
     make = dict(markdown=nbformat.v4.new_markdown_cell, code=nbformat.v4.new_code_cell)
     cells = [make[kind](source, id=id) for id, kind, source in lesson_cells(text, values)]
     kernel = dict(display_name='python3', language='python', name='python3')
@@ -78,6 +80,8 @@ def new_notebook(
     *, out:str=None, # The notebook, or a folder for it (default: <folder>.ipynb in the current folder)
     force:bool=False, # Overwrite an existing notebook?
     arch:str='auto', # Backbone, as in `quickcls train`
+    split_by:str=None, # Which folders are splits: none (all are classes), or names, as in `quickcls train`
+    classes:str=None, # Names of the class folders to use, with commas (default: all)
     no_images:bool=False # Show no images, for readers who may not see the data
 )->Path: # of the notebook
     "Write a notebook about a folder of labelled images: look, train, judge, improve, save, predict"
@@ -90,8 +94,9 @@ def new_notebook(
     if path.exists() and not force:
         raise QuickclsError(f'{path} already exists. --force replaces it (in Python: force=True); --out names another notebook (out=).')
     if arch != 'auto': parse_views(arch)
-    split_items(scan_folder(folder))
-    nb = lesson_notebook(path_from(path, source), name, arch=arch, images=not no_images)
+    layout = {k: v for k, v in dict(split_by=split_by, classes=classes).items() if v is not None}
+    split_items(scan_folder(folder, **layout))
+    nb = lesson_notebook(path_from(path, source), name, arch=arch, layout=layout, images=not no_images)
     _write(nb, path)
     print(f'{path}: {len(nb.cells)} cells; open it with: jupyter lab {shlex.quote(str(path))} (if needed: pip install jupyterlab)')
     return path

@@ -121,7 +121,8 @@ def summary(
         return f'{what}; all {m["n"]:,} held-out images are duplicates of training images, so its accuracy on new images is unknown.'
     crossed = f'; cross-validation over {cv["n"]:,} images gives {share(cv["accuracy"])}' if cv else ''
     new = m.get('without_twins')
-    held = f'of the {new["n"]:,} held-out images without a duplicate in training' if new else f'of {m["n"]:,} held-out images'
+    alike = 'a duplicate or a group' if facts.data.get('group_pattern') else 'a duplicate'
+    held = f'of the {new["n"]:,} held-out images without {alike} in training' if new else f'of {m["n"]:,} held-out images'
     best = new or m
     return f'{what} and names {share(best["accuracy"])} {held} right (95 % interval {between(*best["interval"])}){crossed}.'
 
@@ -152,7 +153,8 @@ def numbers(
     rows = [rate('Accuracy', m, 'share of the held-out images with the right class')]
     if cv: rows.append(rate('Accuracy, cross-validated', cv, _folds(cv)))
     if t := m.get('without_twins'):
-        means = f'without the {t["twins"]:,} held-out images that are duplicates of training images'
+        group = ' or in a group with them' if facts.data.get('group_pattern') else ''
+        means = f'without the {t["twins"]:,} held-out images that are duplicates of training images{group}'
         rows.append(rate('Accuracy without duplicates', t, means))
     if v := facts.metrics.get('valid'):
         rows.append(rate('Accuracy on validation', v, 'on the validation images; the figures above are of the test images'))
@@ -185,7 +187,8 @@ def recipe(
             ('class weights', 'balanced' if data.get('class_weights') else None),
             ('augmented copies of each training image', None if data.get('augment') in (None, 0, '0', 'none') else data['augment']),
             ('temperature', f'{facts.info["temperature"]:.3g}'), ('seed', data.get('seed')), ('share held out', data.get('valid_pct')),
-            ('group pattern', data.get('group_pattern')), ('data fingerprint', data.get('fingerprint')),
+            ('group pattern', data.get('group_pattern')), ('splits by', data.get('split_by')), ('only the classes', data.get('classes')),
+            ('data fingerprint', data.get('fingerprint')),
             ('versions', ', '.join(f'{k} {v}' for k, v in (facts.info.get('versions') or {}).items()))]
     return [(a, str(b)) for a, b in rows if b not in (None, '')]
 
@@ -209,7 +212,8 @@ def public_command(
     import shlex
     try: words = shlex.split(command)
     except ValueError: return '' # quotes that do not close
-    return shlex.join(w if before == '--group-pattern' else _last_name(w) for before, w in zip(['', *words], words))
+    no_paths = '--group-pattern', '--split-by', '--classes'
+    return shlex.join(w if before in no_paths else _last_name(w) for before, w in zip(['', *words], words))
 
 def _last_name(word):
     "`--out=a/b` → `--out=b`, `C:\\\\a\\\\b` → `b`"

@@ -35,7 +35,8 @@ def contact_sheet(
     n:int=8, # Number of images, one in each row
     seed:int=42, # Of the split, the choice of images and their copies
     size:int=224, # Side of the square, pixels
-    resize:str='squish' # squish, crop or pad
+    resize:str='squish', # squish, crop or pad
+    split_by:str=None, classes:str=None # Which folders are splits and classes, as `train` takes them
 ): # matplotlib Figure
     "Training images beside their augmented copies"
     preset, copies = parse_augment(augment)
@@ -45,7 +46,7 @@ def contact_sheet(
     if not 1 <= n <= 100: raise QuickclsError(f'n is {n}; expected 1 to 100 images.')
     check_side(size)
     if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
-    items, (view,) = split_items(scan_folder(folder), seed=seed), parse_views('resnet34', size, resize)
+    items, (view,) = split_items(scan_folder(folder, split_by=split_by, classes=classes), seed=seed), parse_views('resnet34', size, resize)
     rows = _rows(chosen_images(items.table[items.table.split == 'train'], n, seed), view, seed, preset, copies)
     if not rows:
         raise QuickclsError(f'None of the chosen images of {folder} can be read. Expected readable images; another --seed chooses others.')
@@ -93,7 +94,9 @@ def preview(
     n:int=8, # Number of images, one in each row
     seed:int=42, # Another seed gives other images and other copies
     size:int=224, # Side of the square that the network sees, in pixels
-    resize:str='squish' # How an image becomes a square: squish, crop or pad
+    resize:str='squish', # How an image becomes a square: squish, crop or pad
+    split_by:str=None, # Which folders are splits: none (all are classes), or names, as in `train`
+    classes:str=None # Names of the class folders to show, with commas (default: all)
 ): # matplotlib Figure
     "Show what augmentation does to the images of a folder: a few of each class beside their augmented copies"
     file = Path(out).expanduser()
@@ -103,7 +106,7 @@ def preview(
         among = f'{file} would be among the images in {folder}, and be trained on.'
         raise QuickclsError(f'{among} Name another file with --out (in Python: out=).')
     check_writable(file)
-    fig = contact_sheet(folder, augment=augment, n=n, seed=seed, size=size, resize=resize)
+    fig = contact_sheet(folder, augment=augment, n=n, seed=seed, size=size, resize=resize, split_by=split_by, classes=classes)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_figure(fig, file)

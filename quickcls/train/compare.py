@@ -93,7 +93,9 @@ def compare(
     resize:str='squish', # How an image becomes a square: squish, crop or pad
     epochs:int=10, # Passes over the embeddings (fastai, mlp) or, at most, over the images (partial, full, scratch)
     class_weights:bool=False, # Give every class the same total weight
-    group_pattern:str=None, # Regular expression: images whose names match it with the same text stay in one split
+    split_by:str=None, # Which folders are splits: none (all are classes), or names: train=day1+day2,test=day3 (default: usual names)
+    classes:str=None, # Names of the class folders to train on, with commas: cat,dog (default: all)
+    group_pattern:str=None, # Regular expression: images whose names or paths below the class match it with the same text share a split
     seed:int=42, # Number that the split is drawn by
     offline:bool=False, # Use no network
     quiet:bool=False # Print nothing
@@ -106,11 +108,12 @@ def compare(
     _check_networks(quality, preset, arch)
     plan = _plan(by_quality, arch, strategy, head, levels, augment, train_pct, preset, offline)
     out, settings = _place(folder, out), dict(resize=resize, epochs=epochs, class_weights=class_weights, seed=seed, offline=offline)
-    trials = Trials(scan_folder(folder, group_pattern=group_pattern), valid_pct=_held_out(plan), **settings, say=say)
+    layout = dict(group_pattern=group_pattern, split_by=split_by, classes=options['classes'])
+    trials = Trials(scan_folder(folder, **layout), valid_pct=_held_out(plan), **settings, say=say)
     _check_share(trials, folder)
     say('\n'.join([describe(trials.items(0)), *(f'{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in by_quality)]))
     _make(out, fresh)
-    given, skipped = dict(folder=folder, **settings, group_pattern=group_pattern), {}
+    given, skipped = dict(folder=folder, **settings, **layout), {}
     if not trials.has_splits: given['valid_pct'] = trials.valid_pct
     def so_far(): return _written(out, folder, plan, trials, repeats, skipped, given)
     try: run_all(plan, trials, repeats, out/'runs.jsonl', skipped, quiet)

@@ -41,7 +41,9 @@ class Training:
         seed:int=42, # Number that the split is drawn by
         augment:str=None, # Augmented copies: none (default for head), 4, guide:8, guide-noflip, fastai (default for other strategies)
         class_weights:bool=False, # Give every class the same total weight
-        group_pattern:str=None, # Regular expression: images whose names match it with the same text stay in one split
+        split_by:str=None, # Which folders are splits: none (all are classes), or names: train=day1+day2,test=day3 (default: usual names)
+        classes:str=None, # Names of the class folders to train on, with commas: cat,dog (default: all)
+        group_pattern:str=None, # Regular expression: images whose names or paths below the class match it with the same text share a split
         folds:str=None, # Cross-validation: 5x2 is five folds, twice (3x1 for fastai and mlp); 0 is none, and then nothing is calibrated
         keep_known:float=0.95, # None of these: the share of good images that must not be refused
         background:str=None, # Folder of images of anything else; half of them teach what is none of the classes, half test it
@@ -51,6 +53,7 @@ class Training:
         offline:bool=False, # Use no network
         quiet:bool=False # Print nothing
     ):
+        if isinstance(classes, (list, tuple)): classes = ','.join(map(str, classes))
         given = {k: v for k, v in locals().items() if k != 'self'}
         self.__dict__.update(given, given={k: None if v == 'auto' and k in ('arch', 'augment', 'folds') else v for k, v in given.items()})
         self.__dict__.update(self._completed())

@@ -77,7 +77,8 @@ class Pipeline:
 
     def scan(self):
         "Find the images, and draw the split"
-        self.scanned = scan_folder(self.options.folder, group_pattern=self.options.group_pattern)
+        o = self.options
+        self.scanned = scan_folder(o.folder, group_pattern=o.group_pattern, split_by=o.split_by, classes=o.classes)
         self.items = self.split(self.scanned)
         self.say(describe(self.items))
 
@@ -89,7 +90,8 @@ class Pipeline:
     def drop_damaged(self):
         "Split without the images that cannot be decoded"
         drop_damaged(self.scanned)
-        self.items = self.split(self.scanned)
+        said, self.items = self.items.notes, self.split(self.scanned)
+        self.run.say_new(self.items.notes, said)
 
     def choose(self):
         "Backbone, size, levels and head by cross-validation, within the time of `--auto`"
@@ -168,6 +170,7 @@ class Pipeline:
         corrected = self.taken and int(self.taken.table.sha256.isin(t.sha256).sum())
         found = dict(folder=self.items.folder, n_train=len(self.splits['train'][0]), n_valid=self.ev.n, fingerprint=data_fingerprint(t))
         asked = dict(valid_pct=o.valid_pct, seed=o.seed, group_pattern=o.group_pattern, augment=str(o.augment))
+        asked |= dict(split_by=o.split_by, classes=o.classes)
         return found | asked | dict(class_weights=o.class_weights, background=o.background, corrections=corrected)
 
     def look_for_shortcuts(self):

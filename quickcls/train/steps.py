@@ -50,6 +50,11 @@ class Run:
         speed = f' in {done.seconds:.1f} s ({done.images_per_s:.0f} images/s)' if done.embedded else ''
         self.say(f'{graph.view}: {what}{done.embedded:,} embedded{speed}, {done.from_store:,} from the store')
 
+    def say_new(self, notes, said):
+        "Say the notes that were not said before"
+        for n in notes:
+            if n not in said: self.say(f'note: {n}')
+
 # %% ../../nbs/train/01_steps.ipynb #import-ahead
 def import_ahead(
     *modules:str # Names
@@ -77,7 +82,8 @@ def embed_all(
     if (lost := scanned.skipped[before:]):
         reasons = '; '.join(f'{plain_text(Path(s.path).name)}: {s.reason}' for s in lost[:5])
         run.say(f'skipped {len(lost)} more: {reasons}')
-        items = split(scanned)
+        said, items = items.notes, split(scanned)
+        run.say_new(items.notes, said)
     preset, n = parse_augment(augment)
     if not n: return items, embeddings.splits(items), None
     rows = items.table[items.table.split == 'train']
