@@ -11,6 +11,7 @@ __all__ = ['by_strength', 'strengths', 'most_for_choice', 'svm_strengths', 'ridg
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from .head import Head
+from .many_classes import fewest_directions, fit_many, leading, many
 
 # %% ../../nbs/heads/02_linear.ipynb #stratified-folds
 def stratified_folds(
@@ -58,6 +59,7 @@ def choose_c(
     from sklearn.metrics import log_loss
     x, y, splits = to_choose_by(x, y, groups, seed)
     if not splits: return strengths[len(strengths)//2], {}
+    if len(np.unique(y)) > many: splits = splits[:2]
     def loss(c, a, b):
         m = fit_logistic(x[a], y[a], c, class_weight, tol=1e-3)
         return log_loss(y[b], m.predict_proba(x[b]), labels=m.classes_)
@@ -80,8 +82,14 @@ def to_choose_by(
     common = [c for c in np.unique(y) if len(np.unique(groups[y == c])) >= 2]
     keep = np.isin(y, common) # a class of one group would be tested in no fold
     if len(common) < 2 or keep.sum() < 10: return x, y, []
-    with calm(): x, y, groups = rotated(x[keep]), y[keep], groups[keep]
+    with calm(): x, y, groups = _fewer_columns(x[keep], n), y[keep], groups[keep]
     return x, y, stratified_folds(y, groups, 3 if len(x) > 1000 or n > 10 else 5, seed)
+
+def _fewer_columns(x, n_out):
+    "`x` in fewer columns: with the same inner products, or of many classes the leading ones"
+    import numpy as np
+    if n_out <= many or len(x) <= fewest_directions: return rotated(x)
+    return x @ leading(x, n_out, fewest_directions)
 
 def _part(groups, most, seed):
     "Indices of at most about `most` rows, whole groups"
@@ -113,9 +121,11 @@ def fit_logistic(
     c:float, # Inverse L2 strength
     class_weight:str=None, # None or `balanced`
     tol:float=1e-4 # Tolerance of the optimum; 1e-3 is enough to compare
-): # scikit-learn's `LogisticRegression`
+): # scikit-learn's `LogisticRegression`; with more than a hundred classes the `Multinomial` of `fit_many`
     "One logistic regression"
+    import numpy as np
     from sklearn.linear_model import LogisticRegression
+    if len(np.unique(y)) > many: return fit_many(x, y, c, class_weight)
     return LogisticRegression(C=c, max_iter=200, tol=tol, class_weight=class_weight).fit(x, y)
 
 @contextmanager
@@ -167,8 +177,12 @@ def standardised(
 )->tuple: # (standardised embeddings, mean, variance)
     "Columns scaled to mean 0 and variance 1, or less where a column hardly varies"
     import numpy as np
-    mean, var = x.mean(0, dtype=np.float64), _not_too_small(x.var(0, dtype=np.float64))
-    return ((x - mean)/np.sqrt(var)).astype(np.float32), mean, var
+    n, d = x.shape
+    mean = x.mean(0, dtype=np.float64) # the sums are 64-bit: a part at a time, since all of it would be three more copies
+    var = _not_too_small(np.concatenate([x[:, i:i+256].var(0, dtype=np.float64) for i in range(0, d, 256)]))
+    z, scale = np.empty((n, d), np.float32), np.sqrt(var)
+    for i in range(0, n, 1024): z[i:i+1024] = (x[i:i+1024] - mean)/scale
+    return z, mean, var
 
 def _not_too_small(var):
     "Variances to divide columns by: none below that of a tenth of the median spread"
