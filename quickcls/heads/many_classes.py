@@ -57,7 +57,7 @@ def fit_many(
     y, # Class numbers `[n]`
     c:float, # Inverse L2 strength
     class_weight:str=None, # None or `balanced`
-    steps:int=200 # At most
+    tol:float=1e-3 # It stops where a step lowers the loss by a smaller share
 )->Multinomial:
     "Logistic regression of many classes, in their leading directions"
     import numpy as np
@@ -67,7 +67,7 @@ def fit_many(
     r = x if v is None else x @ v
     weight = np.ones(len(y)) if class_weight is None else (len(y)/(len(names)*counts))[y]
     problem = _Problem(r, y, len(names), c, weight.astype(np.float32))
-    found = minimize(problem.loss, np.zeros(problem.size), jac=True, method='L-BFGS-B', options=dict(maxiter=steps, gtol=0, ftol=1e-4))
+    found = minimize(problem.loss, np.zeros(problem.size), jac=True, method='L-BFGS-B', options=dict(maxiter=200, maxcor=5, gtol=0, ftol=tol))
     w, b = problem.weights(found.x)
     return Multinomial(w if v is None else w @ v.T, b, names)
 

@@ -156,7 +156,7 @@ def check_splits(
 def _open_set(trust, rows, x, items, cv, fitted, c, seed, ood):
     "The `OpenSet`, or None with the reason as a warning in `trust`"
     open_set, trust.open_set = none_of_these(
-        rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **ood)
+        rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, say=trust.warnings.append, **ood)
     if open_set is None:
         unused = ', and the background was not used' if ood['background'] else ''
         trust.warnings.append(f'none of these is off{unused}: too few images to set its threshold '
