@@ -144,14 +144,22 @@ def check_splits(
     ood:dict # Options of `quickcls.evaluate.none_of_these.none_of_these`
 )->tuple: # (`Trust`, cross-validated predictions or None, `OpenSet` or None)
     "How reliable the head is; images of the split `test` are not used"
-    import numpy as np, pandas as pd
+    import pandas as pd
     t, own = items.table, [s for s in ('train', 'valid') if s in splits]
-    rows, x = pd.concat([t[t.split == s] for s in own]), np.concatenate([splits[s][0] for s in own])
+    rows, x = pd.concat([t[t.split == s] for s in own]), _one_copy(splits, own)
     c = fitted.notes.get('C')
     how = dict(folds=folds, class_weights=class_weights, epochs=epochs, views=copies, seed=seed)
     trust, table, cv = check(rows, x, items.vocab, head=fitted.kind, c=c, **how)
     if cv is None: return trust, table, None
     return trust, table, _open_set(trust, rows, x, items, cv, fitted, c if fitted.kind == 'linear' else None, seed, ood)
+
+def _one_copy(splits, own):
+    "The embeddings of some splits in one array; `splits` then has parts of it, so that they are not in memory twice"
+    import numpy as np
+    x = np.concatenate([splits[s][0] for s in own])
+    ends = np.cumsum([len(splits[s][0]) for s in own])
+    for s, end in zip(own, ends): splits[s] = x[end-len(splits[s][0]):end], splits[s][1]
+    return x
 
 def _open_set(trust, rows, x, items, cv, fitted, c, seed, ood):
     "The `OpenSet`, or None with the reason as a warning in `trust`"
