@@ -9,10 +9,10 @@ __all__ = ['imbalance', 'Trust', 'describe_calibration', 'weigh_classes', 'descr
 import math
 from dataclasses import asdict, dataclass, field, fields
 from fastcore.basics import patch
-from ..core import QuickclsError
+from ..core import QuickclsError, attempt
 from ..heads.calibration import calibrate
 from ..model.classifier import Classifier
-from ..heads.crossval import cross_validate, parse_folds
+from ..heads.crossval import cross_validate, fit_work, folds_within, most_work, parse_folds
 from ..data.items import class_numbers
 from ..saved.descriptions import read_metrics
 from ..saved.folder import metrics_file
@@ -188,8 +188,10 @@ def check(
     seed:int=42
 )->tuple: # (`Trust` without warnings, cross-validated predictions as `prediction_table`, `CrossValidation`); two None without folds
     "Cross-validate, calibrate, compute the learning curve, try class weights"
-    k, repeats = parse_folds(folds, head)
-    if not k: return Trust(), None, None
+    asked = parse_folds(folds, head)
+    if not asked[0]: return Trust(), None, None
+    work, in_full = fit_work(len(vocab), len(rows), x.shape[1]), folds != 'auto'
+    k, repeats = asked if in_full or head != 'linear' else folds_within(work, *asked)
     y, groups = class_numbers(rows.label, vocab), rows.group.to_numpy().astype(str)
     own = dict(c=c) if head in by_strength else dict(epochs=epochs)
     common = dict(folds=k, repeats=repeats, views=views, seed=seed)
@@ -198,11 +200,22 @@ def check(
         why = 'fewer than two classes have two images that differ, so nothing could be cross-validated'
         return Trust(warnings=[why]), None, None
     calibration, summary = calibrate(cv, (rows.split == 'train').to_numpy()), cv.summary()
-    curve = _curve(x, y, groups, vocab, c if head == 'linear' else None, cv if head == 'linear' else None, class_weights, common)
-    weights = weigh_classes(x, y, groups, vocab, summary, used=class_weights, head=head, **common, **own)
+    warnings, more = [], in_full or 1.5*k*repeats*work <= most_work # the shares of a learning curve add up to 1.5
+    def curve_of(): return _curve(x, y, groups, vocab, c if head == 'linear' else None, cv if head == 'linear' else None, class_weights, common)
+    def weighed(): return weigh_classes(x, y, groups, vocab, summary, used=class_weights, head=head, **common, **own)
+    curve = attempt('the learning curve', curve_of, warnings.append) if more else None
+    weights = attempt('the comparison of class weights', weighed, warnings.append) if more else None
+    if not more or (k, repeats) != asked: warnings.append(_cut(summary, len(vocab), asked, more))
     tested = cv.fold[0] >= 0
     table = prediction_table(rows[tested].assign(split='fold'), calibration.probs[0, tested], vocab)
-    return Trust(summary, calibration.summary(), curve and curve.summary(), weights), table, cv
+    return Trust(summary, calibration.summary(), curve and curve.summary(), weights, warnings=warnings), table, cv
+
+def _cut(cv, classes, asked, more):
+    "What was left out, for time, in a sentence"
+    fewer = f'cross-validation has {cv["folds"]} folds × {cv["repeats"]} in place of {asked[0]} × {asked[1]}'
+    less = [] if (cv['folds'], cv['repeats']) == asked else [fewer]
+    if not more: less.append('there is no learning curve and no comparison of class weights')
+    return f'{classes:,} classes take long, so {" and ".join(less)}; --folds {asked[0]}x{asked[1]} measures everything'
 
 def _curve(x, y, groups, vocab, c, full, class_weights, common):
     "The learning curve, with the linear head whatever was trained"

@@ -7,8 +7,10 @@ __all__ = ['most_left_out', 'fewest_known', 'refusal_shares', 'left_out', 'none_
            'plot_refused']
 
 # %% ../../nbs/evaluate/05_none_of_these.ipynb #imports
+from ..core import attempt
 from ..data.items import class_numbers, within
 from ..heads.linear import calm, compact, fit_logistic, stratified_folds
+from ..heads.many_classes import many
 from .style import dim, draw_legend, ink, blue, new_figure, percent_axis
 
 # %% ../../nbs/evaluate/05_none_of_these.ipynb #left-out
@@ -62,7 +64,8 @@ def none_of_these(
     keep:float=.95, # Share of known images to keep
     background=None, # Embeddings of out-of-distribution examples: (to learn from, to test on), float32 `[n, d]` each
     c:float=None, # Inverse L2 strength of the linear head; .01 where this is None
-    seed:int=42
+    seed:int=42,
+    say=print # Called with a line where a part of the record could not be measured
 )->tuple: # (`OpenSet`, record), or (None, None) with fewer than `fewest_known` images
     "Fit the OOD score, and measure what it refuses. The record is ready for JSON; `with_held_out` fills in its `held_out`"
     from quickcls.heads.ood import fit_open_set, known_components
@@ -74,7 +77,9 @@ def none_of_these(
     known = known_components(x, cv, temperature, late, rows=train, background=learn, seed=seed)
     openset = fit_open_set(x[train], y[train], names, known, late, keep=keep, background=learn, seed=seed)
     groups = rows.group[train].to_numpy().astype(str)
-    without = left_out(x[train], y[train], groups, openset, c=c or .01, temperature=temperature, background=learn, seed=seed)
+    most = 10 if len(vocab) <= many else 3 # of many classes each takes longer
+    how = dict(c=c or .01, temperature=temperature, background=learn, most_classes=most, seed=seed)
+    without = attempt('the figure for a class left out of training', lambda: left_out(x[train], y[train], groups, openset, **how), say) or {}
     other = openset.score(background[1], head.logits(background[1])/temperature) if background else None
     left = _left_out_record(without, openset.threshold, vocab, int(train.sum()))
     tested = None if other is None else _background_record(other, openset.threshold, len(learn))

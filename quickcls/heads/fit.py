@@ -50,11 +50,12 @@ def fit_head(
     epochs:int=10, # For `fastai` and `mlp:N`
     c:float=None, # Inverse strength of `linear`, `ridge` and `svm`; chosen by cross-validation where this is None
     class_weights:bool=False, # Weigh classes so that each counts the same?
-    seed:int=42
+    seed:int=42,
+    overwrite:bool=False # May the embeddings of `train` be changed? Saves a copy of them
 )->Head:
     "A trained head of any kind"
     check_head(kind)
     if kind in by_strength:
         fit = dict(linear=fit_linear, ridge=fit_ridge, svm=fit_svm)[kind]
-        return fit(*train, groups=groups, c=c, class_weights=class_weights, seed=seed)
+        return fit(*train, groups=groups, c=c, class_weights=class_weights, seed=seed, overwrite=overwrite)
     return fit_network(kind, train, valid, n_out=n_out, epochs=epochs, class_weights=class_weights, seed=seed)

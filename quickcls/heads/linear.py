@@ -11,6 +11,7 @@ __all__ = ['by_strength', 'strengths', 'most_for_choice', 'svm_strengths', 'ridg
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from .head import Head
+from .many_classes import fewest_directions, fit_many, leading, many
 
 # %% ../../nbs/heads/02_linear.ipynb #stratified-folds
 def stratified_folds(
@@ -56,8 +57,9 @@ def choose_c(
     "The L2 strength with the lowest cross-validated log loss"
     import numpy as np
     from sklearn.metrics import log_loss
-    x, y, splits = to_choose_by(x, y, groups, seed)
+    x, y, splits = to_choose_by(x, y, groups, seed, _fewer_columns)
     if not splits: return strengths[len(strengths)//2], {}
+    if len(np.unique(y)) > many: splits = splits[:2] # as many as there are threads: a fold takes seconds
     def loss(c, a, b):
         m = fit_logistic(x[a], y[a], c, class_weight, tol=1e-3)
         return log_loss(y[b], m.predict_proba(x[b]), labels=m.classes_)
@@ -69,7 +71,8 @@ def choose_c(
     return min(losses, key=losses.get), losses
 
 def to_choose_by(
-    x, y, groups, seed:int # As in `choose_c`
+    x, y, groups, seed:int, # As in `choose_c`
+    fewer=lambda x, n_out: rotated(x) # (rows, number of classes) → the rows in fewer columns
 )->tuple: # (rotated rows, their class numbers, folds); no folds where there is too little data
     "The rows and folds by which a strength is chosen"
     import numpy as np
@@ -80,8 +83,14 @@ def to_choose_by(
     common = [c for c in np.unique(y) if len(np.unique(groups[y == c])) >= 2]
     keep = np.isin(y, common) # a class of one group would be tested in no fold
     if len(common) < 2 or keep.sum() < 10: return x, y, []
-    with calm(): x, y, groups = rotated(x[keep]), y[keep], groups[keep]
+    with calm(): x, y, groups = fewer(x[keep], n), y[keep], groups[keep]
     return x, y, stratified_folds(y, groups, 3 if len(x) > 1000 or n > 10 else 5, seed)
+
+def _fewer_columns(x, n_out):
+    "`x` in fewer columns: with the same inner products, or of many classes the leading ones"
+    import numpy as np
+    if n_out <= many or len(x) <= fewest_directions: return rotated(x)
+    return x @ leading(x, n_out, fewest_directions)
 
 def _part(groups, most, seed):
     "Indices of at most about `most` rows, whole groups"
@@ -113,9 +122,11 @@ def fit_logistic(
     c:float, # Inverse L2 strength
     class_weight:str=None, # None or `balanced`
     tol:float=1e-4 # Tolerance of the optimum; 1e-3 is enough to compare
-): # scikit-learn's `LogisticRegression`
+): # scikit-learn's `LogisticRegression`; with more than a hundred classes the `Multinomial` of `fit_many`
     "One logistic regression"
+    import numpy as np
     from sklearn.linear_model import LogisticRegression
+    if len(np.unique(y)) > many: return fit_many(x, y, c, class_weight)
     return LogisticRegression(C=c, max_iter=200, tol=tol, class_weight=class_weight).fit(x, y)
 
 @contextmanager
@@ -134,12 +145,13 @@ def fit_linear(
     *, groups=None, # What must stay together in cross-validation `[n]`; each row by itself where this is None
     c:float=None, # Inverse L2 strength; chosen by cross-validation where this is None
     class_weights:bool=False, # Weigh classes so that each counts the same?
-    seed:int=42
+    seed:int=42,
+    overwrite:bool=False # May `x` be changed? Saves a copy of it
 )->Head:
     "Logistic regression on standardised embeddings, L2 chosen by cross-validation"
     import numpy as np
     weight, losses = 'balanced' if class_weights else None, {}
-    z, mean, var = standardised(x)
+    z, mean, var = standardised(x, overwrite)
     if groups is None: groups = np.arange(len(y))
     if c is None: c, losses = choose_c(z, y, groups, seed=seed, class_weight=weight)
     with calm(): m = fit_logistic(z, y, c, weight)
@@ -163,12 +175,17 @@ def linear_head(
     return Head(kind, [dict(kind='batchnorm', eps=0.), dict(kind='linear')], arrays, dict(**notes, cv_log_loss=losses))
 
 def standardised(
-    x # Embeddings, float32 `[n, d]`
+    x, # Embeddings, float32 `[n, d]`
+    overwrite:bool=False # Write into `x`?
 )->tuple: # (standardised embeddings, mean, variance)
     "Columns scaled to mean 0 and variance 1, or less where a column hardly varies"
     import numpy as np
-    mean, var = x.mean(0, dtype=np.float64), _not_too_small(x.var(0, dtype=np.float64))
-    return ((x - mean)/np.sqrt(var)).astype(np.float32), mean, var
+    n, d = x.shape
+    mean = x.mean(0, dtype=np.float64) # the sums are 64-bit: a part at a time, since all of it would be three more copies
+    var = _not_too_small(np.concatenate([x[:, i:i+256].var(0, dtype=np.float64) for i in range(0, d, 256)]))
+    z, scale = x if overwrite else np.empty((n, d), np.float32), np.sqrt(var)
+    for i in range(0, n, 1024): z[i:i+1024] = (x[i:i+1024] - mean)/scale
+    return z, mean, var
 
 def _not_too_small(var):
     "Variances to divide columns by: none below that of a tenth of the median spread"
@@ -182,17 +199,17 @@ svm_strengths = tuple(10**(e/2) for e in range(-10, -1)) # inverse strengths to 
 def fit_svm(
     x, y, *, groups=None, # As in `fit_linear`
     c:float=None, # Inverse strength; chosen by cross-validation where this is None
-    class_weights:bool=False, seed:int=42 # As in `fit_linear`
+    class_weights:bool=False, seed:int=42, overwrite:bool=False # As in `fit_linear`
 )->Head:
     "A linear support vector machine on standardised embeddings; the softmax of its scaled margins gives probabilities"
     from sklearn.svm import LinearSVC
     def model(c, weight): return LinearSVC(C=c, class_weight=weight, random_state=0)
-    return _fit_margins('svm', model, svm_strengths, x, y, groups, c, class_weights, seed)
+    return _fit_margins('svm', model, svm_strengths, x, y, groups, c, class_weights, seed, overwrite)
 
-def _fit_margins(kind, model, strengths, x, y, groups, c, class_weights, seed, usual=None):
+def _fit_margins(kind, model, strengths, x, y, groups, c, class_weights, seed, overwrite, usual=None):
     "A head from a linear model of scikit-learn that has margins; `model` is a function of strength and class weights"
     import numpy as np
-    weight, (z, mean, var) = 'balanced' if class_weights else None, standardised(x)
+    weight, (z, mean, var) = 'balanced' if class_weights else None, standardised(x, overwrite)
     rows, labels, splits = to_choose_by(z, y, np.arange(len(y)) if groups is None else groups, seed)
     def tested(k, a, b): return _margins(model(k, weight).fit(rows[a], labels[a]), rows[b]), np.searchsorted(np.unique(labels), labels[b])
     found = {} # strength → (log loss, factor)
@@ -232,9 +249,9 @@ usual_ridge = 10.
 clearly = 1.02 # times the lowest loss: smaller differences among few images are mostly chance
 
 def fit_ridge(
-    x, y, *, groups=None, c:float=None, class_weights:bool=False, seed:int=42 # As in `fit_svm`
+    x, y, *, groups=None, c:float=None, class_weights:bool=False, seed:int=42, overwrite:bool=False # As in `fit_svm`
 )->Head:
     "Least squares with an L2 penalty, against 1 for an image's class and -1 for others; one closed form"
     from sklearn.linear_model import RidgeClassifier
     def model(c, weight): return RidgeClassifier(alpha=x.shape[1]/c, class_weight=weight)
-    return _fit_margins('ridge', model, ridge_strengths, x, y, groups, c, class_weights, seed, usual_ridge)
+    return _fit_margins('ridge', model, ridge_strengths, x, y, groups, c, class_weights, seed, overwrite, usual_ridge)

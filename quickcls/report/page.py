@@ -8,7 +8,7 @@ __all__ = ['most_skipped', 'most_bytes', 'most_thumbnail_bytes', 'page_context',
 
 # %% ../../nbs/report/05_page.ipynb #imports
 from pathlib import Path
-from ..core import QuickclsError, explain_os_error
+from ..core import QuickclsError, attempt, explain_os_error
 from .card import write_card
 from .record import Facts, facts_on, numbers, image_count, public_command, read_facts, recipe, sentence, share, summary
 from .thumbnails import Kept, in_order_of_worth, most_right, thumbnail, thumbnails
@@ -24,7 +24,8 @@ most_skipped = 100 # skipped files that the page lists
 def page_context(
     facts:Facts,
     max_miss:float=1/200, # Share of a class that may be missed, for the thresholds
-    cost:float=None # Cost of a miss, in false alarms; used instead of `max_miss`
+    cost:float=None, # Cost of a miss, in false alarms; used instead of `max_miss`
+    say=lambda text: None # Called with a line for each figure that cannot be drawn
 )->dict: # What `report.html` prints, without the images
     "All text and figures of the page"
     trust = facts.trust
@@ -32,7 +33,7 @@ def page_context(
                calibration=trust.calibration, learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
                two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts))
     ctx |= _numbers(facts) | _mistakes(facts) | _data(facts)
-    return ctx | dict(figures=figures(facts, ctx), contents=_contents(ctx))
+    return ctx | dict(figures=figures(facts, ctx, say), contents=_contents(ctx))
 
 def _numbers(facts):
     "Figures of the whole classifier, confusion matrix, figures of each class"
@@ -100,23 +101,29 @@ def _one_in(v):
 # %% ../../nbs/report/05_page.ipynb #figures
 def figures(
     facts:Facts,
-    ctx:dict # From `page_context`
-)->dict: # name → inline `<svg>`; only the figures that apply
+    ctx:dict, # From `page_context`
+    say=lambda text: None # Called with a line for each figure that cannot be drawn
+)->dict: # name → inline `<svg>`; only the figures that apply, and can be drawn
     "The figures of a page"
     from markupsafe import Markup
-    ev, many, drawn = facts.held, len(facts.vocab) > 2, {}
-    if many: drawn['per_class'] = plot_per_class(facts.classes[facts.classes.support > 0])
-    if many and ctx['confused']: drawn['most_confused'] = ev.plot_most_confused()
-    if len(facts.vocab) > 3: drawn['top_k'] = ev.plot_top_k()
+    made = {name: attempt(f'the figure {name}', lambda: Markup(figure_svg(draw())), say) for name, draw in _drawings(facts, ctx).items()}
+    return {name: svg for name, svg in made.items() if svg}
+
+def _drawings(facts, ctx):
+    "name → function that draws the figure"
+    ev, trust, many, drawn = facts.held, facts.trust, len(facts.vocab) > 2, {}
+    if many: drawn['per_class'] = lambda: plot_per_class(facts.classes[facts.classes.support > 0])
+    if many and ctx['confused']: drawn['most_confused'] = ev.plot_most_confused
+    if len(facts.vocab) > 3: drawn['top_k'] = ev.plot_top_k
     if two := ctx['two']:
         line = next(t['threshold'] for t in two['thresholds'] if t['class'] == two['positive'])
-        drawn['roc'] = ev.plot_roc(two['positive'], threshold=line)
-        drawn['precision_recall'] = ev.plot_precision_recall(two['positive'], threshold=line)
-    if ctx['calibration']: drawn['reliability'] = facts.trust.plot_reliability()
-    if ctx['open_set']: drawn['refused'] = facts.trust.plot_open_set()
-    if ctx['learning']: drawn['learning_curve'] = facts.trust.plot_learning_curve()
-    if ctx['learning'] and many: drawn['curve_per_class'] = facts.trust.plot_per_class()
-    return {name: Markup(figure_svg(fig)) for name, fig in drawn.items()}
+        drawn['roc'] = lambda: ev.plot_roc(two['positive'], threshold=line)
+        drawn['precision_recall'] = lambda: ev.plot_precision_recall(two['positive'], threshold=line)
+    if ctx['calibration']: drawn['reliability'] = trust.plot_reliability
+    if ctx['open_set']: drawn['refused'] = trust.plot_open_set
+    if ctx['learning']: drawn['learning_curve'] = trust.plot_learning_curve
+    if ctx['learning'] and many: drawn['curve_per_class'] = trust.plot_per_class
+    return drawn
 
 # %% ../../nbs/report/05_page.ipynb #render
 most_bytes = 4_900_000 # of a page
@@ -127,11 +134,12 @@ def render_report(
     *, max_miss:float=1/200, cost:float=None, # As in `write_report`
     images:bool=True, # Include thumbnails?
     image=None, # (path, side in pixels) → PIL image; raises `NotAnImage`. None for the image files of `facts`
-    kept=None # `Kept`: thumbnails of the page that is replaced
+    kept=None, # `Kept`: thumbnails of the page that is replaced
+    say=lambda text: None # As in `page_context`
 )->str: # HTML
     "The page"
     image, kept = image or facts.images.image, kept or Kept(facts.images)
-    ctx, worth = page_context(facts, max_miss, cost), in_order_of_worth(facts.held)
+    ctx, worth = page_context(facts, max_miss, cost, say), in_order_of_worth(facts.held)
     paths = _number_images(ctx, worth)
     numbers = {p: i for i, p in paths.items()}
     cells = cell_images(worth, facts.vocab, ctx['matrix']['place'], numbers)
@@ -190,7 +198,7 @@ def write_report(
     max_miss:float=1/200, # With two classes: the share of one that may be missed, between 0 and 1
     cost:float=None, # With two classes: the cost of a miss, in false alarms; used instead of `max_miss`
     images:bool=True, # Include thumbnails? Without them the page holds no images, but still file names
-    say=print # Called with a line if images are missing
+    say=print # Called with a line if images are missing, or a figure
 )->Path: # of the page
     "Write the report of a classifier, and its model card"
     if not 0 <= max_miss < 1:
@@ -202,7 +210,7 @@ def write_report(
     if not facts.on: check_replaceable(facts.folder/card_file)
     out = Path(out or usual).expanduser()
     kept = Kept(facts.images, out if images else None)
-    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, kept=kept))
+    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, kept=kept, say=say))
     if kept.gone or kept.used: say(kept.message())
     if not facts.on: write_card(facts)
     return out

@@ -8,6 +8,7 @@ __all__ = ['most_listed', 'first_heat', 'matrix', 'cell_images', 'file_name', 'w
 # %% ../../nbs/report/04_sections.ipynb #imports
 import re
 from .record import Facts
+from ..evaluate.plots import folded, most_rows
 from ..evaluate.style import short_name
 from .thumbnails import thumbnail, thumbnails
 from ..explain.heatmap import laid_over
@@ -17,21 +18,12 @@ most_listed = 5000 # images that the page names in all
 
 def matrix(
     ev, # `Evaluation`
-    most:int=50 # Rows
+    most:int=most_rows # Rows
 )->dict: # names, rows of cells, row of each class, folded: do the last row and column stand for several classes?
     "The confusion matrix as the page shows it"
-    import numpy as np
-    full = ev.confusion_matrix().to_numpy()
-    n = len(full)
-    wrong = full.sum(0) + full.sum(1) - 2*full.diagonal()
-    kept = sorted(np.argsort(-wrong, kind='stable')[:most - 1 if n > most else n])
-    place = np.full(n, len(kept))
-    place[kept] = range(len(kept))
-    names = [ev.vocab[i] for i in kept] + ([f'{n - len(kept)} other classes'] if n > most else [])
-    counts = np.zeros((len(names), len(names)), int)
-    np.add.at(counts, (place[:, None], place[None]), full)
-    rows = [_row(i, name, c.tolist()) for i, (name, c) in enumerate(zip(names, counts))]
-    return dict(names=names, rows=rows, place=dict(zip(ev.vocab, place.tolist())), folded=n > most)
+    counts, place = folded(ev.confusion_matrix(), most)
+    rows = [_row(i, name, c.tolist()) for i, (name, c) in enumerate(zip(counts.index, counts.to_numpy()))]
+    return dict(names=list(counts.index), rows=rows, place=dict(zip(ev.vocab, place.tolist())), folded=len(ev.vocab) > len(counts))
 
 def _row(i, name, counts): return dict(name=name, n=sum(counts), cells=[_cell(i, j, n, sum(counts)) for j, n in enumerate(counts)])
 

@@ -51,9 +51,17 @@ def _predictions(t, vocab):
     _among(t, 'split', sides, 'one of ' + ', '.join(sides))
     _among(t, 'twin', ('True', 'False'), 'True or False')
     probs = [f'p_{c}' for c in vocab] if vocab else [c for c in t.columns if c.startswith('p_')]
-    new = {c: _shares(t, c, 0, 1) for c in probs} | dict(loss=_shares(t, 'loss', 0, 1e9), twin=t.twin == 'True')
+    new = {} if _all_shares(t[probs]) else {c: _shares(t, c, 0, 1) for c in probs}
+    new |= dict(loss=_shares(t, 'loss', 0, 1e9), twin=t.twin == 'True')
     if 'known_score' in t: new['known_score'] = _shares(t, 'known_score', 0, 1, empty=True) # training images have none
     return _with(t, new)
+
+def _all_shares(columns):
+    "Are they floats from 0 to 1? One look at all columns: a thousand classes have a thousand"
+    import numpy as np
+    if (columns.dtypes != np.float64).any(): return False
+    v = columns.to_numpy()
+    return bool(((v >= 0) & (v <= 1)).all())
 
 def _neighbours(t, vocab):
     "Check a table from `quickcls.train.steps.neighbours`"

@@ -9,7 +9,7 @@ __all__ = ['Pipeline', 'run_summary', 'train']
 import shlex, time
 from pathlib import Path
 from fastcore.meta import delegates
-from ..core import check_apart, check_free
+from ..core import attempt, check_apart, check_free
 from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
@@ -25,8 +25,8 @@ from ..model.finetune import tune
 from ..explain.shortcuts import focus
 from ..heads.linear import by_strength
 from ..saved.known_images import remember_folders
-from .steps import Run, check_splits, check_tuned, drop_damaged, embed_all, embed_background, evaluate_splits, fit_splits
-from .steps import import_ahead, neighbours, own_weights, write_beside
+from .steps import Run, check_splits, check_tuned, draw_beside, drop_damaged, embed_all, embed_background, evaluate_splits
+from .steps import fit_splits, import_ahead, neighbours, own_weights, write_tables
 from ..features.store import data_fingerprint
 from ..evaluate.diagnostics import doubts
 from ..evaluate.none_of_these import with_held_out
@@ -55,10 +55,11 @@ class Pipeline:
         with self.run.step('head'): self.fit()
         with self.run.step('check'): self.check()
         with self.run.step('evaluate'): self.evaluate()
+        with self.run.step('save'): self.save() # before whatever only draws
         with self.run.step('focus'): self.look_for_shortcuts()
-        with self.run.step('save'): self.save()
+        with self.run.step('save'): self.draw()
         if o.tensorboard:
-            with self.run.step('tensorboard'): self.write_tensorboard()
+            with self.run.step('tensorboard'): attempt('the run for TensorBoard', self.write_tensorboard, self.note)
         return self.finish()
 
     def check_places(self):
@@ -173,26 +174,38 @@ class Pipeline:
         asked |= dict(split_by=o.split_by, classes=o.classes)
         return found | asked | dict(class_weights=o.class_weights, background=o.background, corrections=corrected)
 
-    def look_for_shortcuts(self):
-        "The classifier, and where in the images it looks"
+    def save(self):
+        "Write the classifier and its tables"
         data = self.about_data()
         remember_folders(data['fingerprint'], [self.items.folder, *([self.taken.folder] if self.taken else [])])
         info, own = dict(metrics=self.metrics, data=data), own_weights(self.graphs, self.options.weights)
         views, trained = [g.view for g in self.graphs], (self.head, self.trust.temperature, self.open_set)
-        self.classifier = Classifier(self.items.vocab, views, self.options.levels, *trained, info, self.graphs, body_state=own)
-        self.looked = focus(self.classifier, self.table)
-        for w in self.looked['warnings']: self.say(f'note: {w}\n')
+        self.made = made = Classifier(self.items.vocab, views, self.options.levels, *trained, info, self.graphs, body_state=own)
+        tables = dict(predictions=lambda: self.table, cross_validation=lambda: self.folded, confusion_matrix=self.ev.confusion_matrix,
+                      neighbours=lambda: neighbours(self.ev, self.items, self.splits))
+        facts = self.facts()
+        def beside(folder): write_tables(folder, made, self.ev, tables, facts, self.note)
+        self.classifier = made.save(self.out, force=self.options.force, beside=beside)
 
-    def save(self):
-        "Write the classifier, its tables and its report"
-        tables = dict(predictions=self.table, cross_validation=self.folded, neighbours=neighbours(self.ev, self.items, self.splits))
+    def facts(self)->dict:
+        "What `metrics.json` says besides the metrics"
         tried = self.choice and [{k: v for k, v in t.items() if k != 'views'} for t in self.choice.tried]
         skipped = [s.__dict__ for s in self.items.skipped]
         facts = dict(command=self.command, trust=self.trust.to_dict(), notes=self.items.notes, skipped=skipped)
-        facts |= dict(seconds=self.run.seconds, advice=self.advice, auto=tried)
-        def beside(folder):
-            write_beside(folder, self.out.name, self.classifier, self.ev, tables, facts, self.looked, not self.options.no_images)
-        self.classifier = self.classifier.save(self.out, force=self.options.force, beside=beside)
+        return facts | dict(seconds=self.run.seconds, advice=self.advice, auto=tried)
+
+    def note(self, text):
+        "Say what is missing, though the classifier is there"
+        self.say(f'note: {text}\n')
+
+    def look_for_shortcuts(self):
+        "Where in the images the classifier looks"
+        self.looked = attempt('the heat maps of the report', lambda: focus(self.made, self.table), self.note)
+        for w in (self.looked or {}).get('warnings', []): self.note(w)
+
+    def draw(self):
+        "Figures and report, into the folder of the saved classifier"
+        draw_beside(self.out, self.out.name, self.ev, self.looked, not self.options.no_images, self.note)
 
     def write_tensorboard(self):
         "Curves, matrix and images for TensorBoard"
@@ -205,7 +218,8 @@ class Pipeline:
         clf, seconds = self.classifier, self.run.seconds
         seconds['total'] = round(time.perf_counter() - self.run.started, 3)
         clf.run = run_summary(clf, self.items, self.run)
-        self.say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
+        if (clf.path/'report.html').is_file():
+            self.say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
         files = ('model.onnx, ' if clf.network else '') + 'classifier.json, weights.safetensors, README.md, tables and figures'
         self.say(f'{clf.path}: {files} ({seconds["total"]:.1f} s in all)')
         self.say(f'next: quickcls predict {shlex.quote(str(clf.path))} photo.jpg')

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['Run', 'import_ahead', 'embed_all', 'embed_background', 'drop_damaged', 'fit_splits', 'check_splits', 'check_tuned',
-           'evaluate_splits', 'neighbours', 'write_beside', 'own_weights']
+           'evaluate_splits', 'neighbours', 'write_tables', 'draw_beside', 'own_weights']
 
 # %% ../../nbs/train/01_steps.ipynb #imports
 import json, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from ..core import QuickclsError, plain_text, progress
+from ..core import QuickclsError, attempt, plain_text, progress, whole_file
 from ..data.csv_text import csv_table
 from ..heads.calibration import calibrate
 from ..heads.crossval import CrossValidation
@@ -38,10 +38,10 @@ class Run:
 
     @contextmanager
     def step(self, name):
-        "Measure how long the body of a `with` takes"
+        "Measure how long the body of a `with` takes; a step in two parts is counted once"
         t = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - t, 3)
+        self.seconds[name] = round(self.seconds.get(name, 0) + time.perf_counter() - t, 3)
 
     def count(self, graph, done, what=''):
         "Add up what an embedding pass did, and print it"
@@ -150,19 +150,27 @@ def check_splits(
     ood:dict # Options of `quickcls.evaluate.none_of_these.none_of_these`
 )->tuple: # (`Trust`, cross-validated predictions or None, `OpenSet` or None)
     "How reliable the head is; images of the split `test` are not used"
-    import numpy as np, pandas as pd
+    import pandas as pd
     t, own = items.table, [s for s in ('train', 'valid') if s in splits]
-    rows, x = pd.concat([t[t.split == s] for s in own]), np.concatenate([splits[s][0] for s in own])
+    rows, x = pd.concat([t[t.split == s] for s in own]), _one_copy(splits, own)
     c = fitted.notes.get('C')
     how = dict(folds=folds, class_weights=class_weights, epochs=epochs, views=copies, seed=seed)
     trust, table, cv = check(rows, x, items.vocab, head=fitted.kind, c=c, **how)
     if cv is None: return trust, table, None
     return trust, table, _open_set(trust, rows, x, items, cv, fitted, c if fitted.kind == 'linear' else None, seed, ood)
 
+def _one_copy(splits, own):
+    "The embeddings of some splits in one array; `splits` then has parts of it, so that they are not in memory twice"
+    import numpy as np
+    x = np.concatenate([splits[s][0] for s in own])
+    ends = np.cumsum([len(splits[s][0]) for s in own])
+    for s, end in zip(own, ends): splits[s] = x[end-len(splits[s][0]):end], splits[s][1]
+    return x
+
 def _open_set(trust, rows, x, items, cv, fitted, c, seed, ood):
     "The `OpenSet`, or None with the reason as a warning in `trust`"
     open_set, trust.open_set = none_of_these(
-        rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, **ood)
+        rows, x, items.vocab, cv, fitted, trust.temperature, folder=items.folder, c=c, seed=seed, say=trust.warnings.append, **ood)
     if open_set is None:
         unused = ', and the background was not used' if ood['background'] else ''
         trust.warnings.append(f'none of these is off{unused}: too few images to set its threshold '
@@ -232,27 +240,43 @@ def neighbours(
         found += [(p, items.vocab[c], paths[rows[i, c]], round(float(cosines[i, c]), 4)) for c in likely if rows[i, c] >= 0]
     return pd.DataFrame(found, columns=['path', 'class', 'nearest', 'similarity'])
 
-# %% ../../nbs/train/01_steps.ipynb #write-beside
-def write_beside(
+# %% ../../nbs/train/01_steps.ipynb #write-tables
+def write_tables(
     folder, # Of the classifier, being written
-    name:str, clf, ev, # `Classifier` and its `Evaluation`
-    tables:dict, # Stem of a CSV file → DataFrame or None
+    clf, ev, # `Classifier` and its `Evaluation`
+    tables:dict, # Stem of a CSV file → function that returns a DataFrame or None
     facts:dict, # More for `metrics.json`
-    looked:dict, # From `focus`
-    images:bool # May the report show images?
+    say # Called with a line for each file that could not be made
 ):
-    "Tables, figures and report, beside the files of the classifier"
-    from quickcls.evaluate.style import save_figure
-    from quickcls.report.page import write_report
-    for stem, table in tables.items():
-        if table is not None: csv_table(table).to_csv(folder/f'{stem}.csv', index=False, errors='replace') # file names may be invalid UTF-8
-    csv_table(ev.confusion_matrix()).to_csv(folder/'confusion_matrix.csv')
-    save_figure(ev.plot_confusion_matrix(f'{name}: accuracy {ev.accuracy:.1%} on {ev.n} images'), folder/'confusion_matrix.png')
+    "The numbers and tables beside the files of the classifier"
+    def write(stem, make):
+        if (table := make()) is None: return
+        with whole_file(folder/f'{stem}.csv') as f: # file names may be invalid UTF-8
+            csv_table(table).to_csv(f, index=stem == 'confusion_matrix', errors='replace')
+    for stem, make in tables.items(): attempt(f'{stem}.csv', lambda: write(stem, make), say)
     about = dict(data=clf.info['data'], arch=clf.arch, head=clf.head.kind)
     numbers = dict(**clf.info['metrics'], per_class=ev.per_class().round(6).to_dict('index'), **about, **facts)
     (folder/'metrics.json').write_text(json.dumps(numbers, indent=1, ensure_ascii=False), encoding='utf-8', errors='replace')
-    (folder/'focus.json').write_text(json.dumps(looked, ensure_ascii=False), encoding='utf-8', errors='replace')
-    write_report(folder, name=name, images=images, say=lambda text: None)
+
+# %% ../../nbs/train/01_steps.ipynb #draw-beside
+def draw_beside(
+    folder, # Of the classifier, which is saved
+    name:str, ev, # Its name, and its `Evaluation`
+    looked:dict, # From `focus`, or None
+    images:bool, # May the report show images?
+    say # Called with a line for each file that could not be made
+):
+    "Figures, heat maps and report; none of them can cost the classifier"
+    from quickcls.evaluate.style import save_figure
+    from quickcls.report.card import write_card
+    from quickcls.report.page import write_report
+    from quickcls.report.record import read_facts
+    title = f'{name}: accuracy {ev.accuracy:.1%} on {ev.n} images'
+    attempt('confusion_matrix.png', lambda: save_figure(ev.plot_confusion_matrix(title), folder/'confusion_matrix.png'), say)
+    text = looked and json.dumps(looked, ensure_ascii=False)
+    if text: attempt('focus.json', lambda: (folder/'focus.json').write_text(text, encoding='utf-8', errors='replace'), say)
+    page = attempt('report.html', lambda: write_report(folder, name=name, images=images, say=say), say)
+    if not page: attempt('README.md', lambda: write_card(read_facts(folder, name)), say)
 
 # %% ../../nbs/train/01_steps.ipynb #own-weights
 def own_weights(
