@@ -182,7 +182,7 @@ class Pipeline:
         "The classifier, and where in the images it looks"
         data = self.about_data()
         remember_folders(data['fingerprint'], [self.items.folder, *([self.taken.folder] if self.taken else [])])
-        info, own = dict(metrics=self.metrics, data=data), own_weights(self.graphs, self.options.weights)
+        info, own = dict(metrics=self.metrics, data=data, precision=self.embeddings.precision), own_weights(self.graphs, self.options.weights)
         views, trained = [g.view for g in self.graphs], (self.head, self.trust.temperature, self.open_set)
         self.classifier = Classifier(self.items.vocab, views, self.options.levels, *trained, info, self.graphs, body_state=own)
         self.looked = focus(self.classifier, self.table)
@@ -207,13 +207,13 @@ class Pipeline:
 
     def finish(self)->Classifier:
         "Say where everything is, and what to do next"
-        clf, seconds = self.classifier, self.run.seconds
+        clf, out, seconds = self.classifier, self.out, self.run.seconds
         seconds['total'] = round(time.perf_counter() - self.run.started, 3)
         clf.run = run_summary(clf, self.items, self.run)
-        self.say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
+        self.say(f'{out/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
         files = ('' if clf.classic else 'model.onnx, ') + 'classifier.json, weights.safetensors, README.md, tables and figures'
-        self.say(f'{clf.path}: {files} ({seconds["total"]:.1f} s in all)')
-        self.say(f'next: quickcls predict {shlex.quote(str(clf.path))} photo.jpg')
+        self.say(f'{out}: {files} ({seconds["total"]:.1f} s in all)')
+        self.say(f'next: quickcls predict {shlex.quote(str(out))} photo.jpg')
         return clf
 
 def run_summary(clf, items, run)->dict:
