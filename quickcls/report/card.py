@@ -58,7 +58,7 @@ def card_header(
 
 # %% ../../nbs/report/02_card.ipynb #onnx-example
 _resizing = dict(
-    squish=('to the square, without its proportions; bilinear, antialiased', """
+    squish=('stretched to the square; bilinear, antialiased', """
         return im.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)"""),
     crop=('its middle square; bilinear, antialiased', """
         return ImageOps.fit(im, (size, size), Image.Resampling.BILINEAR)"""),
@@ -110,10 +110,10 @@ def onnx_facts(
 )->dict: # What the template shows
     "Inputs, outputs and an example of `model.onnx`"
     from markupsafe import Markup
-    values = 'uint8, 0 to 255; red, green, blue; normalised inside the graph'
-    rows = [r | dict(values=values, resize=f'{r["resize"]}: {_resizing[r["resize"]][0]}') for r in onnx_inputs(facts)]
+    takes = 'uint8, 0 to 255; red, green, blue; normalised inside the graph'
+    rows = [r | dict(takes=takes, resize=f'{r["resize"]}: {_resizing[r["resize"]][0]}') for r in onnx_inputs(facts)]
     outputs = (f'Its outputs are `probs` `[n, {len(facts.vocab)}]`, in the order of `vocab` in `classifier.json`, `embedding` and '
-               '`feature_map`. "None of these" is not in it. It prints the three likeliest classes of an image of 8 bits:')
+               '`feature_map`. "None of these" is not in it. This program prints the three likeliest classes of an image with 8 bits a channel:')
     return dict(inputs=rows, outputs=Markup(outputs), code=Markup(code_block(onnx_example(facts), 'python')), digits=Markup(_digits(facts)))
 
 def _digits(facts):
