@@ -119,7 +119,7 @@ def test_the_program_of_the_card_gives_the_digits_of_predict(parts, tmp_path):
     "As it stands in README.md; the only change is the photo's name"
     text = (parts.path/'README.md').read_text()
     code, = re.findall(r'```python\n(# pip install onnxruntime.*?)\n```', text, re.S)
-    assert '`[n, 96, 96, 3]` | uint8, 0 to 255; red, green, blue; normalised inside the graph | squish: stretched to the square' in text
+    assert '`[n, 96, 96, 3]` | red, green, blue | uint8, 0 to 255; normalised inside the graph | squish: stretched to the square' in text
     shutil.copy(photo, parts.path/'photo.jpg')
     assert {line.split(' ', 1)[1] for line in run_lines(code, parts.path)} == set(parts.vocab)
     same_digits(parts, code, several_photos(tmp_path))
@@ -132,7 +132,8 @@ def test_two_views(tmp_path, resize):
     views = [replace(base.views[0], resize=resize), base.views[0]]
     graphs = [Graph(net/'model.onnx', v, 'net', base.head.n_in, base.open_set.late[0][1]//2, 'trained', 1.) for v in views]
     w = np.random.default_rng(0).normal(size=(3, 2*base.head.n_in)).astype(np.float32)/4
-    clf = Classifier(['a', 'b', 'c'], views, 'all', Head('linear', [dict(kind='linear')], {'0.weight': w}), graphs=graphs).save(tmp_path/'m')
+    head = Head('linear', [dict(kind='linear')], {'0.weight': w})
+    clf = Classifier(['a', 'b', 'c'], views, 'all', head, graphs=graphs).save(tmp_path/'m')
     facts = SimpleNamespace(info=description(clf.path), vocab=clf.vocab)
     (tmp_path/'photos').mkdir()
     same_digits(clf, onnx_example(facts), several_photos(tmp_path/'photos'))

@@ -119,7 +119,8 @@ closed.close()
 nothing = {
     'None': (None, 'None, not an image; expected a path'), 'object': (object(), 'an object of type object, not an image'),
     'number': (7, 'an object of type int'), 'set': ({1}, 'an object of type set'), 'ragged': ([[1], [2, 3]], 'an object of type list'),
-    'no pixels': (np.zeros((0, 9), np.uint8), r'shape \[0, 9\], expected uint8'), 'no columns': (np.zeros((9, 0, 3), np.uint8), r'\[9, 0, 3\]'),
+    'no pixels': (np.zeros((0, 9), np.uint8), r'shape \[0, 9\], expected uint8'),
+    'no columns': (np.zeros((9, 0, 3), np.uint8), r'\[9, 0, 3\]'),
     'floats': (np.zeros((9, 9)), 'an array of float64'), 'a batch': (np.zeros((1, 9, 9, 3), np.uint8), r'\[1, 9, 9, 3\]'),
     'empty image': (Image.new('RGB', (0, 9)), 'an image of 0 × 9 pixels'), 'text stream': (io.StringIO('x'), 'a text stream'),
     'text file': (open(repo/'docs'/'parts'/'ok.jpg'), 'a text stream.* open the file with "rb"'), 'closed': (closed, 'closed file'),

@@ -27,7 +27,7 @@ def precision_settings(
     "The setting for a precision; f32 where the processor does not have the one that is asked for"
     name = precision or os.environ.get('QUICKCLS_PRECISION') or 'f32'
     if name not in precisions:
-        raise QuickclsError(f'{name!r} is no precision (QUICKCLS_PRECISION; in Python precision=). Expected one of {", ".join(precisions)}.')
+        raise QuickclsError(f'{name!r} is no precision (QUICKCLS_PRECISION, or precision=). Expected one of {", ".join(precisions)}.')
     if name == 'fastest': return {}
     known = import_openvino().Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     has = name == 'f32' or dict(bf16='BF16', f16='FP16')[name] in known

@@ -79,11 +79,11 @@ def resized(im, size, how):
 
 def prepared(path, size, how):
     im = Image.open(path)
-    if im.format == 'JPEG': im.draft(None, (size, size)) # a large photo is decoded at a part of its size
+    if im.format == 'JPEG': im.draft('RGB', (size, size)) # a large photo is decoded at a part of its size
     im = ImageOps.exif_transpose(im) # upright
     if im.mode in ('LA', 'PA', 'RGBA') or 'transparency' in im.info: # transparent: on white
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im.convert('RGBA'))
-    return np.asarray(resized(im.convert('RGB'), size, how))[None]
+    return np.asarray(resized(im.convert('RGB'), size, how))[np.newaxis]
 
 session = onnxruntime.InferenceSession('model.onnx', providers=['CPUExecutionProvider'])
 probs = session.run(['probs'], {{name: prepared('photo.jpg', *how) for name, how in inputs.items()}})[0][0]
@@ -110,10 +110,9 @@ def onnx_facts(
 )->dict: # What the template shows
     "Inputs, outputs and an example of `model.onnx`"
     from markupsafe import Markup
-    takes = 'uint8, 0 to 255; red, green, blue; normalised inside the graph'
-    rows = [r | dict(takes=takes, resize=f'{r["resize"]}: {_resizing[r["resize"]][0]}') for r in onnx_inputs(facts)]
+    rows = [r | dict(resize=f'{r["resize"]}: {_resizing[r["resize"]][0]}') for r in onnx_inputs(facts)]
     outputs = (f'Its outputs are `probs` `[n, {len(facts.vocab)}]`, in the order of `vocab` in `classifier.json`, `embedding` and '
-               '`feature_map`. "None of these" is not in it. This program prints the three likeliest classes of an image with 8 bits a channel:')
+               '`feature_map`. "None of these" is not in it. This program prints the three likeliest classes of an image of 8 bits:')
     return dict(inputs=rows, outputs=Markup(outputs), code=Markup(code_block(onnx_example(facts), 'python')), digits=Markup(_digits(facts)))
 
 def _digits(facts):
@@ -121,8 +120,8 @@ def _digits(facts):
     same = 'The probabilities are those of `quickcls predict` to three digits'
     rest = '' if {r['resize'] for r in onnx_inputs(facts)} == {'squish'} else ', but not for PNG and other images above 16 megapixels'
     if facts.info.get('precision') == 'f32': return f'{same}{rest}.'
-    return (f'{same}{rest} where `QUICKCLS_PRECISION` is `f32`. Without it, quickcls computes in 16-bit floats where the processor has them, '
-            'and the probabilities can differ by some hundredths.')
+    return (f'{same}{rest} where `QUICKCLS_PRECISION` is `f32`. Without it, quickcls computes in 16-bit floats '
+            'where the processor has them, and the probabilities can differ by some hundredths.')
 
 # %% ../../nbs/report/02_card.ipynb #limits
 def believed(

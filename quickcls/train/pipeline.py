@@ -182,7 +182,8 @@ class Pipeline:
         "The classifier, and where in the images it looks"
         data = self.about_data()
         remember_folders(data['fingerprint'], [self.items.folder, *([self.taken.folder] if self.taken else [])])
-        info, own = dict(metrics=self.metrics, data=data, precision=self.embeddings.precision), own_weights(self.graphs, self.options.weights)
+        info, own = dict(metrics=self.metrics, data=data), own_weights(self.graphs, self.options.weights)
+        info['precision'] = self.embeddings.precision
         views, trained = [g.view for g in self.graphs], (self.head, self.trust.temperature, self.open_set)
         self.classifier = Classifier(self.items.vocab, views, self.options.levels, *trained, info, self.graphs, body_state=own)
         self.looked = focus(self.classifier, self.table)
