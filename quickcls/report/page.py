@@ -180,7 +180,9 @@ def write_page(
 ):
     "Write a page; raises `QuickclsError` with the reason if that fails"
     try: out.write_bytes(page.encode('utf-8', 'replace'))
-    except OSError as e: raise QuickclsError(f'{out} cannot be written: {explain_os_error(e)}') from None
+    except OSError as e:
+        why = explain_os_error(OSError(e.errno, e.strerror))
+        raise QuickclsError(f'{out} cannot be written: {why} --out names another file (in Python: out=).') from None
 
 def write_report(
     model, # Folder of a classifier, as `quickcls train` wrote it, or its `Facts`
