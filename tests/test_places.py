@@ -1,6 +1,7 @@
 "A classifier goes to other processes and copies, and says the truth when its folder has moved"
 import copy, json, multiprocessing, os, pickle, shutil
 import numpy as np, pytest
+from pathlib import Path
 from quickcls.all import Classifier
 from quickcls.backbones.onnx_graph import Graph
 from quickcls.cli import main
@@ -89,7 +90,7 @@ def test_the_program_goes_elsewhere(folder, tmp_path, monkeypatch):
     clf = Classifier.load('net')
     (tmp_path/'elsewhere').mkdir()
     monkeypatch.chdir(tmp_path/'elsewhere')
-    assert asked(clf) and clf.explain(photo).label and clf.evaluate().n and clf.trust.warnings is not None and clf.path == folder
+    assert asked(clf) and clf.explain(photo).label and clf.evaluate().n and clf.trust.warnings is not None and clf.folder == folder and clf.path == Path('net')
     assert pickle.loads(pickle.dumps(clf)).predict(photo).top == asked(clf)
 
 def test_a_folder_that_moved_after_an_answer(folder, tmp_path):
@@ -127,7 +128,6 @@ def test_a_folder_that_was_written_again(tmp_path):
 @pytest.fixture
 def read_only(tmp_path, monkeypatch):
     "A classifier in a folder in which nothing can be written, whoever asks"
-    from pathlib import Path
     folder, write = tmp_path/'model', Path.write_bytes
     classifier_folder(folder, ['a', 'b'], 30)
     def refuse(path, *args):

@@ -123,6 +123,7 @@ nothing = {
     'no columns': (np.zeros((9, 0, 3), np.uint8), r'\[9, 0, 3\]'),
     'floats': (np.zeros((9, 9)), 'an array of float64'), 'a batch': (np.zeros((1, 9, 9, 3), np.uint8), r'\[1, 9, 9, 3\]'),
     'empty image': (Image.new('RGB', (0, 9)), 'an image of 0 × 9 pixels'), 'text stream': (io.StringIO('x'), 'a text stream'),
+    'spooled text': (tempfile.SpooledTemporaryFile(mode='w+'), 'text stream'),
     'text file': (open(repo/'docs'/'parts'/'ok.jpg'), 'a text stream.* open the file with "rb"'), 'closed': (closed, 'closed file'),
     'folder': (repo, 'a folder, not a file'), 'missing': ('gone.jpg', 'No such file'), 'empty text': ('', 'an empty text'),
     'awaited': (Awaited(), 'has to be awaited'), 'explodes': (Explodes(), 'cannot be read: no$'), 'dict': (dict(a=1), 'a dict without'),

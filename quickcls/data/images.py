@@ -85,18 +85,23 @@ def _rewound(file):
     except Exception: return None # a pipe, a response of a server
 
 def _all_of(file):
-    "The bytes of an open file, at most one more than a file may have"
-    try: data = file.read(largest_file + 1)
-    except TypeError: data = file.read() # a `read` without a size
+    "The bytes of an open file, at most a little more than a file may have"
+    if not isinstance(file, io.IOBase): return _as_bytes(_read_once(file))
+    data = bytearray()
+    while (part := _as_bytes(file.read(2**20))) and len(data) <= largest_file: data += part # an unbuffered file may give less than it has
+    return bytes(data)
+
+def _read_once(file):
+    try: return file.read(largest_file + 1)
+    except TypeError: return file.read() # a `read` without a size
+
+def _as_bytes(data):
+    "What a `read` gave, as bytes"
     if isawaitable(data):
         getattr(data, 'close', lambda: None)()
         _refuse('its read() has to be awaited; await it, and give the bytes')
     if isinstance(data, str): _refuse(_text_stream)
-    if data is None: return b''
-    parts = [bytes(memoryview(data))]
-    while isinstance(file, io.IOBase) and parts[-1] and sum(map(len, parts)) <= largest_file: # an unbuffered file may give less than it has
-        parts.append(file.read(largest_file) or b'')
-    return b''.join(parts)
+    return b'' if data is None else bytes(memoryview(data))
 
 # %% ../../nbs/data/04_images.ipynb #buffers
 def _of_dict(source):

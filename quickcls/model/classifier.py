@@ -69,9 +69,10 @@ class Classifier:
     open_set:OpenSet|None=None # For none of these; None: not measured
     info:dict = field(default_factory=dict) # Metrics, data, versions: what else `classifier.json` holds
     graphs:list|None=None # of `quickcls.backbones.onnx_graph.Graph`, before it is saved; of `quickcls.backbones.engines.Words`, always
-    path:Path|None=None # Its folder, once it is saved
+    path:Path|None=None # Its folder, once it is saved, as it was named
     body_state:dict|None=None # Arrays of bodies that were trained further
     precision:str|None=None # As in `quickcls.backbones.engines.precision_settings`
+    place:Path|None=None # The absolute path of its folder, from where it was loaded
 
     def prepare(self, source): # → a list of uint8 `[size, size, 3]`, one a view
         "An image as each view sees it; raises `NotAnImage`"
@@ -123,10 +124,10 @@ class Classifier:
         name:str # Of a file in its folder
     )->Path:
         "A file of its folder; raises `QuickclsError` where the folder was moved, deleted or written again since it was loaded"
-        return still_there(self.path/name, getattr(self, '_mark', None), (self.info.get('files') or {}).get(name))
+        return still_there(self.folder/name, getattr(self, '_mark', None), (self.info.get('files') or {}).get(name))
 
     @property
-    def folder(self)->Path: return folder_there(self.path) # its folder, checked as in `file`
+    def folder(self)->Path: return folder_there(self.place or self.path) # its folder, checked as in `file`
     def __getstate__(self): return {k: v for k, v in vars(self).items() if not k.startswith('_')} # engines cannot be sent or copied
 
     def predict(self,
@@ -230,9 +231,9 @@ def load_classifier(
     folder = Path(folder).expanduser()
     if not folder.exists(): remove_leftovers(folder.parent) # a training that was killed may not have renamed it yet
     clf = Classifier(**read_classifier(folder))
-    clf.path = Path(os.path.abspath(folder)) # it stays where it is when the program goes to another folder
+    clf.path, clf.place = folder, Path(os.path.abspath(folder)) # it stays where it is when the program goes to another folder
     clf.precision = precision or os.environ.get('QUICKCLS_PRECISION') or clf.info.get('precision') or 'fastest' # as before version 0.2
-    if not clf.classic: clf._mark = mark_of(clf.path/graph_file)
+    if not clf.classic: clf._mark = mark_of(clf.place/graph_file)
     return clf
 
 Classifier.save, Classifier.load = save_classifier, staticmethod(load_classifier)
