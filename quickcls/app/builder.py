@@ -62,7 +62,7 @@ class Live:
         self._graphs, self._engines, self.arch = shared_engines(arch, say)
         self._own = tempfile.TemporaryDirectory(prefix='quickcls-live-') if folder is None else None
         self.folder = Path(self._own.name if self._own else folder).expanduser()
-        self._lock, self._shots, self._clf, self._stale, self._n = threading.RLock(), {}, None, False, 0
+        self._lock, self._shots, self._clf, self._first, self._stale, self._n = threading.RLock(), {}, None, None, False, 0
         for k in classes: self.add_class(k)
 
     def add_class(self,
@@ -184,10 +184,9 @@ class Live:
         y = np.repeat(np.arange(len(there)), [len(v) for v in there.values()])
         head = fit_linear(x, y, c=strength, class_weights=True)
         views, info = [g.view for g in self._graphs], dict(data=dict(n_train=len(y)))
-        clf = Classifier(list(there), views, 'all', head, graphs=self._graphs, info=info)
-        clf._opened = self._engines # engines that are open are used again
-        if hasattr(self._clf, '_stages'): clf._stages = self._clf._stages
-        return clf
+        if self._first is None: self._first = Classifier(list(there), views, 'all', head, graphs=self._graphs)
+        self._first.opened('opened', lambda: self._engines) # engines that are open are used again
+        return (self._clf or self._first).with_head(head, vocab=list(there), info=info)
 
     def _new(self, name, besides=None):
         "A name that no other class has, with upper and lower case counted as equal"

@@ -234,6 +234,6 @@ def trust_of(
 @patch(as_prop=True)
 def trust(self:Classifier)->Trust:
     "What stands behind the accuracy of a saved classifier"
-    metrics = read_metrics(self.path) if self.path else {}
+    metrics = read_metrics(self.folder) if self.path else {}
     if not metrics: raise QuickclsError(f'This classifier has no {metrics_file}. Expected one that `train` saved.')
     return trust_of(metrics)

@@ -250,7 +250,7 @@ def evaluate(self:Classifier,
 )->Evaluation:
     "How good this classifier is"
     if folder is not None: return _evaluate_folder(self, folder)
-    table = read_table(self.path/predictions_file, self.vocab) if self.path else None
+    table = read_table(self.folder/predictions_file, self.vocab) if self.path else None
     if table is None:
         raise QuickclsError('This classifier has no predictions of its own. Expected one that `train` saved; '
                             'or name a labelled folder: clf.evaluate("folder/").')
@@ -283,5 +283,5 @@ def _evaluate_folder(clf, folder):
 
 def _trained_on(clf):
     "SHA-256 of the images that a saved classifier was trained on, as far as its predictions name them"
-    t = read_table(clf.path/predictions_file, clf.vocab) if clf.path else None
+    t = read_table(clf.folder/predictions_file, clf.vocab) if clf.path else None
     return set() if t is None else set(t.sha256[t.split == 'train'])

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from ..core import QuickclsError, import_openvino
 from ..model.classifier import Classifier
-from ..backbones.engines import read_network, run_graph, weighed
+from ..backbones.engines import precision_settings, read_network, run_graph, weighed
 from ..heads.head import softmax
 from ..heads.open_set import log_odds
 from ..data.images import boxes_of, load_image
@@ -22,7 +22,7 @@ class Stages:
     def __init__(self,
         clf:Classifier
     ):
-        files = [clf.path/'model.onnx'] if clf.path else [g.path for g in clf.graphs]
+        files = [clf.file('model.onnx')] if clf.path else [g.path for g in clf.graphs]
         self.last_only, self.lock = clf.levels == 'last', threading.Lock()
         self.opened = [self._open(f, clf.precision) for f in files]
 
@@ -35,8 +35,7 @@ class Stages:
         if not views: raise QuickclsError(f'{file} has no embedding that pools feature maps. Expected an ONNX graph that quickcls wrote.')
         if self.last_only: views = [v[:1] for v in views]
         maps = ov.Model([ov.opset13.result(m) for v in views for m in v], graph.get_parameters(), 'stages')
-        settings = {'INFERENCE_PRECISION_HINT': precision} if precision else {}
-        return ov.Core().compile_model(maps, 'CPU', settings), [len(v) for v in views]
+        return ov.Core().compile_model(maps, 'CPU', precision_settings(precision)), [len(v) for v in views]
 
     def __call__(self,
         batches:list # One a view, uint8 `[n, size, size, 3]`
@@ -141,8 +140,7 @@ def look(
 )->list: # of `Seen`, one an image
     "Run images through the backbones and keep all feature maps"
     if not clf.network: return [SeenWords(clf, [[m]]) for m in clf.features(batches)[1]]
-    if not hasattr(clf, '_stages'): clf._stages = Stages(clf)
-    found = [Seen(clf, maps) for maps in clf._stages(batches)]
+    found = [Seen(clf, maps) for maps in clf.opened('stages', lambda: Stages(clf))(batches)]
     if sizes and len({v.resize for v in clf.views}) > 1:
         for seen, size in zip(found, sizes): seen.boxes = boxes_of(clf.views, *size)
     return found

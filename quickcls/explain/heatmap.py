@@ -17,7 +17,7 @@ from .attribution import fine_evidence, look, most_enlarged, occlusion
 from ..evaluate.style import dim, ink, new_figure, save_figure, short_name
 from ..saved.known_images import images_of
 from ..data.formats import NotAnImage
-from ..data.images import covered, file_bytes, small_image, upright_size
+from ..data.images import as_source, covered, file_bytes, path_of, small_image, upright_size
 
 # %% ../../nbs/explain/03_heatmap.ipynb #laid-over
 orange, azure = (225, 96, 0), (40, 105, 190) # for and against
@@ -121,20 +121,19 @@ methods = ('cam', 'occlusion')
 
 def heat_map(
     clf:Classifier,
-    source, # A path, the bytes of a file, an open file, a PIL image or an array
+    source, # An image, as `Classifier.predict` takes one
     label:str=None, # The class to explain; None for the likeliest
     *, against:str=None, # The class to compare it with; None for all others
     size:int=None, # Pixels of the square; a larger one gives a finer map and takes longer
     method:str='cam', # `cam` (class activation) or `occlusion`
 )->HeatMap:
     "Where in an image the evidence for a class lies"
-    path = str(source) if isinstance(source, (str, Path)) else None
+    path = path_of(source)
     if method not in methods: raise QuickclsError(f'Unknown method {method!r}. Expected one of {", ".join(methods)}.')
     of, rival = (None if name is None else class_number(clf, name) for name in (label, against))
     own = max(v.size for v in clf.views)
     if size is not None: _check_size(clf, size, own)
-    if hasattr(source, 'read'): source = source.read()
-    try: squares, photo, (w, h) = clf.prepare(source), small_image(source, 1024), upright_size(source)
+    try: squares, photo, (w, h) = clf.prepare(source := as_source(source)), small_image(source, 1024), upright_size(source)
     except NotAnImage as e: raise QuickclsError(f'{path or "The image"}: {e}. Expected a photo.') from None
     seen, = look(clf, [s[None] for s in squares], [(w, h)])
     best = int(seen.logits.argmax())

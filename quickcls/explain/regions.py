@@ -19,7 +19,7 @@ from ..heads.linear import calm
 from ..heads.head import softmax
 from ..evaluate.style import draw_box, short_name
 from ..data.formats import NotAnImage
-from ..data.images import file_bytes, small_image, upright_size
+from ..data.images import as_source, file_bytes, path_of, small_image, upright_size
 
 # %% ../../nbs/explain/04_regions.ipynb #windows
 # each: size, ratios of width to height, step as a share of the window
@@ -227,13 +227,12 @@ work_side = 1024 # longer side of the copy from which windows are cut, pixels
 
 @patch
 def tag(self:Classifier,
-    source, # A path, the bytes of a file, an open file, a PIL image or an array
+    source, # An image, as `Classifier.predict` takes one
     *, sure:float=.55 # Probability from which a class is named, 0 to 1
 )->Tags:
     "The classes in an image, each with its box; the answer about a bad image has an `error`"
-    path = str(source) if isinstance(source, (str, Path)) else None
-    if hasattr(source, 'read'): source = source.read()
-    try: photo, (w, h) = small_image(source.copy() if hasattr(source, 'thumbnail') else source, work_side), upright_size(source)
+    path = path_of(source)
+    try: photo, (w, h) = small_image(source := as_source(source), work_side), upright_size(source)
     except NotAnImage as e: return Tags(path, [], error=str(e))
     looks = look_around(self, photo, windows(*photo.size, squares=any(v.resize != 'squish' for v in self.views)))
     probs = [(b, named(looks, b)) for b in regions(*class_map(looks, *photo.size), *photo.size)]

@@ -207,6 +207,9 @@ class Embeddings:
         self.graphs, self.levels, self.store = graphs, levels, store or Store()
         self.engines = [open_engine(g) for g in graphs]
 
+    @property
+    def precision(self)->str: return self.engines[0].precision # `f32`, `bf16` or `f16`
+
     def embed(self, items, tell=lambda graph, done: None):
         "Embed all images through all views; damaged ones move to `items.skipped`. `tell` is called with each view's `Pass`"
         for g, e in zip(self.graphs, self.engines): tell(g, embed_items(items, g, engine=e, store=self.store))

@@ -209,10 +209,7 @@ class Teacher:
         others = np.setdiff1d(np.arange(len(self.x)), [self._row[r['sha256']] for r in rows if r['sha256'] in self._row])
         head = moved_head(self.trained.head, self.x[others], said, labels, len(self.trained.vocab))
         info = self.trained.info | dict(taught=len(rows))
-        new = replace(self.trained, vocab=vocab, head=head, open_set=self._known(said, labels, rows), info=info)
-        for opened in ('_opened', '_stages'): # what is open stays open
-            if hasattr(self._clf, opened): setattr(new, opened, getattr(self._clf, opened))
-        self._clf = new
+        self._clf = self._clf.with_head(head, vocab=vocab, open_set=self._known(said, labels, rows), info=info)
 
     def _known(self, said, labels, rows):
         "The open set with the taught images; a training image that was relabelled has its new class there too"
@@ -248,7 +245,7 @@ def teacher_of(
 
 def _training_images(clf):
     "The training images of a saved classifier, each content once"
-    file = clf.path and clf.path/predictions_file
+    file = clf.path and clf.folder/predictions_file
     t = read_table(file, clf.vocab) if file else None
     if t is None:
         raise QuickclsError(f'{clf.path or "This classifier"} has no predictions.csv, which names its training images. '
@@ -266,7 +263,7 @@ def _embeddings(clf, t, say):
     "Embeddings of the rows of a table, from the store; or from the images, where some are not in the store"
     graphs = clf.graphs or [read_graph(d, v) for d, v in zip(clf.info.get('digests', []), clf.views)]
     if not all(graphs) or not graphs: return _embedded_again(clf, t, say)
-    store, own = Store(), clf._engine.precision if clf.network else 'f32'
+    store, own = Store(), clf.engine.precision if clf.network else 'f32'
     for precision in dict.fromkeys([own, 'bf16', 'f32', 'f16']):
         keys = [[store_key(h, f'{g.digest}|{g.view.resize}|{precision}|') for h in t.sha256] for g in graphs]
         if any(store.missing(k, g.dim) for k, g in zip(keys, graphs)): continue

@@ -188,7 +188,9 @@ def write_page(
 ):
     "Write a page; raises `QuickclsError` with the reason if that fails"
     try: out.write_bytes(page.encode('utf-8', 'replace'))
-    except OSError as e: raise QuickclsError(f'{out} cannot be written: {explain_os_error(e)}') from None
+    except OSError as e:
+        why = explain_os_error(OSError(e.errno, e.strerror))
+        raise QuickclsError(f'{out} cannot be written: {why} --out names another file (in Python: out=).') from None
 
 def write_report(
     model, # Folder of a classifier, as `quickcls train` wrote it, or its `Facts`
@@ -206,11 +208,24 @@ def write_report(
     facts = model if isinstance(model, Facts) else read_facts(model, name)
     if data: facts = facts_on(facts, data)
     usual = facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')
-    if out is None: check_replaceable(usual) # before the work
-    if not facts.on: check_replaceable(facts.folder/card_file)
-    out = Path(out or usual).expanduser()
+    if out is None: # before the work
+        check_replaceable(usual)
+        if not facts.on: check_replaceable(facts.folder/card_file)
+    out, elsewhere = Path(out or usual).expanduser(), out is not None
     kept = Kept(facts.images, out if images else None)
     write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, kept=kept, say=say))
     if kept.gone or kept.used: say(kept.message())
-    if not facts.on: write_card(facts)
+    if not facts.on: _write_card(facts, elsewhere, say)
     return out
+
+def _write_card(facts, elsewhere, say):
+    "The model card; where only a page elsewhere was asked for, a folder that cannot be written to is no failure"
+    path = facts.folder/card_file
+    try: write_card(facts)
+    except OSError as e:
+        why = f'{path} was not written: {explain_os_error(OSError(e.errno, e.strerror))}'
+        if not elsewhere: raise QuickclsError(why) from None
+        say(f'note: {why}')
+    except QuickclsError as e:
+        if not elsewhere: raise
+        say(f'note: {e}')

@@ -186,8 +186,9 @@ def recipe(
             ('head', head['kind'] + ('' if tuned else _head_training(notes))),
             ('class weights', 'balanced' if data.get('class_weights') else None),
             ('augmented copies of each training image', None if data.get('augment') in (None, 0, '0', 'none') else data['augment']),
-            ('temperature', f'{facts.info["temperature"]:.3g}'), ('seed', data.get('seed')), ('share held out', data.get('valid_pct')),
-            ('group pattern', data.get('group_pattern')), ('splits by', data.get('split_by')), ('only the classes', data.get('classes')),
+            ('temperature', f'{facts.info["temperature"]:.3g}'), ('precision', facts.info.get('precision')), ('seed', data.get('seed')),
+            ('share held out', data.get('valid_pct')), ('group pattern', data.get('group_pattern')),
+            ('splits by', data.get('split_by')), ('only the classes', data.get('classes')),
             ('data fingerprint', data.get('fingerprint')),
             ('versions', ', '.join(f'{k} {v}' for k, v in (facts.info.get('versions') or {}).items()))]
     return [(a, str(b)) for a, b in rows if b not in (None, '')]

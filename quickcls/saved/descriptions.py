@@ -64,7 +64,8 @@ _head = record(kind=text(300), layers_=many(layer, 1000), notes_=notes)
 _open_set = record(keep=number(0, .9999999, above=True), late=_late)
 _described = record(
     vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive, open_set_=maybe(_open_set),
-    versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)))
+    versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)),
+    precision_=maybe(one_of('f32', 'bf16', 'f16')))
 
 def description(v, where):
     "The content of `classifier.json`"

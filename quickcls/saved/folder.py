@@ -7,10 +7,11 @@ __all__ = ['format_version', 'description_file', 'graph_file', 'weights_file', '
            'images_file', 'predictions_file', 'crossed_file', 'neighbours_file', 'largest_file', 'again', 'share',
            'count', 'anytext', 'deepest', 'open_regular', 'read_bytes', 'check_replaceable', 'Said', 'Wrong',
            'short_text', 'found', 'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping', 'record',
-           'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests']
+           'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests', 'mark_of', 'still_there',
+           'folder_there']
 
 # %% ../../nbs/saved/01_folder.ipynb #imports
-import hashlib, json
+import hashlib, json, os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -272,3 +273,28 @@ def _check_digest(path, found, expected):
     if found == expected: return
     where = f'{path} is not the file that was written with {description_file}'
     raise QuickclsError(f'{where}: its SHA-256 begins with {found[:8]}, expected {expected[:8]}. {again}')
+
+# %% ../../nbs/saved/01_folder.ipynb #still-there
+def mark_of(
+    path:Path # Of a file
+)->tuple:
+    "What changes when a file is replaced: its place on the disk, size and date"
+    s = os.stat(path)
+    return s.st_ino, s.st_size, s.st_mtime_ns
+
+def still_there(
+    path:Path, # Of a file in the folder of a classifier that was loaded
+    mark:tuple=None, # From `mark_of`, when it was loaded; None: not known here
+    sha256:str=None # Of its content then; None: not known
+)->Path: # The same
+    "The file, if it is the one that was there when the classifier was loaded; raises `QuickclsError`"
+    if not (folder_there(path.parent)/path.name).is_file(): raise QuickclsError(f'{path.parent} has no {path.name} any more. {again}')
+    if mark == mark_of(path) or not sha256 or digest_of(path) == sha256: return path
+    raise QuickclsError(f'{path} was replaced after this classifier was loaded. Load it again.')
+
+def folder_there(
+    folder:Path # From which a classifier was loaded
+)->Path: # The same
+    "The folder, if it is still there; raises `QuickclsError`"
+    if folder.is_dir(): return folder
+    raise QuickclsError(f'{folder}, from which this classifier was loaded, is gone. Load it again from where it is now.')

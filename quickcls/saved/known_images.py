@@ -145,4 +145,4 @@ def images_of(
     clf # `quickcls.model.classifier.Classifier`, saved
 )->KnownImages:
     "The images of a classifier"
-    return KnownImages(clf.path, clf.info.get('data') or {})
+    return KnownImages(getattr(clf, 'place', None) or clf.path, clf.info.get('data') or {})

@@ -179,6 +179,7 @@ class Pipeline:
         data = self.about_data()
         remember_folders(data['fingerprint'], [self.items.folder, *([self.taken.folder] if self.taken else [])])
         info, own = dict(metrics=self.metrics, data=data), own_weights(self.graphs, self.options.weights)
+        info['precision'] = self.embeddings.precision
         views, trained = [g.view for g in self.graphs], (self.head, self.trust.temperature, self.open_set)
         self.made = made = Classifier(self.items.vocab, views, self.options.levels, *trained, info, self.graphs, body_state=own)
         tables = dict(predictions=lambda: self.table, cross_validation=lambda: self.folded, confusion_matrix=self.ev.confusion_matrix,
@@ -215,14 +216,14 @@ class Pipeline:
 
     def finish(self)->Classifier:
         "Say where everything is, and what to do next"
-        clf, seconds = self.classifier, self.run.seconds
+        clf, out, seconds = self.classifier, self.out, self.run.seconds
         seconds['total'] = round(time.perf_counter() - self.run.started, 3)
         clf.run = run_summary(clf, self.items, self.run)
-        if (clf.path/'report.html').is_file():
-            self.say(f'{clf.path/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
+        if (out/'report.html').is_file():
+            self.say(f'{out/"report.html"}: accuracy, confusions, worst mistakes, what would help, on one page to share')
         files = ('model.onnx, ' if clf.network else '') + 'classifier.json, weights.safetensors, README.md, tables and figures'
-        self.say(f'{clf.path}: {files} ({seconds["total"]:.1f} s in all)')
-        self.say(f'next: quickcls predict {shlex.quote(str(clf.path))} photo.jpg')
+        self.say(f'{out}: {files} ({seconds["total"]:.1f} s in all)')
+        self.say(f'next: quickcls predict {shlex.quote(str(out))} photo.jpg')
         return clf
 
 def run_summary(clf, items, run)->dict:
