@@ -124,13 +124,13 @@ def test_what_cannot_be_is_said_in_a_line(trained, parts, tmp_path):
         with pytest.raises(QuickclsError, match=said) as e: ask()
         assert '\n' not in str(e.value)
 
-def test_without_opencv(quickcls, parts, tmp_path):
+def test_without_opencv(quickcls_process, parts, tmp_path):
     "What is missing and how to have it, before anything is computed"
     (tmp_path/'cv2.py').write_text('raise ImportError')
-    p = quickcls('train', parts, '--arch', 'sift-bow-svm', '--out', tmp_path/'m', PYTHONPATH=f'{tmp_path}:{repo}')
+    p = quickcls_process('train', parts, '--arch', 'sift-bow-svm', '--out', tmp_path/'m', PYTHONPATH=f'{tmp_path}:{repo}')
     assert p.returncode == 1 and "pip install 'quickcls[classic]'" in p.stderr and 'Traceback' not in p.stderr
     (tmp_path/'cv2.py').write_text('__version__ = "5.0.0"')
-    p = quickcls('train', parts, '--arch', 'akaze-bow-svm', '--out', tmp_path/'m', PYTHONPATH=f'{tmp_path}:{repo}')
+    p = quickcls_process('train', parts, '--arch', 'akaze-bow-svm', '--out', tmp_path/'m', PYTHONPATH=f'{tmp_path}:{repo}')
     assert p.returncode == 1 and 'opencv-contrib-python-headless' in p.stderr and 'Traceback' not in p.stderr
 
 def test_an_svm_on_any_embedding():

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 from quickcls.all import Classifier, QuickclsError, train
-from quickcls.report.thumbnails import pack_images
 from tests.helpers import as_bytes, bad_files, image, repo, with_orientation, write_folder
 
 httpx = pytest.importorskip('httpx', reason='no gradio')
@@ -27,10 +26,7 @@ def uploads(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def parts(tmp_path_factory):
-    clf = train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('parts')/'parts', arch='efficientnet_lite0', quiet=True)
-    pack_images(clf.path, say=lambda s: None)
-    return clf
+def parts(drawn, tmp_path_factory): return drawn(tmp_path_factory.mktemp('parts'), packed=True)
 
 @contextmanager
 def served(page, **kwargs):

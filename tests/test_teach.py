@@ -14,8 +14,8 @@ from tests.helpers import as_bytes, bad_files, image, repo
 
 lite0 = dict(arch='efficientnet_lite0', quiet=True)
 
-@pytest.fixture(scope='session')
-def parts(tmp_path_factory): return train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('teach')/'parts', **lite0)
+@pytest.fixture(scope='module')
+def parts(drawn, tmp_path_factory): return drawn(tmp_path_factory.mktemp('teach'))
 
 @pytest.fixture
 def wrong(parts):
@@ -97,8 +97,11 @@ def test_heads_and_views_of_every_kind(tmp_path, head, levels, arch):
     assert teacher.teach(Path(row.path).read_bytes(), other).predict(row.path).label == other
     assert teacher.teach(plate(1), 'plate').predict(plate(1)).label == 'plate'
 
-def test_without_its_embeddings(parts, wrong, tmp_path, own_cache):
+def test_without_its_embeddings(parts, wrong, tmp_path, graphs_of):
     "A pruned store: the images are embedded once more, and where they are gone the error says so"
+    with graphs_of('efficientnet_lite0', tmp_path/'cache'): asked_without_embeddings(parts, wrong, tmp_path)
+
+def asked_without_embeddings(parts, wrong, tmp_path):
     said = []
     teacher = Teacher.of(parts, tmp_path/'c', say=said.append)
     assert 'not on this machine' in said[0] and teacher.teach(*wrong).predict(wrong[0]).label == wrong[1]

@@ -1,5 +1,5 @@
 "A figure that can be believed: cross-validation, calibration, twins, imbalance, thresholds, the pages of one and of two classifiers"
-import json, os, shutil, subprocess, sys
+import json, shutil
 import numpy as np, pandas as pd, pytest
 from quickcls.all import Classifier, QuickclsError, describe_threshold, train
 from quickcls.evaluate.predictions import Evaluation
@@ -12,7 +12,7 @@ lite0 = dict(arch='efficientnet_lite0', quiet=True)
 def metrics_of(clf): return json.loads((clf.path/'metrics.json').read_text())
 
 @pytest.fixture(scope='module')
-def parts(tmp_path_factory): return train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('m')/'parts', **lite0)
+def parts(drawn, tmp_path_factory): return drawn(tmp_path_factory.mktemp('m'))
 
 def test_cross_validation_stands_beside_the_split(parts):
     cv = parts.trust.cross_validation
@@ -161,38 +161,28 @@ def test_two_classifiers_are_compared_on_what_neither_learned(two):
     mixed = compare_runs(read_facts(two[0]), read_facts(two[2]))
     assert 0 < len(mixed.table) < n and mixed.trained > 0 # another seed holds out other images
 
-def run(*words, cwd=None):
-    return subprocess.run(
-        [sys.executable, '-c', 'import sys; from quickcls.cli import main; sys.exit(main())', *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {'PYTHONPATH': str(repo)},
-    )
-
-
-def test_report_on_the_command_line(two, tmp_path):
+def test_report_on_the_command_line(quickcls, two, tmp_path):
     a, b, other = two
-    p = run('report', a, '--out', tmp_path/'page.html', '--max-miss', '1/50', '--no-images')
+    p = quickcls('report', a, '--out', tmp_path/'page.html', '--max-miss', '1/50', '--no-images')
     assert (
         p.returncode == 0
         and 'tells defect and ok apart' in p.stdout
         and '1 in 50' in (tmp_path / 'page.html').read_text()
         and 'image/jpeg' not in (tmp_path / 'page.html').read_text()
     )
-    p = run('report', a, b, cwd=tmp_path)
+    p = quickcls('report', a, b, cwd=tmp_path)
     page = tmp_path/p.stdout.splitlines()[-1]
     assert p.returncode == 0 and 'difference' in p.stdout and 'McNemar' in page.read_text() and 'http://' not in page.read_text()
-    p = run('report', a, '--data', repo/'datasets'/'parts')
+    p = quickcls('report', a, '--data', repo/'datasets'/'parts')
     assert p.returncode == 0 and (a/'report-parts.html').is_file() and 'of 57 held-out images' in p.stdout # those trained on are left out
     assert '183 more in it were trained on and are left out' in (a/'report-parts.html').read_text()
-    assert 'costs as much as 50 false alarms' in run('report', a, '--cost', '50').stdout + (a/'report.html').read_text()
+    assert 'costs as much as 50 false alarms' in quickcls('report', a, '--cost', '50').stdout + (a/'report.html').read_text()
     for words, text in (
         (('report', a, '--max-miss', '7'), 'is not a share'),
         (('report', tmp_path), 'has no classifier.json'),
         (('report', a, '--out', tmp_path / 'no' / 'such' / 'page.html'), 'cannot be written'),
     ):
-        p = run(*words)
+        p = quickcls(*words)
         assert p.returncode == 1 and text in p.stderr and len(p.stderr.strip().splitlines()) == 1, p.stderr
 
 def test_a_head_that_is_too_sure_is_calmed():
