@@ -12,14 +12,11 @@ from tests.helpers import MeanColour, repo, some_parts, tiny_graph, write_folder
 # the graph
 
 @pytest.fixture(scope='module')
-def exported(tmp_path_factory):
-    "A cache folder with one graph, and that graph's digest and view"
+def exported(graphs_of, tmp_path_factory):
+    "A graph in a cache folder of its own"
     from quickcls.backbones.registry import parse_views
     from quickcls.backbones.onnx_graph import get_graph
-    view, = parse_views('efficientnet_lite0@64')
-    with pytest.MonkeyPatch.context() as m:
-        m.setenv('QUICKCLS_CACHE', str(tmp_path_factory.mktemp('exported')))
-        return get_graph(view)
+    with graphs_of('efficientnet_lite0@64', tmp_path_factory.mktemp('exported')/'cache'): return get_graph(parse_views('efficientnet_lite0@64')[0])
 
 def scrambled(path, at=.5):
     data = bytearray(path.read_bytes())

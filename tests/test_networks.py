@@ -11,6 +11,7 @@ from tests.test_backbones import quick, random_graph
 
 # networks
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [f'{n}@64' for n in thesis if n not in quick and n != embedded])
 def test_networks_of_the_thesis_export(name):
     "Those that test_backbones does not export in a quick run, small: `export_graph` itself compares them with torch"
@@ -38,21 +39,7 @@ def test_luna_has_no_weights_to_be_had(offline):
 
 # the catalogue
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        'luna',
-        'resnet18',
-        'alexnet',
-        'mobilenetv2',
-        'efficientnet_lite0',
-        *(
-            pytest.param(b, marks=pytest.mark.slow)
-            for b, row in backbones.items()
-            if not row.keypoints and b not in ('luna', 'resnet18', 'alexnet', 'mobilenetv2', 'efficientnet_lite0')
-        ),
-    ],
-)
+@pytest.mark.parametrize('name', [b for b, row in backbones.items() if not row.keypoints])
 def test_parameters_and_depth_are_those_of_the_network(name):
     "What the table says is what is counted in the network"
     params, depth = network_facts(backbones[name])
