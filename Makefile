@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench docs notebooks clean
+.PHONY: demo test test-slow bench docs notebooks clean
 
 demo: .venv/installed
 	$(BIN)/quickcls train datasets/parts --arch efficientnet_lite0 --force
@@ -10,7 +10,11 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/nbdev-test --n-workers 2
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow'
+
+# What is rare and takes long: further networks exported, notebooks executed, hostile files by the dozen
+test-slow: .venv/installed-dev
+	$(BIN)/pytest -n 2 --dist load -m slow
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.benchmarks

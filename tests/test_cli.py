@@ -59,25 +59,25 @@ def test_json_is_the_last_line_and_tells_the_run(trained):
 
 def test_text_tells_classes_accuracy_and_what_next(trained):
     text = trained[1].stdout
-    for t in ('240 images of 2 classes', 'defect 120', '95 % interval', 'precision', 'most confused', 'next: quickcls predict'):
-        assert t in text.replace('\xa0', ' ')
+    for t in ('240 images', '2 classes', 'defect 120', '95 %', 'precision', f'quickcls predict {trained[0]}'):
+        assert t in text.replace('\xa0', ' '), t
 
 
-def test_a_classifier_is_not_overwritten_unless_forced(quickcls, trained):
-    refused(quickcls('train', parts, *lite0, '--out', trained[0]), 'already there', '--force', '--out')
+def test_a_classifier_is_not_overwritten_unless_forced(quickcls_process, trained):
+    refused(quickcls_process('train', parts, *lite0, '--out', trained[0]), str(trained[0]), '--force', '--out')
 
 def test_a_second_run_embeds_nothing_and_gives_the_same(quickcls, trained):
     before = json.loads((trained[0]/'metrics.json').read_text())
     d = json.loads(quickcls('train', parts, *lite0, '--out', trained[0], '--force', '--json').stdout.splitlines()[-1])
     assert (d['embedded'], d['from_store']) == (0, 240) and d['accuracy'] == before['accuracy']
 
-def test_predict_one_many_and_bad_ones(quickcls, trained, tmp_path):
+def test_predict_one_many_and_bad_ones(quickcls, quickcls_process, trained, tmp_path):
     "One line an image; a bad one has an error and the run goes on"
     (tmp_path / 'a.jpg?w=9').write_bytes(defect.read_bytes())
     (tmp_path / 'b.jpg').write_text('<html>404</html>')
     (tmp_path / 'c.jpg').write_bytes((repo / 'docs' / 'parts' / 'ok.jpg').read_bytes())
-    p = quickcls('predict', trained[0], defect)
-    assert 'defect' in p.stdout.splitlines()[0] and '%' in p.stdout
+    p = quickcls_process('predict', trained[0], defect)
+    assert 'defect' in p.stdout.splitlines()[0] and '%' in p.stdout and (p.returncode, p.stderr) == (0, '')
     lines = [json.loads(l) for l in quickcls('predict', trained[0], tmp_path, '--json').stdout.splitlines()]
     assert [Path(l['path']).name for l in lines] == ['a.jpg?w=9', 'b.jpg', 'c.jpg'] and all(
         set(l) == {'path', 'top', 'unknown', 'known_score', 'nearest', 'error'} for l in lines
@@ -121,19 +121,19 @@ def test_clear_ends(quickcls, trained, tmp_path):
     (tmp_path / 'none' / 'cat').mkdir(parents=True)
     write_folder(tmp_path / 'singles', cat=1, dog=1)
     out = ('--out', tmp_path/'out')
-    refused(quickcls('train', tmp_path/'nowhere', *out), 'There is no folder', 'Expected')
-    refused(quickcls('train', tmp_path/'none', *out), 'No files', 'Expected none/<class>/<image>')
-    refused(quickcls('train', tmp_path/'one', *out), "Only one class", "'cat' with 3 images")
-    refused(quickcls('train', tmp_path/'singles', *out), 'every class has a single one')
-    refused(quickcls('train', parts, '--arch', 'resnet43', *out), "Unknown backbone 'resnet43'", 'resnet34')
-    refused(quickcls('train', parts, '--arch', 'vit_base', *out), 'vit_base are not on this machine', '--weights')
-    refused(quickcls('train', parts, '--arch', 'resnet18', '--weights', tmp_path/'no.pth', *out), 'no file of weights', 'no.pth')
-    refused(quickcls('train', parts, '--head', 'forest', *out), "Unknown head 'forest'", 'linear, ridge, svm, fastai, or mlp:N')
-    refused(quickcls('train', parts, '--valid-pct', '3', *out), 'valid_pct is 3.0')
-    refused(quickcls('train', parts, '--resize', 'stretch', *out), 'squish, crop, pad')
+    refused(quickcls('train', tmp_path/'nowhere', *out), str(tmp_path/'nowhere'))
+    refused(quickcls('train', tmp_path/'none', *out), 'none/<class>/<image>')
+    refused(quickcls('train', tmp_path/'one', *out), "'cat'", '3 images')
+    refused(quickcls('train', tmp_path/'singles', *out), 'single')
+    refused(quickcls('train', parts, '--arch', 'resnet43', *out), "'resnet43'", 'resnet34')
+    refused(quickcls('train', parts, '--arch', 'vit_base', *out), 'vit_base', '--weights')
+    refused(quickcls('train', parts, '--arch', 'resnet18', '--weights', tmp_path/'no.pth', *out), str(tmp_path/'no.pth'))
+    refused(quickcls('train', parts, '--head', 'forest', *out), "'forest'", 'linear', 'ridge', 'svm', 'fastai', 'mlp:N')
+    refused(quickcls('train', parts, '--valid-pct', '3', *out), 'valid_pct', '3.0')
+    refused(quickcls('train', parts, '--resize', 'stretch', *out), 'squish', 'crop', 'pad')
     refused(quickcls('train', parts, *lite0, '--out', defect/'x'), 'defect.jpg')
-    refused(quickcls('predict', tmp_path/'one', defect), 'is not a quickcls model', 'classifier.json')
-    refused(quickcls('predict', trained[0]), 'No image was given')
+    refused(quickcls('predict', tmp_path/'one', defect), str(tmp_path/'one'), 'classifier.json')
+    refused(quickcls('predict', trained[0]), 'quickcls predict')
     assert not (tmp_path/'out').exists()
 
 def test_force_replaces_classifiers_only(quickcls, tmp_path):
@@ -146,13 +146,13 @@ def test_force_replaces_classifiers_only(quickcls, tmp_path):
         ('--out', root / 'cat' / 'new'),
         (),
     ):  # without `--out` it is models/pets, the photographs themselves
-        refused(quickcls('train', root, *lite0, *words, '--force', cwd=tmp_path), 'inside the other')
+        refused(quickcls('train', root, *lite0, *words, '--force', cwd=tmp_path), 'inside')
     (tmp_path / 'diary').mkdir()
     (tmp_path / 'diary' / 'today.txt').touch()
-    refused(quickcls('train', root, *lite0, '--out', tmp_path/'diary', '--force'), 'is not a classifier, so it is not replaced')
+    refused(quickcls('train', root, *lite0, '--out', tmp_path/'diary', '--force'), str(tmp_path/'diary'), '--out')
     assert sorted(root.rglob('*')) == before and (tmp_path/'diary'/'today.txt').exists()
 
-def test_names_that_are_no_text(quickcls, trained, tmp_path):
+def test_names_that_are_no_text(quickcls_process, trained, tmp_path):
     "File names that are not UTF-8, as old archives have them: the run saves; a class folder named so is skipped by name"
     root = write_folder(tmp_path/'set', cat=6, dog=6)
     bad = os.fsencode(root)
@@ -162,16 +162,16 @@ def test_names_that_are_no_text(quickcls, trained, tmp_path):
         os.link(bad + b'/dog/000.png', bad + b'/caf\xe9/a.png')
     except OSError:
         pytest.skip('this file system takes UTF-8 names only')
-    p = quickcls('train', root, *lite0, '--out', tmp_path/'out', '--json')
+    p = quickcls_process('train', root, *lite0, '--out', tmp_path/'out', '--json')
     assert p.returncode == 0 and 'UTF-8' in p.stdout, p.stderr
-    assert quickcls('predict', trained[0], root/'cat', '--csv', tmp_path/'a.csv').returncode == 0
+    assert quickcls_process('predict', trained[0], root/'cat', '--csv', tmp_path/'a.csv').returncode == 0
 
 def test_nothing_to_predict_is_said(quickcls, trained, tmp_path):
-    refused(quickcls('predict', trained[0], str(tmp_path/'no*.jpg')), 'No file matches')
-    refused(quickcls('predict', trained[0], tmp_path), 'No files in')
+    refused(quickcls('predict', trained[0], str(tmp_path/'no*.jpg')), 'no*.jpg')
+    refused(quickcls('predict', trained[0], tmp_path), str(tmp_path))
 
 def test_seeds_out_of_range(quickcls, tmp_path):
-    refused(quickcls('train', parts, '--seed', '-1', '--out', tmp_path/'out'), 'seed is -1')
+    refused(quickcls('train', parts, '--seed', '-1', '--out', tmp_path/'out'), 'seed', '-1')
 
 def test_importing_calls_nobody(python, tmp_path, monkeypatch):
     "OpenVINO's telemetry stays out: no folder in the user's home"
@@ -179,9 +179,9 @@ def test_importing_calls_nobody(python, tmp_path, monkeypatch):
     python('from quickcls.core import import_openvino; import_openvino()')
     assert not list(tmp_path.iterdir())
 
-def test_wrong_calls_end_with_2(quickcls):
-    p = quickcls('tran', 'pets')
-    assert p.returncode == 2 and 'Did you mean train?' in p.stderr
+def test_wrong_calls_end_with_2(quickcls, quickcls_process):
+    p = quickcls_process('tran', 'pets')
+    assert p.returncode == 2 and 'train?' in p.stderr
     assert quickcls('train').returncode == 2 and quickcls('train', parts, '--epochs', 'ten').returncode == 2
 
 def test_debug_shows_the_traceback(quickcls, tmp_path):
@@ -199,18 +199,18 @@ def full_disk(path, kb):
         pytest.skip('no small disk can be mounted here')
 
 
-def test_a_full_disk_leaves_nothing_half_written(quickcls, tmp_path):
+def test_a_full_disk_leaves_nothing_half_written(quickcls_process, tmp_path):
     full_disk(tmp_path/'disk', 3000) # the classifier needs fifteen megabytes
     try:
-        refused(quickcls('train', parts, *lite0, '--out', tmp_path/'disk'/'parts'), 'disk is full')
+        refused(quickcls_process('train', parts, *lite0, '--out', tmp_path/'disk'/'parts'), 'disk is full')
         assert not list((tmp_path/'disk').iterdir())
-        refused(quickcls('train', parts, *lite0, '--out', tmp_path/'out', QUICKCLS_CACHE=str(tmp_path/'disk')), 'disk')
+        refused(quickcls_process('train', parts, *lite0, '--out', tmp_path/'out', QUICKCLS_CACHE=str(tmp_path/'disk')), 'disk')
     finally: subprocess.run(['umount', tmp_path/'disk'])
 
 def test_one_image_of_a_class_is_kept_in_training_and_said(quickcls, tmp_path):
     write_folder(tmp_path/'few', cat=8, dog=8, rare=1)
     p = quickcls('train', tmp_path/'few', *lite0, '--out', tmp_path/'out')
-    assert p.returncode == 0 and 'rare has a single image' in p.stdout
+    assert p.returncode == 0 and re.search('rare.* single image', p.stdout)
     assert 'rare' in json.loads((tmp_path/'out'/'classifier.json').read_text())['vocab']
 
 def test_a_messy_folder_trains_and_every_bad_file_is_named(quickcls, messy_folder, tmp_path):
@@ -220,17 +220,14 @@ def test_a_messy_folder_trains_and_every_bad_file_is_named(quickcls, messy_folde
     assert skipped.items() >= messy_folder.bad.items() and set(skipped) == set(messy_folder.bad) | messy_folder.broken
     assert sum(1 for _ in csv.DictReader(open(tmp_path/'out'/'predictions.csv'))) == len(messy_folder.good) - len(messy_folder.broken)
 
-def test_kill_and_run_again(python, quickcls, tmp_path):
+def test_kill_and_run_again(quickcls, graphs_of, tmp_path):
     "After `kill -9` in the middle of the pass, the next run finishes and computes only what was not committed"
     import signal, sqlite3, time
 
     for i in range(400):
         (tmp_path / 'set' / str(i % 2)).mkdir(parents=True, exist_ok=True)
         image(i, 600, 500).save(tmp_path / 'set' / str(i % 2) / f'{i}.png')
-    cache = tmp_path/'own-cache'
-    (cache/'graphs').mkdir(parents=True)
-    for g in (Path(os.environ['QUICKCLS_CACHE'])/'graphs').glob('efficientnet_lite0-224-*'): (cache/'graphs'/g.name).symlink_to(g)
-    env = dict(os.environ, QUICKCLS_CACHE=str(cache), PYTHONPATH=str(repo))
+    with graphs_of(lite0[1], tmp_path/'own-cache') as cache: env = dict(os.environ, QUICKCLS_CACHE=str(cache), PYTHONPATH=str(repo))
     words = ['train', str(tmp_path/'set'), *lite0, '--out', str(tmp_path/'out'), '--json']
     p = subprocess.Popen(
         [sys.executable, '-c', 'from quickcls.cli import main; main()', *words], cwd=repo, env=env, stdout=subprocess.DEVNULL
@@ -247,8 +244,11 @@ def test_kill_and_run_again(python, quickcls, tmp_path):
     d = json.loads(quickcls(*words, QUICKCLS_CACHE=str(cache)).stdout.splitlines()[-1])
     assert (d['from_store'], d['embedded']) == (n, 400 - n)
 
-def test_two_runs_at_once_both_finish(trained, tmp_path):
-    "Of one folder, into one store"
+@pytest.mark.parametrize('exported', [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_two_runs_at_once_both_finish(graphs_of, tmp_path, exported):
+    "Of one folder, into one store; exporting one graph"
+    if exported:
+        with graphs_of(lite0[1], tmp_path/'cache'): pass
     env = dict(os.environ, PYTHONPATH=str(repo), QUICKCLS_CACHE=str(tmp_path/'cache'))
     start = lambda i: subprocess.Popen(
         [
@@ -273,7 +273,7 @@ def test_two_runs_at_once_both_finish(trained, tmp_path):
 def test_weights_from_a_file(quickcls, tmp_path):
     "`--weights FILE`: the classifier keeps those parameters, and opens without the file"
     import torch, timm
-    torch.manual_seed(0)
+    torch.manual_seed(1) # as in test_networks, so the graph is the same
     torch.save(timm.create_model('resnet18').state_dict(), tmp_path/'w.pth')
     write_folder(tmp_path/'set', a=6, b=6)
     p = quickcls('train', tmp_path/'set', '--arch', 'resnet18', '--size', '64', '--weights', tmp_path/'w.pth', '--out', tmp_path/'out')
@@ -296,23 +296,20 @@ def test_cache_and_backbones(quickcls, trained):
     assert float(row.split()[-1]) > 1 and 'package' in row
     assert 'resnet152' in quickcls('backbones').stdout and 'regnety_016' in quickcls('backbones', 'regnety_016').stdout
 
-def test_prune_empties_the_store(quickcls, tmp_path):
+def test_prune_empties_the_store(quickcls, graphs_of, tmp_path):
     write_folder(tmp_path/'set', a=6, b=6)
-    env = dict(QUICKCLS_CACHE=str(tmp_path/'cache'))
-    quickcls('train', tmp_path/'set', *lite0, '--size', '64', '--out', tmp_path/'out', **env)
-    assert 'removed 12 embeddings and 1 graphs' in quickcls('cache', '--prune', '--days', '0', **env).stdout
+    with graphs_of('efficientnet_lite0@64', tmp_path/'cache'):
+        quickcls('train', tmp_path/'set', *lite0, '--size', '64', '--out', tmp_path/'out')
+        said = quickcls('cache', '--prune', '--days', '0').stdout
+    assert '12 embeddings' in said and '1 graphs' in said and not list((tmp_path/'cache'/'graphs').iterdir())
 
-def test_random_views_and_class_weights(quickcls, trained, tmp_path):
+def test_random_views_and_class_weights(quickcls, graphs_of, tmp_path):
     "Random views are embedded once and stored; a second run draws the very same"
     write_folder(tmp_path/'set', a=9, b=6)
     words = ['train', tmp_path/'set', *lite0, '--augment', '2', '--class-weights', '--out', tmp_path/'out', '--force', '--json']
-    a, b = (json.loads(quickcls(*words).stdout.splitlines()[-1]) for _ in range(2))
-    assert (
-        a['embedded'] + a['from_store'] == 15 + 2 * a['n_train'] == b['from_store']
-        and a['embedded'] >= 2 * a['n_train']
-        and b['embedded'] == 0
-        and a['metrics'] == b['metrics']
-    )
+    with graphs_of(lite0[1], tmp_path/'cache'): a, b = (json.loads(quickcls(*words).stdout.splitlines()[-1]) for _ in range(2))
+    assert (a['embedded'], a['from_store']) == (15 + 2*a['n_train'], 0) and (b['embedded'], b['from_store']) == (0, a['embedded'])
+    assert a['metrics'] == b['metrics']
 
 
 def test_real_photos_of_a_web_search(quickcls, photos, tmp_path):

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 from quickcls.all import Classifier, QuickclsError, train
-from quickcls.report.thumbnails import pack_images
 from tests.helpers import as_bytes, bad_files, image, repo, with_orientation, write_folder
 
 httpx = pytest.importorskip('httpx', reason='no gradio')
@@ -27,10 +26,7 @@ def uploads(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def parts(tmp_path_factory):
-    clf = train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('parts')/'parts', arch='efficientnet_lite0', quiet=True)
-    pack_images(clf.path, say=lambda s: None)
-    return clf
+def parts(drawn, tmp_path_factory): return drawn(tmp_path_factory.mktemp('parts'), packed=True)
 
 @contextmanager
 def served(page, **kwargs):
@@ -381,7 +377,7 @@ def test_words_said_to_another_classifier_teach_nothing_here(parts, tmp_path):
     write_folder(tmp_path/'set', a=8, b=8)
     other = train(tmp_path/'set', out=tmp_path/'other', arch='efficientnet_lite0', folds='0', quiet=True)
     Teacher.of(other, tmp_path/'corrections').teach(as_bytes(image(1)), 'cactus')
-    with pytest.raises(QuickclsError, match='corrections of other, and this is parts.*--corrections'):
+    with pytest.raises(QuickclsError, match='other.*parts.*--corrections'):
         Teacher.of(parts, tmp_path / 'corrections')
 
 
@@ -463,7 +459,7 @@ def test_the_command_serves_and_teaching_in_reach_of_others_needs_a_password(par
         p = quickcls('demo', parts.path, *words, cwd=tmp_path)
         assert p.returncode == 1 and '--auth name:password' in p.stderr and len(p.stderr.splitlines()) == 1
     assert '--auth name:password' in quickcls('demo', '--host', '0.0.0.0', cwd=tmp_path).stderr
-    assert 'is not a quickcls model' in quickcls('demo', tmp_path/'nowhere').stderr
+    assert str(tmp_path/'nowhere') in quickcls('demo', tmp_path/'nowhere').stderr
     code = 'import sys; from quickcls.cli import main; sys.exit(main())'
     p = subprocess.Popen(
         [sys.executable, '-c', code, 'demo', str(parts.path), '--teach', '--corrections', str(tmp_path / 'c')],

@@ -6,9 +6,9 @@ from tests.helpers import repo, some_parts
 def blocks(language): return re.findall(rf'```{language}\n(.*?)```', (repo/'README.md').read_text(), re.S)
 
 def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch):
-    "In order, in one namespace, as a reader would; on a third of the images"
+    "In order, in one namespace, as a reader would; on a sixth of the images"
     (tmp_path/'docs').symlink_to(repo/'docs')
-    some_parts(tmp_path/'datasets'/'parts', slice(40))
+    some_parts(tmp_path/'datasets'/'parts', slice(20))
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in blocks('python'): exec(compile(block, 'README.md', 'exec'), names)

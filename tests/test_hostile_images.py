@@ -34,12 +34,12 @@ def test_a_lossless_jpeg_has_the_pixels_of_its_png():
     im = image(1, 900, 700).convert('L')
     for size in (224, 64): assert np.array_equal(load_image(lossless_jpeg(im), size), load_image(as_bytes(im, 'PNG'), size))
 
-def test_every_command_takes_a_lossless_jpeg(quickcls, clf, tmp_path):
+def test_every_command_takes_a_lossless_jpeg(quickcls_process, clf, tmp_path):
     "In processes of their own: a crash would end them"
     folder = some_parts(tmp_path/'parts', slice(0, 12))
     odd = folder/'ok'/'lossless.jpg'
     odd.write_bytes(lossless_jpeg(image(3, 1200, 900)))
-    trained = quickcls('train', folder, '--out', tmp_path/'m', '--arch', 'efficientnet_lite0', '--folds', '0', '--json')
+    trained = quickcls_process('train', folder, '--out', tmp_path/'m', '--arch', 'efficientnet_lite0', '--folds', '0', '--json')
     assert trained.returncode == 0 and json.loads(trained.stdout.splitlines()[-1])['skipped'] == [], trained.stderr
     for words in (
         ['predict', clf.path, odd],
@@ -47,7 +47,7 @@ def test_every_command_takes_a_lossless_jpeg(quickcls, clf, tmp_path):
         ['explain', clf.path, odd, '--out', tmp_path / 'heat.png'],
         ['report', tmp_path / 'm'],
     ):
-        p = quickcls(*words)
+        p = quickcls_process(*words)
         assert p.returncode == 0, (words, p.stderr)
 
 @pytest.mark.parametrize('marker', [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCA, 0xCB, 0xCF])
@@ -183,14 +183,14 @@ def ghostscript(tmp_path, monkeypatch):
 
 def eps(): return as_bytes(image(1), 'EPS')
 
-def test_postscript_under_the_name_of_a_photo_starts_nothing(ghostscript, quickcls, clf, tmp_path):
+def test_postscript_under_the_name_of_a_photo_starts_nothing(ghostscript, quickcls_process, clf, tmp_path):
     folder = some_parts(tmp_path/'parts', slice(0, 8))
     (folder/'ok'/'photo.jpg').write_bytes(eps())
-    p = quickcls('train', folder, '--out', tmp_path/'m', '--arch', 'efficientnet_lite0', '--folds', '0', '--json')
+    p = quickcls_process('train', folder, '--out', tmp_path/'m', '--arch', 'efficientnet_lite0', '--folds', '0', '--json')
     skipped, = json.loads(p.stdout.splitlines()[-1])['skipped']
     assert skipped['path'].endswith('photo.jpg') and 'PostScript' in skipped['reason']
     for words in (['predict', clf.path], ['tag', clf.path], ['explain', clf.path]):
-        p = quickcls(*words, folder/'ok'/'photo.jpg', cwd=tmp_path)
+        p = quickcls_process(*words, folder/'ok'/'photo.jpg', cwd=tmp_path)
         assert p.returncode == 1 and 'PostScript' in p.stdout + p.stderr
     assert not ghostscript()
 
@@ -222,16 +222,16 @@ def odd_files(tmp_path):
     return folder
 
 @needs_fifo
-def test_devices_and_pipes_are_named_and_never_read(odd_files, quickcls, clf, tmp_path):
+def test_devices_and_pipes_are_named_and_never_read(odd_files, quickcls_process, clf, tmp_path):
     folder = some_parts(tmp_path/'parts', slice(0, 8))
     for p in odd_files.iterdir(): (folder/'ok'/p.name).symlink_to(p)
-    p = quickcls('train', folder, '--out', tmp_path/'m', '--arch', 'efficientnet_lite0', '--folds', '0', '--json')
+    p = quickcls_process('train', folder, '--out', tmp_path/'m', '--arch', 'efficientnet_lite0', '--folds', '0', '--json')
     assert p.returncode == 0, p.stderr
     reasons = {Path(s['path']).name: s['reason'] for s in json.loads(p.stdout.splitlines()[-1])['skipped']}
     assert set(reasons) == {p.name for p in odd_files.iterdir()} and 'device' in reasons['zero.jpg'] and 'pipe' in reasons['link.jpg']
-    p = quickcls('predict', clf.path, odd_files, '--json')
+    p = quickcls_process('predict', clf.path, odd_files, '--json')
     assert p.returncode == 1 and all(json.loads(l)['error'] for l in p.stdout.splitlines()) and len(p.stdout.splitlines()) == 4
-    for word in ('tag', 'explain'): assert quickcls(word, clf.path, odd_files/'zero.jpg', cwd=tmp_path).returncode == 1
+    for word in ('tag', 'explain'): assert quickcls_process(word, clf.path, odd_files/'zero.jpg', cwd=tmp_path).returncode == 1
 
 @needs_fifo
 def test_a_pipe_in_a_folder_is_named_too(odd_files, tmp_path):

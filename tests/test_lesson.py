@@ -142,7 +142,7 @@ def test_what_cannot_be_trained_on_is_refused_with_the_same_words(tmp_path):
     for name in ('one', 'none', 'singles', 'nowhere'):
         assert words(lambda: new_notebook(tmp_path / name, out=tmp_path)) == words(lambda: split_items(scan_folder(tmp_path / name)))
     write_folder(tmp_path/'two', cat=3, dog=3)
-    assert "Unknown backbone 'resnet43'" in words(lambda: new_notebook(tmp_path/'two', out=tmp_path, arch='resnet43'))
+    assert "'resnet43'" in words(lambda: new_notebook(tmp_path/'two', out=tmp_path, arch='resnet43'))
     assert 'inside the image folder' in words(
         lambda: new_notebook(tmp_path / 'two', out=tmp_path / 'two' / 'a.ipynb')
     ) and 'neither a folder' in words(lambda: new_notebook(tmp_path / 'two', out=tmp_path / 'a.txt'))
@@ -157,10 +157,10 @@ def test_a_notebook_is_not_overwritten_unless_forced(tmp_path, monkeypatch, caps
     assert (
         str(path) == 'my-pets.ipynb'
         and "folder = '../my pets'" in path.read_text()
-        and 'jupyter lab my-pets.ipynb' in capsys.readouterr().out
+        and 'my-pets.ipynb' in capsys.readouterr().out
     )
     path.write_text('mine')
-    with pytest.raises(QuickclsError, match='already exists. --force'): new_notebook('../my pets')
+    with pytest.raises(QuickclsError, match='--force'): new_notebook('../my pets')
     assert path.read_text() == 'mine'
     new_notebook('../my pets', force=True)
     nbformat.validate(nbformat.read(path, 4))
@@ -172,7 +172,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert main(['new', str(parts), '--no-images', '--arch', 'efficientnet_lite0']) == 0
     text = Path('parts.ipynb').read_text()
     assert 'show_images = False' in text and "arch='efficientnet_lite0'" in text
-    assert main(['new', str(parts)]) == 1 and '--force replaces it' in capsys.readouterr().err
+    assert main(['new', str(parts)]) == 1 and '--force' in capsys.readouterr().err
 
 def test_the_upload_box_answers_and_says_what_is_no_image(tmp_path):
     "Several files at once; names are never HTML"

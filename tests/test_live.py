@@ -32,9 +32,9 @@ def test_it_answers_from_one_image_of_each(live):
 
 def test_hints(live):
     live.add('red', drawn(0))
-    assert live.known_enough() == 'red: 1 image, green: 0 images; ten or more are better'
+    assert 'red: 1 ' in live.known_enough() and 'green: 0 ' in live.known_enough()
     live.drop_class('green')
-    assert 'another class' in live.known_enough()
+    assert 'red' in live.known_enough()
 
 def test_take_back_rename_drop_and_move(live):
     for i in range(6): live.add('red' if i % 2 else 'green', drawn(i))
@@ -45,7 +45,7 @@ def test_take_back_rename_drop_and_move(live):
     live.drop_class('green')
     assert live.clf is None and len(list(live.folder.iterdir())) == 1
     live.take_back('dark red')
-    with pytest.raises(QuickclsError, match='no image to remove'): live.take_back('dark red')
+    with pytest.raises(QuickclsError, match='dark red'): live.take_back('dark red')
 
 @pytest.mark.parametrize('name', ['', '../x', 'a/b', '.x', 'x\0', 'x'*61, 'RED', None])
 def test_hostile_names(live, name):
@@ -93,7 +93,7 @@ def test_saved_it_is_an_ordinary_classifier(quickcls, tmp_path, monkeypatch):
         assert clf.path == Path('models/my parts') and (clf.path/'report.html').is_file()
         assert {p.name: len(list(p.iterdir())) for p in (tmp_path/'my parts').iterdir()} == {'defect': 25, 'fine <b>': 25}
         with pytest.raises(QuickclsError, match='my parts'): live.save('my parts')
-        with pytest.raises(QuickclsError, match='already exists'): live.save('my parts', force=True)
+        with pytest.raises(QuickclsError, match='my parts'): live.save('my parts', force=True)
     p = quickcls('predict', tmp_path/'models'/'my parts', repo/'docs'/'parts'/'defect.jpg')
     assert p.returncode == 0 and 'defect' in p.stdout
     assert len(list((tmp_path/'kept').iterdir())) == 50
@@ -102,13 +102,13 @@ def test_too_little_to_save(live, tmp_path):
     live.add('red', drawn(0))
     live.add('red', drawn(3))
     live.add('green', drawn(1))
-    with pytest.raises(QuickclsError, match='green has 1. Expected two images of every class'):
+    with pytest.raises(QuickclsError, match='green.* 1'):
         live.save('x', out=tmp_path / 'm', data=tmp_path / 'd')
     live.drop_class('green')
-    with pytest.raises(QuickclsError, match='Found 1 class'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')
+    with pytest.raises(QuickclsError, match='1 class'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')
     assert list(tmp_path.iterdir()) == []
 
 def test_kinds_that_would_be_taken_for_sides(tmp_path):
     with Live(('train', 'test'), arch='efficientnet_lite0') as live:
         for i in range(8): live.add('train' if i % 2 else 'test', drawn(i))
-        with pytest.raises(QuickclsError, match='splits of a data set'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')
+        with pytest.raises(QuickclsError, match='train.*test|test.*train'): live.save('x', out=tmp_path/'m', data=tmp_path/'d')

@@ -11,6 +11,7 @@ from tests.test_backbones import quick, random_graph
 
 # networks
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [f'{n}@64' for n in thesis if n not in quick and n != embedded])
 def test_networks_of_the_thesis_export(name):
     "Those that test_backbones does not export in a quick run, small: `export_graph` itself compares them with torch"
@@ -32,27 +33,13 @@ def test_luna_yields_four_maps(size):
 @pytest.mark.parametrize('offline', [True, False])
 def test_luna_has_no_weights_to_be_had(offline):
     "One line that says what to do; nobody looks over the network"
-    with pytest.raises(QuickclsError, match='luna has no pretrained weights.*--strategy scratch') as e:
+    with pytest.raises(QuickclsError, match='luna.*--strategy scratch') as e:
         get_weights(backbones['luna'], offline=offline)
     assert '\n' not in str(e.value)
 
 # the catalogue
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        'luna',
-        'resnet18',
-        'alexnet',
-        'mobilenetv2',
-        'efficientnet_lite0',
-        *(
-            pytest.param(b, marks=pytest.mark.slow)
-            for b, row in backbones.items()
-            if not row.keypoints and b not in ('luna', 'resnet18', 'alexnet', 'mobilenetv2', 'efficientnet_lite0')
-        ),
-    ],
-)
+@pytest.mark.parametrize('name', [b for b, row in backbones.items() if not row.keypoints])
 def test_parameters_and_depth_are_those_of_the_network(name):
     "What the table says is what is counted in the network"
     params, depth = network_facts(backbones[name])
@@ -113,17 +100,12 @@ def test_what_differs_is_named(tmp_path, state, end):
     odd = {k: v for k, v in state.items() if k != 'bn1.bias'} | {'conv1.weight': torch.zeros(64, 1, 7, 7), 'extra.weight': torch.zeros(1)}
     with pytest.raises(QuickclsError) as e: body(save(odd, tmp_path/f'w{end}'))
     said = str(e.value)
-    assert 'does not fit resnet18: 2 of 120 parameters differ' in said and '\n' not in said
-    assert (
-        'conv1.weight is 64×1×7×7 in the file, 64×3×7×7 was expected' in said
-        and 'bn1.bias is missing in the file' in said
-        and 'extra.weight' in said
-    )
-
+    assert '\n' not in said
+    for fact in ('resnet18', '2 of 120', 'conv1.weight', '64×1×7×7', '64×3×7×7', 'bn1.bias', 'extra.weight'): assert fact in said, fact
 
 def test_weights_of_another_network(tmp_path, state):
     "ResNet-18's for luna, and luna's for luna"
-    with pytest.raises(QuickclsError, match='does not fit luna: .*net.0.0.weight is missing in the file'):
+    with pytest.raises(QuickclsError, match='luna.*net.0.0.weight'):
         body(save(state, tmp_path / 'w.pth'), 'luna@64')
     own = create_body(parse_views('luna@64')[0]).state_dict()
     assert (body(save(own, tmp_path/'own.safetensors'), 'luna@64').state_dict()['net.3.3.weight'] == own['net.3.3.weight']).all()
@@ -163,7 +145,7 @@ def test_training_goes_on_from_a_classifier(earlier, tmp_path):
 
 def test_a_classifier_of_another_backbone(earlier):
     "Asked for ResNet-34, found ResNet-18"
-    with pytest.raises(QuickclsError, match='uses resnet18, but weights of resnet34 are needed'):
+    with pytest.raises(QuickclsError, match='resnet18.*resnet34'):
         get_weights(backbones['resnet34'], earlier[0])
 
 

@@ -289,10 +289,9 @@ def hostile(rng):
     return data, name
 
 @pytest.fixture(scope='module')
-def attacked(tmp_path_factory):
+def attacked(drawn, tmp_path_factory):
     "(url, process) of a page with a classifier, in a process of its own"
-    from quickcls.train.pipeline import train
-    clf = train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('parts')/'parts', arch='efficientnet_lite0', folds='0', quiet=True)
+    clf = drawn(tmp_path_factory.mktemp('parts'))
     code = 'import sys; from quickcls.cli import main; sys.exit(main())'
     p = subprocess.Popen(
         [sys.executable, '-c', code, 'demo', str(clf.path)],

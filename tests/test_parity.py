@@ -120,16 +120,16 @@ def test_the_folder_cannot_harm(few, tmp_path):
     def refuses(match, **changes):
         (clf.path/'classifier.json').write_text(json.dumps(d | changes))
         with pytest.raises(QuickclsError, match=match): Classifier.load(clf.path)
-    refuses('2 classes, its vocab 3', vocab=['a', 'b', 'c'])
-    refuses('two or more class names', vocab=['a'])
-    refuses('format 99', format=99)
-    refuses('above 0', temperature=0)
+    refuses('2.*3', vocab=['a', 'b', 'c'])
+    refuses('two', vocab=['a'])
+    refuses('format.*99', format=99)
+    refuses('temperature', temperature=0)
     refuses('damaged', views=None)
     (clf.path/'classifier.json').write_text('{"vocab": ["a"')
     with pytest.raises(QuickclsError, match='damaged'): Classifier.load(clf.path)
     (clf.path / 'classifier.json').write_text(json.dumps(d))
     (clf.path / 'model.onnx').write_bytes(b'no graph')
-    with pytest.raises(QuickclsError, match='cannot be loaded'): Classifier.load(clf.path).predict(images[0])
+    with pytest.raises(QuickclsError, match='model.onnx'): Classifier.load(clf.path).predict(images[0])
 
 def test_names_that_are_html_are_shown_as_text(tmp_path):
     from quickcls.all import train
@@ -146,4 +146,4 @@ def test_evaluate_another_folder(few, tmp_path):
     assert ev.metrics()['without_twins']['twins'] == clf.info['data']['n_train'] and 'in the training set' in str(
         ev
     )  # what it learned from proves nothing
-    with pytest.raises(QuickclsError, match='does not know: cat'): clf.evaluate(write_folder(tmp_path/'other', cat=2, ok=2))
+    with pytest.raises(QuickclsError, match='cat'): clf.evaluate(write_folder(tmp_path/'other', cat=2, ok=2))

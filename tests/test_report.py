@@ -184,7 +184,7 @@ def test_gone_and_damaged_images_have_a_placeholder(tmp_path):
 def test_images_may_be_left_out(tmp_path):
     folder, _ = folder_of(tmp_path, ['a', 'b'])
     page = write_report(folder, images=False).read_text()
-    assert 'data:image' not in page and 'left out on purpose' in page and blocks(page)[1] == {}
+    assert 'data:image' not in page and blocks(page)[1] == {}
 
 def test_thumbnails_carry_nothing_but_pixels(tmp_path):
     from quickcls.report.thumbnails import thumbnail
@@ -239,11 +239,11 @@ def test_half_written_folder_and_other_places(tmp_path):
     assert write_report(folder, name='pets', out=tmp_path/'again.html', max_miss=.1).read_text() == page # the same each time
 
 def test_clear_ends(tmp_path):
-    with pytest.raises(QuickclsError, match='has no classifier.json. Expected a folder that `quickcls train` wrote'): write_report(tmp_path)
+    with pytest.raises(QuickclsError, match='classifier.json.*quickcls train'): write_report(tmp_path)
     folder, _ = folder_of(tmp_path, ['a', 'b'])
-    with pytest.raises(QuickclsError, match='max_miss is 1.5; expected a share'): write_report(folder, max_miss=1.5)
+    with pytest.raises(QuickclsError, match='max_miss.*1.5'): write_report(folder, max_miss=1.5)
     (folder/'metrics.json').write_text('{')
-    with pytest.raises(QuickclsError, match='is damaged: JSONDecodeError'): write_report(folder)
+    with pytest.raises(QuickclsError, match='metrics.json'): write_report(folder)
 
 @pytest.mark.parametrize('module', ['record', 'card', 'page'])
 def test_import_is_light(python, module):

@@ -1,5 +1,5 @@
 "A figure that can be believed: cross-validation, calibration, twins, imbalance, thresholds, the pages of one and of two classifiers"
-import json, os, shutil, subprocess, sys
+import json, shutil
 import numpy as np, pandas as pd, pytest
 from quickcls.all import Classifier, QuickclsError, describe_threshold, train
 from quickcls.evaluate.predictions import Evaluation
@@ -12,7 +12,7 @@ lite0 = dict(arch='efficientnet_lite0', quiet=True)
 def metrics_of(clf): return json.loads((clf.path/'metrics.json').read_text())
 
 @pytest.fixture(scope='module')
-def parts(tmp_path_factory): return train(repo/'datasets'/'parts', out=tmp_path_factory.mktemp('m')/'parts', **lite0)
+def parts(drawn, tmp_path_factory): return drawn(tmp_path_factory.mktemp('m'))
 
 def test_cross_validation_stands_beside_the_split(parts):
     cv = parts.trust.cross_validation
@@ -24,7 +24,7 @@ def test_cross_validation_stands_beside_the_split(parts):
     assert t.path.is_unique and len(t) == 240 and (t.label == t.predicted).mean() == pytest.approx(cv['per_repeat'][0], abs=.02)
 
 def test_few_images_are_called_few(parts):
-    assert any('held-out images are few' in w and 'points off' in w for w in parts.trust.warnings) and 'points off' in str(parts.trust)
+    assert any('held-out images' in w and 'points' in w for w in parts.trust.warnings) and 'points' in str(parts.trust)
 
 def test_images_that_tell_nothing_score_like_a_coin(tmp_path):
     "Noise under two labels: nothing leaks from training into the figure"
@@ -52,7 +52,7 @@ def test_casting_is_given_with_and_without_its_twins(photos, tmp_path):
     assert m['accuracy'] >= .995 and m['without_twins']['accuracy'] >= .995 and clf.trust.cross_validation['n'] == 6633
     assert clf.trust.calibration['ece_after'] <= .03
     page = (clf.path/'report.html').read_text()
-    assert 'Accuracy without duplicates' in page and 'the 64 held-out images' in page and len(page) < 5e6
+    assert 'without duplicates' in page and '64 held-out images' in page and len(page) < 5e6
 
 def test_flowers_are_calibrated(photos, tmp_path):
     "The mean of five splits: one alone is measured on 400 images, of which chance makes up to .05"
@@ -80,8 +80,8 @@ def test_without_folds_nothing_is_promised(tmp_path):
     clf = train(repo/'datasets'/'parts', out=tmp_path/'m', folds='0', **lite0)
     assert clf.trust.cross_validation is None and clf.temperature == 1 and not (clf.path/'cross_validation.csv').exists()
     assert 'not calibrated' in (clf.path/'report.html').read_text()
-    with pytest.raises(QuickclsError, match='There is no learning curve'): clf.trust.plot_learning_curve()
-    with pytest.raises(QuickclsError, match='five folds, twice'): train(repo/'datasets'/'parts', out=tmp_path/'n', folds='many', **lite0)
+    with pytest.raises(QuickclsError, match='learning curve'): clf.trust.plot_learning_curve()
+    with pytest.raises(QuickclsError, match="'many'.*5x2"): train(repo/'datasets'/'parts', out=tmp_path/'n', folds='many', **lite0)
 
 def test_rare_classes_are_offered_weights_by_name(tmp_path):
     for c, n in (('common', 40), ('rare', 9)):
@@ -91,14 +91,14 @@ def test_rare_classes_are_offered_weights_by_name(tmp_path):
     clf = train(tmp_path/'set', out=tmp_path/'m', **lite0)
     w = clf.trust.class_weights
     assert w['largest'] == ['common', 40] and w['smallest'] == ['rare', 9] and not w['used'] and w['plain'] != w['weighted']
-    assert '--class-weights (not used) changes, cross-validated: accuracy' in str(clf.trust)
+    assert '--class-weights' in str(clf.trust)
     used = train(tmp_path/'set', out=tmp_path/'n', class_weights=True, **lite0).trust.class_weights
     assert used['used'] and used['weighted']['balanced_accuracy'] == pytest.approx(w['weighted']['balanced_accuracy'], abs=.1)
 
 def test_classes_of_one_image_are_counted_not_tested(tmp_path):
     root = write_folder(tmp_path/'set', a=12, b=12, alone=1)
     clf = train(root, out=tmp_path/'m', **lite0)
-    assert clf.trust.cross_validation['untested'] == 1 and any('could not be tested' in w for w in clf.trust.warnings)
+    assert clf.trust.cross_validation['untested'] == 1 and any(w.startswith('1 image') for w in clf.trust.warnings)
     assert clf.evaluate().confusion_matrix(normalize=True).loc['alone'].tolist() == [0, 0, 0]
     json.dumps(metrics_of(clf), allow_nan=False)
 
@@ -139,7 +139,7 @@ def test_every_view_is_a_table_a_figure_and_text(parts):
     ):
         assert isinstance(getattr(ev, view)(), pd.DataFrame) and ev.text(view).count('\n') >= 1
         if view != 'thresholds': assert getattr(ev, f'plot_{view}')().get_figwidth() > 2 # thresholds are marked in both curves
-    with pytest.raises(QuickclsError, match='Expected one of confusion_matrix'): ev.text('mood')
+    with pytest.raises(QuickclsError, match='mood.*confusion_matrix'): ev.text('mood')
 
 @pytest.fixture(scope='module')
 def two(tmp_path_factory, parts):
@@ -161,38 +161,28 @@ def test_two_classifiers_are_compared_on_what_neither_learned(two):
     mixed = compare_runs(read_facts(two[0]), read_facts(two[2]))
     assert 0 < len(mixed.table) < n and mixed.trained > 0 # another seed holds out other images
 
-def run(*words, cwd=None):
-    return subprocess.run(
-        [sys.executable, '-c', 'import sys; from quickcls.cli import main; sys.exit(main())', *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {'PYTHONPATH': str(repo)},
-    )
-
-
-def test_report_on_the_command_line(two, tmp_path):
+def test_report_on_the_command_line(quickcls, two, tmp_path):
     a, b, other = two
-    p = run('report', a, '--out', tmp_path/'page.html', '--max-miss', '1/50', '--no-images')
+    p = quickcls('report', a, '--out', tmp_path/'page.html', '--max-miss', '1/50', '--no-images')
     assert (
         p.returncode == 0
-        and 'tells defect and ok apart' in p.stdout
+        and 'defect' in p.stdout
         and '1 in 50' in (tmp_path / 'page.html').read_text()
         and 'image/jpeg' not in (tmp_path / 'page.html').read_text()
     )
-    p = run('report', a, b, cwd=tmp_path)
+    p = quickcls('report', a, b, cwd=tmp_path)
     page = tmp_path/p.stdout.splitlines()[-1]
     assert p.returncode == 0 and 'difference' in p.stdout and 'McNemar' in page.read_text() and 'http://' not in page.read_text()
-    p = run('report', a, '--data', repo/'datasets'/'parts')
-    assert p.returncode == 0 and (a/'report-parts.html').is_file() and 'of 57 held-out images' in p.stdout # those trained on are left out
-    assert '183 more in it were trained on and are left out' in (a/'report-parts.html').read_text()
-    assert 'costs as much as 50 false alarms' in run('report', a, '--cost', '50').stdout + (a/'report.html').read_text()
+    p = quickcls('report', a, '--data', repo/'datasets'/'parts')
+    assert p.returncode == 0 and (a/'report-parts.html').is_file() and '57 held-out images' in p.stdout # those trained on are left out
+    assert '183 ' in (a/'report-parts.html').read_text()
+    assert '50 false alarms' in quickcls('report', a, '--cost', '50').stdout + (a/'report.html').read_text()
     for words, text in (
-        (('report', a, '--max-miss', '7'), 'is not a share'),
-        (('report', tmp_path), 'has no classifier.json'),
-        (('report', a, '--out', tmp_path / 'no' / 'such' / 'page.html'), 'cannot be written'),
+        (('report', a, '--max-miss', '7'), "'7'"),
+        (('report', tmp_path), 'classifier.json'),
+        (('report', a, '--out', tmp_path / 'no' / 'such' / 'page.html'), str(tmp_path/'no')),
     ):
-        p = run(*words)
+        p = quickcls(*words)
         assert p.returncode == 1 and text in p.stderr and len(p.stderr.strip().splitlines()) == 1, p.stderr
 
 def test_a_head_that_is_too_sure_is_calmed():

@@ -23,8 +23,9 @@ def network_facts(
     "Size and depth of a network, counted in the network itself with its own classifier; needs no trained weights"
     import torch
     from quickcls.backbones.body import create_network
-    net, depth = create_network(backbone).eval(), {}
-    program = torch.export.export(net, (torch.zeros(2, 3, backbone.size, backbone.size),))
+    with torch.device('meta'): # shapes without numbers: nothing is computed, and no memory is taken
+        net, depth, images = create_network(backbone).eval(), {}, torch.zeros(2, 3, backbone.size, backbone.size)
+    program = torch.export.export(net, (images,))
     for n in program.graph.nodes:
         depth[n] = max((depth[m] for m in n.all_input_nodes), default=0) + str(n.target).startswith(weighty)
     return sum(p.numel() for p in net.parameters())/1e6, max(depth.values())
