@@ -144,7 +144,7 @@ def read_inside(
         several = ', so there are several data sets' if len(some) > 1 else ''
         stop(where, f'{_hold(some)} splits with class folders in them{several}',
              f'Name the one to train on: {where}/{some[0].path}. --split-by none makes {listed(s.path for s in node.live)} the classes')
-    if rest := [s.path for s in node.live if s not in whole]:
+    if rest := [s.path for s in node.live if not _is_divided(s, split_of(s))]:
         do_not = f'{"does" if len(rest) == 1 else "do"} not, or not only these'
         stop(where, f'{_hold(whole or some)} the folders {listed(names)}; {listed(rest)} {do_not}',
              'Expected the same in every class. With --split-by none they are not used as splits, and the split is drawn')
