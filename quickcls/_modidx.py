@@ -2228,6 +2228,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'quickcls.train.steps': { 'quickcls.train.steps.Run': ('train/steps.html#run', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.Run.count': ('train/steps.html#run.count', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.Run.step': ('train/steps.html#run.step', 'quickcls/train/steps.py'),
+                                      'quickcls.train.steps._one_copy': ('train/steps.html#_one_copy', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps._open_set': ('train/steps.html#_open_set', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.check_splits': ('train/steps.html#check_splits', 'quickcls/train/steps.py'),
                                       'quickcls.train.steps.check_tuned': ('train/steps.html#check_tuned', 'quickcls/train/steps.py'),
