@@ -14,7 +14,7 @@ from functools import lru_cache
 from ..core import QuickclsError, progress
 from .fit import fit_head
 from .linear import by_strength, calm, stratified_folds
-from .many_classes import many, n_directions
+from .head import many, n_directions
 
 # %% ../../nbs/heads/05_crossval.ipynb #parse-folds
 def parse_folds(
