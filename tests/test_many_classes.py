@@ -7,7 +7,7 @@ from quickcls.evaluate.diagnostics import check
 from quickcls.evaluate.plots import folded, plot_confusion_matrix
 from quickcls.evaluate.style import save_figure
 from quickcls.heads.linear import fit_linear, fit_logistic, standardised
-from quickcls.heads.many_classes import fit_many
+from quickcls.heads.head import fit_many
 from quickcls.model.classifier import Classifier
 from quickcls.report.page import write_report
 from quickcls.train.pipeline import train
@@ -44,7 +44,8 @@ def test_folding_keeps_every_image():
     counts = counts_of(60, [(i, (i*7) % 60, i % 4) for i in range(60)])
     part, place = folded(counts, 10)
     assert part.to_numpy().sum() == counts.to_numpy().sum() and part.shape == (10, 10)
-    for label in part.index[:-1]: assert part.loc[label].sum() == counts.loc[label].sum() and part.loc[label, label] == counts.loc[label, label]
+    for label in part.index[:-1]:
+        assert part.loc[label].sum() == counts.loc[label].sum() and part.loc[label, label] == counts.loc[label, label]
 
 reports = {'quickcls.evaluate.plots.plot_confusion_matrix': 'confusion_matrix.png', 'quickcls.report.page.render_report': 'report.html',
            'quickcls.train.pipeline.focus': 'heat maps', 'quickcls.train.pipeline.neighbours': 'neighbours.csv',
@@ -89,7 +90,8 @@ def test_many_classes_are_fitted_as_scikit_learn_fits_them():
     x = (rng.normal(size=(110, 40))[y] + .7*rng.normal(size=(440, 40))).astype(np.float32)
     for weight in (None, 'balanced'):
         rows = np.arange(440) % 4 < 2 + y % 2 # two or three images of a class
-        ours, theirs = fit_many(x[rows], y[rows], .1, weight, tol=1e-9), LogisticRegression(C=.1, max_iter=2000, tol=1e-8, class_weight=weight)
+        ours = fit_many(x[rows], y[rows], .1, weight, tol=1e-9)
+        theirs = LogisticRegression(C=.1, max_iter=2000, tol=1e-8, class_weight=weight)
         p = theirs.fit(x[rows], y[rows]).predict_proba(x[~rows])
         assert np.abs(ours.predict_proba(x[~rows]) - p).max() < .01 and p.max() > .5
     assert type(fit_logistic(x[y < 100], y[y < 100], .1)).__name__ == 'LogisticRegression' # up to a hundred nothing changes

@@ -201,7 +201,8 @@ def check(
         return Trust(warnings=[why]), None, None
     calibration, summary = calibrate(cv, (rows.split == 'train').to_numpy()), cv.summary()
     warnings, more = [], in_full or 1.5*k*repeats*work <= most_work # the shares of a learning curve add up to 1.5
-    def curve_of(): return _curve(x, y, groups, vocab, c if head == 'linear' else None, cv if head == 'linear' else None, class_weights, common)
+    linear = (c, cv) if head == 'linear' else (None, None)
+    def curve_of(): return _curve(x, y, groups, vocab, *linear, class_weights, common)
     def weighed(): return weigh_classes(x, y, groups, vocab, summary, used=class_weights, head=head, **common, **own)
     curve = attempt('the learning curve', curve_of, warnings.append) if more else None
     weights = attempt('the comparison of class weights', weighed, warnings.append) if more else None

@@ -10,7 +10,7 @@ __all__ = ['most_left_out', 'fewest_known', 'refusal_shares', 'left_out', 'none_
 from ..core import attempt
 from ..data.items import class_numbers, within
 from ..heads.linear import calm, compact, fit_logistic, stratified_folds
-from ..heads.many_classes import many
+from ..heads.head import many
 from .style import dim, draw_legend, ink, blue, new_figure, percent_axis
 
 # %% ../../nbs/evaluate/05_none_of_these.ipynb #left-out
@@ -75,13 +75,15 @@ def none_of_these(
     y, learn = class_numbers(rows.label, vocab), background and background[0]
     names = [within(p, folder) if folder else p for p in rows.path[train]]
     known = known_components(x, cv, temperature, late, rows=train, background=learn, seed=seed)
-    openset = fit_open_set(x[train], y[train], names, known, late, keep=keep, background=learn, seed=seed)
+    n_train = int(train.sum())
+    own = x[:n_train] if train[:n_train].all() else x[train] # they come first, as a rule: then nothing is copied
+    openset = fit_open_set(own, y[train], names, known, late, keep=keep, background=learn, seed=seed)
     groups = rows.group[train].to_numpy().astype(str)
     most = 10 if len(vocab) <= many else 3 # of many classes each takes longer
     how = dict(c=c or .01, temperature=temperature, background=learn, most_classes=most, seed=seed)
-    without = attempt('the figure for a class left out of training', lambda: left_out(x[train], y[train], groups, openset, **how), say) or {}
+    without = attempt('the figure for a class left out of training', lambda: left_out(own, y[train], groups, openset, **how), say) or {}
     other = openset.score(background[1], head.logits(background[1])/temperature) if background else None
-    left = _left_out_record(without, openset.threshold, vocab, int(train.sum()))
+    left = _left_out_record(without, openset.threshold, vocab, n_train)
     tested = None if other is None else _background_record(other, openset.threshold, len(learn))
     return openset, dict(keep=keep, threshold=openset.threshold, n=n, left_out=left, background=tested,
                          curve=[_refused_at(share, without, other) for share in refusal_shares], held_out=None)

@@ -42,7 +42,8 @@ def plot_confusion_matrix(
     import numpy as np
     n = len(counts)
     if n > most:
-        counts, title = folded(counts, most)[0], f'{title}\nthe {most - 1} of {n} classes with the most mistakes; the others together'.strip()
+        counts = folded(counts, most)[0]
+        title = f'{title}\nthe {most - 1} of {n} classes with the most mistakes; the others together'.strip()
     c = np.nan_to_num(counts.to_numpy(float))
     rows, columns = c.shape
     share = c/np.maximum(c.sum(1, keepdims=True), 1e-9)

@@ -10,8 +10,7 @@ __all__ = ['by_strength', 'strengths', 'most_for_choice', 'svm_strengths', 'ridg
 # %% ../../nbs/heads/02_linear.ipynb #imports
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from .head import Head
-from .many_classes import fewest_directions, fit_many, leading, many
+from .head import Head, fewest_directions, fit_many, leading, many
 
 # %% ../../nbs/heads/02_linear.ipynb #stratified-folds
 def stratified_folds(

@@ -7,6 +7,7 @@ import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
 from tests.benchmarks import strategies
+from tests.benchmarks.noise import write_noise
 
 root = Path(__file__).parents[2]
 data, reference = root.parent/'shared'/'data', root.parent/'shared'/'bench'/'fastai_stock.py'
@@ -311,6 +312,17 @@ class Bench:
                 mb <= 1200 and abs(mb - peak[400]) <= 0.15 * peak[400],
             )
 
+    def bench_classes(self):
+        "Many classes, and many images: a whole training, its embedding pass included, in a fresh process"
+        self.train(root/'datasets'/'parts', 'empty') # exports the graph
+        for classes, each, seconds in ((300, 6, None), (500, 6, None), (1000, 3, None), (1000, 4, 90), (2, 10_000, None)):
+            r = self.train(write_noise(self.tmp/f'{classes}x{each}', classes, each), 'empty')[0]
+            s = r.last['seconds']
+            rest = s['total'] - s['embed']
+            self.row(f'{classes:,} classes of {each:,} images of 32 px: seconds', f'{r.seconds:.0f} s, {rest:.0f} s without the pass',
+                     seconds and f'<= {seconds} s', seconds and r.seconds <= seconds)
+            self.row('  peak memory', f'{r.mb:,.0f} MB', '<= 1,500 MB', r.mb <= 1500)
+
     def bench_heat(self):
         "magnetic_tile: does the strongest cell of a heat map lie on the defect?"
         folder = self.photos('magnetic_tile')
@@ -477,6 +489,7 @@ def main():
             'bench_demo',
             'bench_space',
             'bench_pass',
+            'bench_classes',
         )
     }
     names = sys.argv[1:] or list(benches)
