@@ -273,7 +273,7 @@ def test_two_runs_at_once_both_finish(graphs_of, tmp_path, exported):
 def test_weights_from_a_file(quickcls, tmp_path):
     "`--weights FILE`: the classifier keeps those parameters, and opens without the file"
     import torch, timm
-    torch.manual_seed(1) # as in test_networks, so the graph is the same
+    torch.manual_seed(1)
     torch.save(timm.create_model('resnet18').state_dict(), tmp_path/'w.pth')
     write_folder(tmp_path/'set', a=6, b=6)
     p = quickcls('train', tmp_path/'set', '--arch', 'resnet18', '--size', '64', '--weights', tmp_path/'w.pth', '--out', tmp_path/'out')

@@ -16,7 +16,8 @@ def exported(graphs_of, tmp_path_factory):
     "A graph in a cache folder of its own"
     from quickcls.backbones.registry import parse_views
     from quickcls.backbones.onnx_graph import get_graph
-    with graphs_of('efficientnet_lite0@64', tmp_path_factory.mktemp('exported')/'cache'): return get_graph(parse_views('efficientnet_lite0@64')[0])
+    view, = parse_views('efficientnet_lite0@64')
+    with graphs_of(str(view), tmp_path_factory.mktemp('exported')/'cache'): return get_graph(view)
 
 def scrambled(path, at=.5):
     data = bytearray(path.read_bytes())
