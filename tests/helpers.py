@@ -1,5 +1,6 @@
 "What tests draw and stand in with: images, labelled folders, odd files, an engine without a network"
 import hashlib, io, shutil, struct, time, zlib
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
@@ -113,11 +114,19 @@ def bad_files():
         'page.jpg': (b'\n<!DOCTYPE html><html><body>Not found', 'an HTML page, not an image'),
         'note.jpg': (b'403 Forbidden', 'text, not an image'),
         'empty.jpg': (b'', 'empty file'),
-        'bomb.png': (png_header(30_000, 30_000), 'a decompression bomb: over 178 megapixels'),
-        'huge.png': (png_header(10_000, 10_000), '100 megapixels; more than 89 are refused'),
+        'bomb.png': (png_header(30_000, 30_000), 'a decompression bomb: over 300 megapixels'),
+        'huge.png': (
+            png_header(12_000, 12_000),
+            '144 megapixels take 720 MB to decode, and 700 are allowed; QUICKCLS_IMAGE_MEMORY=720 allows more',
+        ),
         'noise.jpg': (bytes(range(256)), 'none of the formats that are opened (JPEG, PNG, GIF, WEBP, BMP, TIFF, PPM, MPO, AVIF, HEIF)'),
         'drawing.svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'an SVG drawing; only images made of pixels can be used'),
-        'phone.heic': (b'\0\0\0\x18ftypheic\0\0\0\0', 'a HEIC photo; to read those: pip install pillow-heif, or save it as JPEG'),
+        'phone.heic': (
+            b'\0\0\0\x18ftypheic\0\0\0\0',
+            'a damaged file: it begins like a HEIC photo, and cannot be read as one'
+            if find_spec('pillow_heif')
+            else 'a HEIC photo; to read those: pip install pillow-heif, or save it as JPEG',
+        ),
     }
 
 

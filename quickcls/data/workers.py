@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from ..core import QuickclsError
 from .decoding import Decoded, Wanted, decode
-from .formats import NotAnImage
+from .formats import NotAnImage, image_memory, usual_memory
 
 # %% ../../nbs/data/03_workers.ipynb #serve
-address_space = 2**31 # bytes of memory that a worker may have
+address_space = 2**31 # bytes of memory that a worker may have, without `QUICKCLS_IMAGE_MEMORY`
 
 def serve():
     "The program of a worker: it answers questions from standard input until that ends"
@@ -23,6 +23,8 @@ def serve():
     answers, nowhere = os.fdopen(os.dup(1), 'wb'), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1) # text that a library prints must not mix with the answers
     _confine()
+    from PIL import Image
+    Image.MAX_IMAGE_PIXELS = None # the limits of `open_image` and `check_memory` count: a telephone makes more than Pillow's 179 million
     questions = sys.stdin.buffer
     for line in questions: _answer(json.loads(line), questions, answers)
 
@@ -39,17 +41,18 @@ def _answer(question, questions, answers):
     source = questions.read(n) if n is not None else os.fsdecode(bytes.fromhex(question['path']))
     try: found = decode(source, Wanted(**question['wanted']), granted)
     except NotAnImage as e: return write(dict(refused=str(e)))
-    facts = {k: getattr(found, k) for k in ('sha256', 'format', 'width', 'height', 'turned')}
+    facts = {k: getattr(found, k) for k in ('sha256', 'format', 'width', 'height', 'turned', 'note')}
     if found.image is None: return write(dict(facts=facts))
     write(dict(facts=facts, size=found.image.size), found.image.tobytes())
 
 def _confine():
     "Block what decoding does not need"
     sys.dont_write_bytecode = True
+    most = address_space + max(0, image_memory() - usual_memory)
     try:
         import resource
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     except (ImportError, OSError, ValueError): pass # Windows has no such limits
     blocked = ('subprocess.', 'os.system', 'os.exec', 'os.posix_spawn', 'os.spawn', 'os.fork', 'os.startfile', 'pty.', 'socket.',
                'os.remove', 'os.rename', 'os.rmdir', 'os.mkdir', 'os.link', 'os.symlink', 'os.truncate', 'os.chmod', 'os.kill', 'shutil.')
@@ -61,7 +64,7 @@ def _confine():
 
 # %% ../../nbs/data/03_workers.ipynb #workers-class
 small = 8_000_000 # bytes that a worker uses without asking
-budget = 700_000_000 # bytes that all workers together may use for images at one moment
+budget = usual_memory # bytes that all workers together may use for images at one moment, without `QUICKCLS_IMAGE_MEMORY`
 patience = 60 # seconds for one file
 most_workers = min(os.cpu_count() or 2, 16) + 1
 
@@ -128,10 +131,10 @@ class Workers:
     "A pool of workers, started when they are needed, and their memory budget"
     def __init__(self,
         most:int=most_workers, # Workers at one moment
-        memory:int=budget # Bytes for images at one moment
+        memory:int=None # Bytes for images at one moment; None: `image_memory()`
     ):
         self.most, self.free, self.all = most, [], set()
-        self.budget = self.left = memory
+        self.budget = self.left = image_memory() if memory is None else memory
         self.turn, self.watch = threading.Condition(), None
 
     def ask(self, head:bytes, data:bytes)->dict: # As from `Worker.ask`
