@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['most_images', 'background_counts', 'most_bytes', 'look_alike', 'least_familiar', 'usually_right', 'fewest_sure',
-           'least_sure', 'at_most_lost', 'fit_open_set', 'directions', 'known_components', 'without_look_alikes',
-           'with_trust', 'of_images']
+           'least_sure', 'fit_open_set', 'directions', 'known_components', 'without_look_alikes', 'with_trust',
+           'of_images']
 
 # %% ../../nbs/heads/08_ood.ipynb #imports
 import json
@@ -146,8 +146,7 @@ def without_look_alikes(
 least_familiar = .25 # of the known images: their answers tell from which probability a class is sure
 usually_right = .98 # share of these answers that is right
 fewest_sure = 10 # of these answers
-least_sure = .95 # probability
-at_most_lost = .01 # share of the images with the right class that may be none of these, where all unusual ones are sure and right
+least_sure = .96 # probability
 
 def with_trust(
     openset:OpenSet,
@@ -162,10 +161,10 @@ def with_trust(
     enough = np.flatnonzero(np.cumsum(right[order]) >= usually_right*np.arange(1, len(order) + 1))
     if not len(enough) or enough[-1] + 1 < fewest_sure: return openset
     sure = max(least_sure, float(probs[order[enough[-1]]]))
-    line, lowest = np.interp(openset.threshold, *_levels(s)), np.interp(at_most_lost, *_levels(s[right]))
-    deep = (right & (probs >= sure))[s <= line].mean()
-    floor = float(openset.rank(np.array([line + deep*min(lowest - line, 0)]))[0])
-    return replace(openset, sure=round(sure, 6), floor=round(floor, 6))
+    line, strangest = np.interp(openset.threshold, *_levels(s)), s[right].min() - openset.arrays['tail'][0]
+    majority = max(0, 2*(right & (probs >= sure))[s <= line].mean() - 1) # 1 where all were sure and right, 0 where half were
+    floor = float(openset.rank(np.array([line + majority*min(strangest - line, 0)]))[0])
+    return replace(openset, sure=round(sure, 6), floor=round(floor, 8))
 
 # %% ../../nbs/heads/08_ood.ipynb #of-images
 def of_images(
