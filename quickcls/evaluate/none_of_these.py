@@ -73,10 +73,10 @@ def none_of_these(
     if n < fewest_known: return None, None
     y, learn = class_numbers(rows.label, vocab), background and background[0]
     names = [within(p, folder) if folder else p for p in rows.path[train]]
-    known = known_components(x, cv, temperature, late, rows=train, background=learn, seed=seed)
+    every = rows.group.to_numpy().astype(str)
+    known = known_components(x, cv, temperature, late, rows=train, groups=every, background=learn, seed=seed)
     openset = with_trust(fit_open_set(x[train], y[train], names, known[0], late, keep=keep, background=learn, seed=seed), known)
-    groups = rows.group[train].to_numpy().astype(str)
-    without = left_out(x[train], y[train], groups, openset, c=c or .01, temperature=temperature, background=learn, seed=seed)
+    without = left_out(x[train], y[train], every[train], openset, c=c or .01, temperature=temperature, background=learn, seed=seed)
     other, left, tested = None, _left_out_record(without, openset, vocab, int(train.sum())), None
     if background:
         logits = head.logits(background[1])/temperature
@@ -114,8 +114,9 @@ def with_held_out(
     right=None # Is that class right? bool `[n]`; None if it is not known
 )->dict:
     "The same, with what is unusual and what is refused of these images"
+    import numpy as np
     out = refused(known, probs, *(record.get(k) for k in ('threshold', 'sure', 'floor')))
-    held_out = dict(n=len(known), refused=int(out.sum()), unusual=int((known < record['threshold']).sum()))
+    held_out = dict(n=len(known), refused=int(out.sum()), unusual=int((np.asarray(known) < record['threshold']).sum()))
     if right is not None: held_out['right'] = int((out & right).sum())
     curve = [r | dict(held_out=_below(known, r['share'])) for r in record['curve']]
     return record | dict(held_out=held_out, curve=curve)

@@ -244,8 +244,10 @@ def refused(
     sure:float|None, floor:float # As in `OpenSet`
 ): # bool `[n]`
     "Which images are none of these"
+    import numpy as np
+    scores = np.asarray(scores)
     if sure is None: return scores < threshold
-    return (scores < threshold) & ~((probs >= sure) & (scores >= floor))
+    return (scores < threshold) & ~((np.asarray(probs) >= sure) & (scores >= floor))
 
 def verdict_text(
     unknown:bool, unusual:bool # As in `OpenSet.verdicts`; None where they are not known
