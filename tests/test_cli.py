@@ -86,7 +86,8 @@ def test_predict_one_many_and_bad_ones(quickcls, trained, tmp_path):
         lines[0]['top'][0]['label'] == 'defect'
         and lines[2]['top'][0]['label'] == 'ok'
         and lines[1]
-        == dict(path=str(tmp_path / 'b.jpg'), top=[], unknown=None, unusual=None, known_score=None, nearest=None, error='an HTML page, not an image')
+        == dict(path=str(tmp_path / 'b.jpg'), top=[], unknown=None, unusual=None, known_score=None, nearest=None,
+                error='an HTML page, not an image')
     )
     by_pattern = [json.loads(l) for l in quickcls('predict', trained[0], str(tmp_path/'*.jpg'), '--json').stdout.splitlines()]
     assert [Path(l['path']).name for l in by_pattern] == ['b.jpg', 'c.jpg']

@@ -78,7 +78,7 @@ class HeatMap:
         return x0, y0, max(x0 + 1, x1), max(y0 + 1, y1)
 
     @property
-    def said(self)->str: return verdict_text(self.verdict.get('unknown'), self.verdict.get('unusual')) # what `predict` says beside the class
+    def said(self)->str: return verdict_text(*map(self.verdict.get, ('unknown', 'unusual'))) # what `predict` says beside the class
     @property
     def grid(self)->str: # the resolution of the map, in words
         return f'{self.cells.shape[1]} × {self.cells.shape[0]} cells, each {self.cell:.3g} of {self.size} px'

@@ -1,6 +1,6 @@
-"""How many held-out images are unusual, and how many of those and of foreign images are refused: run by `python -m tests.benchmarks refused`.
+"""How many held-out images are unusual, how many are refused, and how many foreign ones: `python -m tests.benchmarks refused`.
 
-Every set is embedded once; the rest is arithmetic on arrays, so many splits can be drawn: random ones, and the sides that a set comes with.
+Every set is embedded once; the rest is arithmetic on arrays, so many splits can be drawn: random ones, and given sides.
 `casting` has 300 and 2,900 of its training images, `lego_bricks` also whole stretches of a shoot held out (its crops of one photo and its next
 photo are then on one side). All other sets are the foreign images, fifty of each class at most. Two views are lite0 at 224 and 320 pixels
 with a ridge head, as in `--quality good`.
@@ -70,7 +70,7 @@ def splits(name, table, n):
     if name == 'lego_bricks': yield 'stretches', [stretches(table, s) for s in range(4)]
 
 def asked(table, x, vocab, late, head, foreign):
-    "(unusual, refused, refused and right, all of them surely right) of the held-out images, their paths, training images, foreign ones refused"
+    "(unusual, refused, of these right, of these sure) of the held-out images, their paths, training images, foreign ones refused"
     y, train = class_numbers(table.label, vocab), (table.split == 'train').to_numpy()
     groups = table.group.to_numpy().astype(str)
     fitted = fit_head(head, (x[train], y[train]), (x[~train], y[~train]), n_out=len(vocab), groups=groups[train], epochs=10, seed=42)
