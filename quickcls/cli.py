@@ -41,7 +41,7 @@ def in_one_line(
 )->str:
     "The answer for one of many images"
     classes = ', '.join(f'{plain_text(t["label"])} {t["probability"]:.1%}' for t in p.top)
-    return f'{plain_text(p.path)}: {"none of these; " if p.unknown else ""}{classes}'
+    return f'{plain_text(p.path)}: {"none of these; " if p.unknown else ""}{classes}{"; unusual" if p.verdict == "unusual" else ""}'
 
 class open_table:
     "A CSV file of answers, written row by row; nothing where no file is given"

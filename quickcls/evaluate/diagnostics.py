@@ -70,7 +70,7 @@ class Trust:
         return plot_curve_per_class(self.what_next())
 
     def plot_open_set(self): # matplotlib Figure
-        "What is refused as none of these, for each share of known images that may be refused"
+        "What is unusual, for each share of known images that may be"
         import pandas as pd
         from quickcls.evaluate.none_of_these import plot_refused
         o = self._have('open_set')
@@ -160,8 +160,9 @@ def _many_refused(o):
     "Are more held-out images refused than chance allows?"
     from scipy.stats import binomtest
     held = o['held_out']
-    if not held or binomtest(held['refused'], held['n'], 1 - o['keep'], alternative='greater').pvalue > .01: return []
-    return [f'{held["refused"]} of {held["n"]:,} held-out images are refused as none of these; {1 - o["keep"]:.0%} were expected. '
+    unusual = held and held.get('unusual', held['refused'])
+    if not held or binomtest(unusual, held['n'], 1 - o['keep'], alternative='greater').pvalue > .01: return []
+    return [f'{unusual} of {held["n"]:,} held-out images are unusual; {1 - o["keep"]:.0%} were expected. '
             'Perhaps they differ from the training images (another camera, light or day)']
 
 def _disagree(best, cv, what):

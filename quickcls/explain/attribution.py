@@ -8,6 +8,7 @@ __all__ = ['most_enlarged', 'Stages', 'Seen', 'SeenWords', 'look', 'fine_evidenc
 # %% ../../nbs/explain/02_attribution.ipynb #imports
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from ..core import QuickclsError, import_openvino
 from ..model.classifier import Classifier
 from ..backbones.engines import precision_settings, read_network, run_graph, weighed
@@ -77,6 +78,27 @@ class Seen:
 
     @property
     def probs(self): return softmax(self.logits[None])[0] # `[classes]`
+    @property
+    def verdict(self)->dict: # `unknown`, `unusual`, `known_score`, as in `Prediction`; {} where they are not known
+        "Is it none of these, by the rule of `predict`?"
+        known = getattr(self.clf, 'open_set', None)
+        if known is None: return {}
+        scores, _ = known.judge(self.x[None], self.logits[None])
+        return known.verdicts(scores, [self.probs.max()])[0]
+
+    def near(self,
+        of:int, # A class
+        rival:int=None, # Another
+        most:int=4 # How many
+    )->list: # of {'picture', 'label', 'similarity'}; [] where the classifier kept none
+        "The most similar training image of the class, then of its rivals"
+        known = getattr(self.clf, 'open_set', None)
+        if known is None: return []
+        found = known.nearest_of_each_class(self.x[None], self.clf.vocab)[0]
+        folder = Path((self.clf.info.get('data') or {}).get('folder') or '.')
+        order = [of, of if rival is None else rival, *self.logits.argsort()[::-1].tolist()]
+        order = dict.fromkeys(self.clf.vocab[i] for i in order)
+        return [found[c] | dict(picture=str(folder/found[c]['picture'])) for c in order if c in found][:most]
 
     def evidence(self,
         of:int, # Index of a class

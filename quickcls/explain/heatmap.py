@@ -14,6 +14,7 @@ from ..folders.names import nfc
 from ..model.classifier import Classifier
 from .evidence import comparison
 from .attribution import fine_evidence, look, most_enlarged, occlusion
+from ..heads.open_set import verdict_text
 from ..evaluate.style import dim, ink, new_figure, save_figure, short_name
 from ..saved.known_images import images_of
 from ..data.formats import NotAnImage
@@ -63,6 +64,7 @@ class HeatMap:
     path:str|None=None # Path of the image, if it came from a file
     images:object = field(default=None, repr=False) # `quickcls.saved.known_images.KnownImages` of the classifier, to open those of `near`
     near:list = field(default_factory=list) # Most similar training images, one a class: image, label, similarity; the explained class first
+    verdict:dict = field(default_factory=dict) # `unknown`, `unusual`, `known_score`, as in `Prediction`; {} where they are not known
 
     @property
     def peak(self)->tuple: # left, top, right, bottom in pixels of the upright image
@@ -76,6 +78,8 @@ class HeatMap:
         x1, y1 = inside(left + (j + 1)*x, self.width), inside(top + (i + 1)*y, self.height)
         return x0, y0, max(x0 + 1, x1), max(y0 + 1, y1)
 
+    @property
+    def said(self)->str: return verdict_text(*map(self.verdict.get, ('unknown', 'unusual'))) # what `predict` says beside the class
     @property
     def grid(self)->str: # the resolution of the map, in words
         return f'{self.cells.shape[1]} × {self.cells.shape[0]} cells, each {self.cell:.3g} of {self.size} px'
@@ -111,7 +115,7 @@ class HeatMap:
             path=self.path, label=self.label, against=self.against, probability=round(self.probability, 6), predicted=self.predicted,
             cells=np.round(self.cells, 4).tolist(), peak=list(self.peak), width=self.width, height=self.height,
             box=[round(v, 1) for v in self.box], size=self.size, cell=round(self.cell, 2), nowhere=round(self.nowhere, 4),
-            method=self.method, exact=self.exact, near=self.near)
+            method=self.method, exact=self.exact, near=self.near, **self.verdict)
 
     def __repr__(self): return f'HeatMap({self.question}, {self.probability:.1%}, {self.grid}, peak {self.peak})'
     def _repr_jpeg_(self): return file_bytes(self.overlay(480), 'JPEG') # small: notebooks keep it
@@ -147,7 +151,7 @@ def heat_map(
     return HeatMap(
         cells, clf.vocab[of], against, float(seen.probs[of]), clf.vocab[best], photo, w, h, clf.views[0].resize, side/len(cells), side,
         method, exact=method == 'cam' and seen.exact and not finer, linear=seen.exact, nowhere=nowhere if method == 'cam' else 0.,
-        path=path, near=_near(clf, seen, of, rival), images=images_of(clf) if clf.path else None)
+        path=path, near=seen.near(of, rival), images=images_of(clf) if clf.path else None, verdict=seen.verdict)
 
 def _check_size(clf, size, own):
     "Raise where a map of this size cannot be made; `own` is the size of the classifier"
@@ -167,15 +171,6 @@ def class_number(
     known = ', '.join(clf.vocab[:12]) + (' …' if len(clf.vocab) > 12 else '')
     hint = ''.join(f' Did you mean {c}?' for c in clf.vocab if c.lower() in near)
     raise QuickclsError(f'{name!r} is not a class of this classifier. Expected one of {known}.{hint}')
-
-def _near(clf, seen, of, rival, most=4):
-    "The most similar training image of the class, then of its rivals; none where the classifier kept none"
-    known = getattr(clf, 'open_set', None)
-    if known is None: return []
-    found = known.nearest_of_each_class(seen.x[None], clf.vocab)[0]
-    folder = Path((clf.info.get('data') or {}).get('folder') or '.')
-    order = dict.fromkeys(clf.vocab[i] for i in [of, of if rival is None else rival, *seen.logits.argsort()[::-1].tolist()])
-    return [found[c] | dict(picture=str(folder/found[c]['picture'])) for c in order if c in found][:most]
 
 Classifier.explain = heat_map
 
@@ -202,7 +197,8 @@ def _title(heat):
     "The class with its probability, and what it is compared with"
     title = f'{short_name(heat.label, 40)} {heat.probability:.1%}'
     if heat.label != heat.predicted: title += f' (taken for {short_name(heat.predicted, 40)})'
-    return title + (f', against {short_name(heat.against, 40)}' if heat.against else '')
+    if heat.against: title += f', against {short_name(heat.against, 40)}'
+    return f'{title}; {heat.said}' if heat.said else title
 
 def _draw_image(ax, heat, im):
     "An image on axes in pixels of the upright image"
@@ -293,7 +289,8 @@ def _in_words(heat, file):
     left, top, right, bottom = heat.peak
     middle = f'({(left + right)//2}, {(top + bottom)//2}) of {heat.width} × {heat.height} px; {heat.grid}'
     taken = '' if heat.label == heat.predicted else f' (taken for {heat.predicted})'
-    lines = [f'{heat.label} {heat.probability:.1%}{taken}', f'strongest evidence for {heat.question}: around {middle}', heat.how]
+    said = f'; {heat.said}' if heat.said else ''
+    lines = [f'{heat.label} {heat.probability:.1%}{taken}{said}', f'strongest evidence for {heat.question}: around {middle}', heat.how]
     lines += [f'most similar training image: {n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
     if heat.near and not any(heat.images.find(n['picture']) for n in heat.near): lines.append('the training images were not found')
     return '\n'.join([*lines, str(file)])

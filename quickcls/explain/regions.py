@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from ..core import QuickclsError, explain_os_error, plain_text, print_json
 from ..model.classifier import Classifier
 from ..data.items import expand
+from .boxes import agreeing, shared_areas
 from .evidence import gradient
 from ..heads.linear import calm
 from ..heads.head import softmax
@@ -143,20 +144,12 @@ def named(
     box # left, top, right, bottom
 ): # `[classes]`
     "Probabilities of a region: the mean over the windows that lie in it and fill it, weighted by their in-distribution score"
-    shared, windows, region = _shared(looks.boxes, box)
+    shared, windows, region = shared_areas(looks.boxes, box)
     weight = ((shared >= .7*windows) & (shared >= .15*region))*looks.in_distribution
     if not weight.any():
         union = shared/(windows + region - shared)
         weight = union == union.max()
     return weight @ looks.probs/weight.sum()
-
-def _shared(boxes, box):
-    "(area of the overlap of each of `[n, 4]` with one box, areas of the former, area of the latter)"
-    import numpy as np
-    boxes, box = np.asarray(boxes, float).reshape(-1, 4), np.asarray(box, float)
-    area = lambda v: np.prod(np.clip(v[..., 2:] - v[..., :2], 0, None), -1)
-    overlaps = np.concatenate([np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])], 1)
-    return area(overlaps), area(boxes), area(box)
 
 # %% ../../nbs/explain/04_regions.ipynb #closer
 candidates = 4 # windows that are moved
@@ -175,7 +168,7 @@ def closer(
     best = []
     for i in score.argsort()[::-1]:
         if len(best) == candidates: break
-        shared, others, own = _shared([b for b, *_ in best], boxes[i])
+        shared, others, own = shared_areas([b for b, *_ in best], boxes[i])
         if (shared < .2*np.minimum(others, own)).all(): best.append((boxes[i], looks.probs[i], looks.in_distribution[i]))
     for step in steps: best = _moved(clf, photo, best, step)
     return [(b.tolist(), p) for b, p, f in best if f >= as_known and p.max() >= very_sure]
@@ -240,8 +233,8 @@ def tag(self:Classifier,
     scale = [w/photo.width, h/photo.height]*2
     def one(box, p):
         return dict(label=self.vocab[int(p.argmax())], probability=round(float(p.max()), 6), box=[round(v*s) for v, s in zip(box, scale)])
-    found = [one(b, p) for b, p in probs if p.max() >= sure]
-    return Tags(path, sorted(found, key=lambda f: -f['probability']), width=w, height=h, photo=photo)
+    found = sorted([one(b, p) for b, p in probs if p.max() >= sure], key=lambda f: -f['probability'])
+    return Tags(path, agreeing(found, self.predict(source), w, h, sure), width=w, height=h, photo=photo)
 
 # %% ../../nbs/explain/04_regions.ipynb #tag-command
 def tag(

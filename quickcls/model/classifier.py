@@ -16,7 +16,7 @@ from ..data.images import as_source, load_image, path_of, several
 from ..features.embed import decode_ahead, joined
 from ..folders.names import nfc
 from ..heads.head import Head, from_torch, softmax, to_torch
-from ..heads.open_set import OpenSet
+from ..heads.open_set import OpenSet, verdict_text
 from ..saved.folder import description_file, digests, folder_there, graph_file, mark_of, still_there, weights_file
 from .files import classifier_arrays, classifier_description, join_graphs, read_classifier
 
@@ -26,7 +26,8 @@ class Prediction:
     "The answer about one image"
     path:str|None # Where it came from, if from a file
     top:list # of `{'label': str, 'probability': float}`, the most likely first
-    unknown:bool|None=None # Is it unlike everything seen in training? None: not known
+    unknown:bool|None=None # Is it none of these? None: not known
+    unusual:bool|None=None # Is it less like the training images than nearly all known images? All that is unknown is
     known_score:float|None=None # Share of known images that are more unusual, 0 to 1: 1 minus the OOD score as a rank
     nearest:list|None=None # of `{'picture': str, 'label': str, 'similarity': float}`: the most similar training images
     error:str|None=None # Why there is no answer
@@ -34,6 +35,8 @@ class Prediction:
     @property
     def label(self)->str|None: return self.top[0]['label'] if self.top else None # the most likely class
     def to_dict(self)->dict: return asdict(self) # ready for JSON
+    @property
+    def verdict(self)->str: return verdict_text(self.unknown, self.unusual) # `none of these`, `unusual`, or nothing
     @property
     def ood_text(self)->str: # how unusual it is, as text
         if self.known_score < .0005: return 'more unusual than all known images'
@@ -44,12 +47,14 @@ class Prediction:
     def __str__(self):
         if self.error: return f'{plain_text(self.path or "image")}: {self.error}'
         head = [f'none of these: {self.ood_reason}'] if self.unknown else []
-        return '\n'.join(head + [f'{t["probability"]:6.1%}  {plain_text(t["label"])}' for t in self.top])
+        last = [f'unusual: {self.ood_reason}'] if self.verdict == 'unusual' else []
+        return '\n'.join(head + [f'{t["probability"]:6.1%}  {plain_text(t["label"])}' for t in self.top] + last)
     __repr__ = __str__
     def _repr_html_(self):
         if self.error: return f'<i>{html.escape(str(self))}</i>'
         head = f'<p><b>none of these</b>: {html.escape(self.ood_reason)}</p>' if self.unknown else ''
-        return f'{head}<table>{"".join(_html_row(**t) for t in self.top)}</table>'
+        last = f'<p><b>unusual</b>: {html.escape(self.ood_reason)}</p>' if self.verdict == 'unusual' else ''
+        return f'{head}<table>{"".join(_html_row(**t) for t in self.top)}</table>{last}'
 
 def _named_image(n): return f'{n["picture"]} ({n["label"]}, similarity {n["similarity"]:.2f})'
 
@@ -169,12 +174,12 @@ class Classifier:
     def _named(self, x, k):
         "Top classes and known scores of embeddings"
         logits = self.head.logits(x)/self.temperature
-        named = lambda i, p: dict(label=self.vocab[i], probability=round(float(p), 6))
-        top = [[named(i, p[i]) for i in p.argsort()[::-1][:k]] for p in softmax(logits)]
+        probs, named = softmax(logits), lambda i, p: dict(label=self.vocab[i], probability=round(float(p), 6))
+        top = [[named(i, p[i]) for i in p.argsort()[::-1][:k]] for p in probs]
         if not self.open_set: return [dict(top=t) for t in top]
         scores, nearest = self.open_set.judge(x, logits, 3, self.vocab)
-        known = [dict(unknown=bool(s < self.open_set.threshold), known_score=round(float(s), 6)) for s in scores]
-        return [dict(top=t, nearest=n) | s for t, s, n in zip(top, known, nearest)]
+        known = self.open_set.verdicts(scores, probs.max(1))
+        return [dict(top=t, nearest=n) | v for t, n, v in zip(top, nearest, known)]
 
     @property
     def name(self)->str: return self.info.get('name') or self.path.resolve().name # of a saved one: from its description, or its folder's

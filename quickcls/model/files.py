@@ -35,7 +35,7 @@ def classifier_description(
     def view(v, g): return dict(backbone=asdict(v.backbone), size=v.size, resize=v.resize, digest=g.digest, weights=g.weights)
     views = [view(v, g) for v, g in zip(clf.views, clf.graphs)]
     head = dict(kind=clf.head.kind, layers=clf.head.layers, notes=clf.head.notes)
-    open_set = clf.open_set and dict(keep=clf.open_set.keep, late=clf.open_set.late)
+    open_set = clf.open_set and clf.open_set.described()
     precision = clf.info.get('precision') or clf.engine[0].precision
     parts = dict(format=format_version, vocab=clf.vocab, views=views, levels=clf.levels, head=head, temperature=clf.temperature)
     return parts | dict(open_set=open_set, versions=_versions()) | clf.info | dict(precision=precision)

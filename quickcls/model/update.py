@@ -218,7 +218,7 @@ class Teacher:
         at, arrays = {p: i for i, p in enumerate(o.images)}, o.arrays | dict(labels=o.arrays['labels'].copy())
         for r, c in zip(rows, labels):
             if (i := at.get(self._path.get(r['sha256']))) is not None: arrays['labels'][i] = c
-        return TaughtOpenSet(o.late, arrays, o.keep).teach(said, labels, [f'corrections/{r["file"]}' for r in rows])
+        return TaughtOpenSet(o.late, arrays, o.keep, o.sure, o.floor).teach(said, labels, [f'corrections/{r["file"]}' for r in rows])
 
     def _embedding(self, row):
         "The embedding of a corrected image, computed once"

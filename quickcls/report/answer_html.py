@@ -70,9 +70,13 @@ def answer_html(
 
 def _verdict(p):
     "The class, or that it is none of these"
-    if not p.unknown: return f'<p class="qc-verdict">{name_html(p.label)}</p>'
+    if not p.unknown: return f'<p class="qc-verdict">{name_html(p.label)}</p>{_unusual(p)}'
     why = f'<p class="qc-verdict">None of these</p><p class="qc-soft">{sentence(p.ood_text)}</p>'
     return f'<div class="qc-unknown">{why}</div><p class="qc-soft">Closest classes:</p>'
+
+def _unusual(p):
+    "That an image with a sure class is unlike most known images"
+    return f'<p class="qc-unusual"><b>Unusual</b>: {p.ood_text}</p>' if p.unusual else ''
 
 def _bar(t):
     "A class with its probability"
@@ -124,7 +128,7 @@ def table_columns(
 )->list: # of str
     "Columns of a table of answers"
     others = [f'{what}_{i}' for i in range(2, top + 1) for what in ('label', 'probability')]
-    return ['path', 'label', 'probability', *others, 'unknown', 'known_score', 'error']
+    return ['path', 'label', 'probability', *others, 'unknown', 'unusual', 'known_score', 'error']
 
 def table_row(
     p:Prediction,
@@ -132,7 +136,7 @@ def table_row(
 )->list:
     "One answer as a row of a CSV file; no name in it is a formula for a spreadsheet"
     named = [v for t in p.top for v in (t['label'], t['probability'])]
-    scores = ['' if v is None else v for v in (p.unknown, p.known_score)]
+    scores = ['' if v is None else v for v in (p.unknown, p.unusual, p.known_score)]
     row = [p.path, *named, *['']*(2*top - len(named)), *scores, p.error or '']
     return [csv_text(v) for v in row]
 
@@ -157,6 +161,7 @@ def _table_line(answer):
     if p.error: return f'<tr><td></td>{file}<td colspan="2">{html.escape(p.error)}</td></tr>'
     named = [f'{name_html(t["label"])} {t["probability"]:.1%}' for t in p.top]
     first = f'<b>none of these</b><br><span class="qc-soft">{named[0]}</span>' if p.unknown else f'<b>{named[0]}</b>'
+    if p.verdict == 'unusual': first += '<br><span class="qc-soft">unusual</span>'
     photo = f'<td><img src="{data_uri(answer.photo)}" alt=""></td>'
     return f'<tr>{photo}{file}<td>{first}</td><td>{"<br>".join(named[1:])}</td></tr>'
 

@@ -14,7 +14,9 @@ from .record import Facts, facts_on, numbers, image_count, public_command, read_
 from .thumbnails import Kept, in_order_of_worth, most_right, thumbnail, thumbnails
 from .sections import cell_images, file_name, heat_thumbnails, looked_at, matrix, worst_mistakes
 from ..evaluate.style import figure_svg, short_name
+from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class
+from ..heads.open_set import refused
 from ..saved.folder import card_file, check_replaceable
 from ..evaluate.thresholds import images_to_prove
 
@@ -76,12 +78,14 @@ def _class_rows(facts):
     return c.reset_index().to_dict('records')
 
 def _open_set(facts, most=6):
-    "`Trust.open_set`, the number of held-out images that are rejected, and those with the lowest scores; None if not measured"
+    "`Trust.open_set`, how many held-out images are unusual and rejected, and those with the lowest scores; None if not measured"
     o, t = facts.trust.open_set, facts.held.table
     if not o or 'known_score' not in t: return None
-    def one(r): return dict(path=r['path'], file=file_name(r['path']), label=r['label'], known_score=r['known_score'])
-    least = [one(r) for r in t.nsmallest(most, 'known_score').to_dict('records')]
-    return o | dict(refused=int((t.known_score < o['threshold']).sum()), least=least)
+    known, probs, right = answers_of(facts.held)
+    out = refused(known, probs, *(o.get(k) for k in ('threshold', 'sure', 'floor')))
+    def one(r): return {k: r[k] for k in ('path', 'label', 'known_score', 'rejected')} | dict(file=file_name(r['path']))
+    least = [one(r) for r in t.assign(rejected=out).nsmallest(most, 'known_score').to_dict('records')]
+    return o | dict(refused=int(out.sum()), unusual=int((known < o['threshold']).sum()), right=int((out & right).sum()), least=least)
 
 def _two_classes(facts, max_miss, cost):
     "Curves and thresholds if there are two classes with held-out images; the curves are of the rarer class"

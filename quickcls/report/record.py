@@ -17,7 +17,7 @@ from ..saved.tables import read_table
 from ..saved.folder import again, crossed_file, description_file, neighbours_file, predictions_file
 from ..saved.known_images import KnownImages
 from ..evaluate.diagnostics import Trust, doubts, trust_of
-from ..evaluate.none_of_these import with_held_out
+from ..evaluate.none_of_these import answers_of, with_held_out
 
 # %% ../../nbs/report/01_record.ipynb #facts-class
 @dataclass
@@ -102,7 +102,7 @@ def facts_on(
     ev = Evaluation(ev.table[~ev.table.twin].reset_index(drop=True), ev.vocab, ev.skipped)
     note = f'the test images are those of {name}' + (f'; {known:,} more in it were trained on and are left out' if known else '')
     scored = facts.trust.open_set and 'known_score' in ev.table
-    open_set = with_held_out(facts.trust.open_set, ev.table.known_score) if scored else None
+    open_set = with_held_out(facts.trust.open_set, *answers_of(ev)) if scored else None
     warnings = doubts(ev.metrics(), facts.trust.cross_validation, name, open_set)
     metrics = facts.metrics | dict(
         trust=facts.trust.to_dict() | dict(open_set=open_set, warnings=warnings), skipped=[s.__dict__ for s in ev.skipped],

@@ -61,7 +61,7 @@ view = record(backbone=backbone, size=side, resize=_resize, digest_=plain_name, 
 layer = record(kind=one_of('batchnorm', 'dropout', 'linear', 'relu'), eps_=number(0, 1e6), p_=number(0, .9999999))
 notes = record(C_=positive, epochs_=_option, best_epoch_=_option, n_watched_=_option, strategy_=maybe(text(300)))
 _head = record(kind=text(300), layers_=many(layer, 1000), notes_=notes)
-_open_set = record(keep=number(0, .9999999, above=True), late=_late)
+_open_set = record(keep=number(0, .9999999, above=True), late=_late, sure_=maybe(share), floor_=share)
 _described = record(
     vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive, open_set_=maybe(_open_set),
     versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)),
@@ -115,7 +115,7 @@ _left_out = record(area=share, refused=share, classes=_of_class(area=share, refu
 _refused = record(
     keep=share, threshold=share, n=count, left_out=maybe(_left_out), background=maybe(record(n=count, area=share, refused=share)),
     curve=many(record(share=share, left_out=_some, background=_some, held_out=_some), 1000, 1),
-    held_out=record(n=count, refused=count))
+    held_out=record(n=count, refused=count, unusual_=count, right_=count), sure_=_some, floor_=_some)
 trust_parts = dict(
     cross_validation_=maybe(_crossed), calibration_=maybe(_calibrated), learning_curve_=maybe(_curve), class_weights_=maybe(_weights),
     open_set_=maybe(_refused), warnings_=maybe(many(anytext, 1000)))

@@ -29,7 +29,7 @@ from .steps import Run, check_splits, check_tuned, draw_beside, drop_damaged, em
 from .steps import fit_splits, import_ahead, neighbours, own_weights, write_tables
 from ..features.store import data_fingerprint
 from ..evaluate.diagnostics import doubts
-from ..evaluate.none_of_these import with_held_out
+from ..evaluate.none_of_these import answers_of, with_held_out
 
 # %% ../../nbs/train/03_pipeline.ipynb #pipeline-class
 class Pipeline:
@@ -157,7 +157,7 @@ class Pipeline:
         "Predictions for the held-out images, and what limits their accuracy"
         trust = self.trust
         self.table, self.ev, self.metrics = evaluate_splits(self.items, self.splits, self.head, trust.temperature, self.open_set)
-        if self.open_set: trust.open_set = with_held_out(trust.open_set, self.ev.table.known_score)
+        if self.open_set: trust.open_set = with_held_out(trust.open_set, *answers_of(self.ev))
         trust.warnings += doubts(self.metrics, trust.cross_validation, open_set=trust.open_set)
         if self.choice:
             trust.warnings.append(f'this was chosen from {len(self.choice.tried)} by cross-validation of the training images, '

@@ -11,6 +11,7 @@ from quickcls.all import Classifier, train
 from quickcls.data.split import scan_loose
 from quickcls.features.embed import Embeddings
 from quickcls.backbones.onnx_graph import get_graph
+from quickcls.heads.head import softmax
 
 names, left = ('flowers', 'hymenoptera', 'casting', 'trashnet', 'dogs_angry_happy'), ('flowers', 'trashnet', 'lego_bricks')
 others = (*names, 'lego_bricks', 'magnetic_tile/images', 'sushi_tiny', 'bears_web', 'movie_posters')
@@ -22,6 +23,12 @@ def score(clf, x):
     "Known scores before they are cut off at 0: what is far below the least familiar known image still has an order"
     from quickcls.heads.open_set import combined
     return combined(clf.open_set.components(x, clf.head.logits(x)/clf.temperature), clf.open_set.arrays['witnesses'])
+
+def said(clf, x):
+    "(is it unusual? is it none of these?) of each embedding"
+    logits = clf.head.logits(x)/clf.temperature
+    verdicts = clf.open_set.verdicts(clf.open_set.score(x, logits), softmax(logits).max(1))
+    return tuple(np.array([v[what] for v in verdicts]) for what in ('unusual', 'unknown'))
 
 def some_of(folder, most=50):
     "Images below a folder, `most` of each folder at most"
@@ -48,11 +55,11 @@ def against_others(data, tmp):
         areas, refused, known = [], [], []
         for seed in ((42,) if (data/name/'train').is_dir() else (42, 1, 2)):
             clf = trained(data/name, tmp/name, seed=seed)
-            s = score(clf, held_out(clf))
-            known.append(float((clf.open_set.rank(s) < clf.open_set.threshold).mean()))
+            unusual, out = said(clf, x := held_out(clf))
+            known.append([float(unusual.mean()), float(out.mean())])
             strange = {o: score(clf, x) for o, x in foreign.items() if not o.startswith(name)}
-            areas.append({o: area(s, t) for o, t in strange.items()})
-            refused.append(float(np.mean([(clf.open_set.rank(t) < clf.open_set.threshold).mean() for t in strange.values()])))
+            areas.append({o: area(score(clf, x), t) for o, t in strange.items()})
+            refused.append(float(np.mean([said(clf, foreign[o])[1].mean() for o in strange])))
         each = {o: float(np.mean([a[o] for a in areas])) for o in areas[0]}
         worst = min(each, key=each.get)
         say(
@@ -62,7 +69,8 @@ def against_others(data, tmp):
             worst=worst,
             worst_area=each[worst],
             refused=float(np.mean(refused)),
-            known_refused=float(np.mean(known)),
+            known_unusual=float(np.mean(known, 0)[0]),
+            known_refused=float(np.mean(known, 0)[1]),
             splits=len(known),
             mb=sum(a.nbytes for a in clf.open_set.arrays.values()) / 1e6,
         )
@@ -77,8 +85,8 @@ def left_out(data, tmp):
             for other in classes:
                 if other != c: os.symlink(data/name/other, part/other)
             clf = trained(part, tmp/f'{name}-left')
-            known, new = score(clf, held_out(clf)), score(clf, embedded(scan_loose(data/name/c).table))
-            found[c] = area(known, new), float((clf.open_set.rank(new) < clf.open_set.threshold).mean())
+            known, new = held_out(clf), embedded(scan_loose(data/name/c).table)
+            found[c] = area(score(clf, known), score(clf, new)), float(said(clf, new)[1].mean())
         say(
             what='left',
             name=name,
