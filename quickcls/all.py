@@ -6,7 +6,8 @@ from quickcls.data.items import Items, scan_folder
 from quickcls.data.split import split_items
 from quickcls.heads.head import Head
 from quickcls.heads.fit import fit_head
-from quickcls.model.classifier import Classifier, Prediction
+from quickcls.model.classifier import Classifier
+from quickcls.model.prediction import Prediction
 from quickcls.evaluate.predictions import Evaluation
 from quickcls.evaluate.diagnostics import Trust # adds `Classifier.trust`
 from quickcls.evaluate.thresholds import describe_threshold # adds ROC, precision-recall and thresholds to `Evaluation`

@@ -82,7 +82,7 @@ def test_the_csv_of_answers_holds_no_formula(root, model, quickcls, tmp_path):
 
 def test_the_csv_of_the_page_holds_no_formula():
     from quickcls.report.answer_html import Answer, answers_table
-    from quickcls.model.classifier import Prediction
+    from quickcls.model.prediction import Prediction
     page = answers_table([Answer(Prediction('=1+1.jpg', [], error='+no image'))])
     data = base64.b64decode(re.search(r'base64,([^"]+)', page)[1]).decode()
     row = list(csv.reader(io.StringIO(data)))[1]

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from ..core import QuickclsError
 from ..report.answer_html import Answer, answer_html, answers_table, ask, refusal_html, tags_html, name_html
-from ..model.classifier import Classifier, Prediction
+from ..model.classifier import Classifier
+from ..model.prediction import Prediction
 from ..report.thumbnails import Packed
 from ..data.images import data_uri, small_image
 from .server import RecentImages, at_a_time, first_uploads, import_gradio, most_files, new_page, read_upload, uploads_only

@@ -11,7 +11,8 @@ import html
 from dataclasses import dataclass
 from ..core import QuickclsError, read_template
 from ..data.csv_text import csv_text
-from ..model.classifier import Classifier, Prediction
+from ..model.classifier import Classifier
+from ..model.prediction import Prediction
 from ..explain.attribution import look
 from ..explain.heatmap import laid_over
 from .record import sentence
