@@ -23,7 +23,7 @@ def predict(
     if top < 1: raise QuickclsError(f'top is {top}; expected at least 1.')
     from quickcls.model.classifier import Classifier
     clf = Classifier.load(model)
-    from quickcls.data.items import expand
+    from quickcls.folders.walk import expand
     paths = list(expand(images))
     if not paths: raise QuickclsError(f'No files in {", ".join(images)}. Expected images, folders of them, or patterns.')
     answers, failed = clf.predict_many(paths, top), 0

@@ -10,6 +10,7 @@ from quickcls.data import workers as pool
 from quickcls.data.decoding import Wanted, decode, memory_needed, spread_of_values
 from quickcls.data.formats import NotAnImage, image_memory, open_image, reason_not_an_image, without_metadata
 from quickcls.data.images import load_image, looked_at, small_image, upright_size
+from quickcls.data.items import scan_folder
 
 T = Image.Transpose
 ways_back = (None, T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_90, T.TRANSVERSE, T.ROTATE_270)
@@ -411,3 +412,12 @@ def test_the_library_for_heic_is_loaded_only_for_heic(python):
         'Image.new("RGB", (9, 9)).save(f, "PNG"); open_image(f.getvalue()); print("HEIF" in known_formats(), "pillow_heif" in sys.modules)'
     )
     assert python(code).split() == ['True', 'False']
+
+def test_a_scan_says_which_files_are_damaged_and_used(tmp_path):
+    for label in 'ab':
+        (tmp_path/label).mkdir()
+        for i in range(2): Image.effect_noise((90, 60), 60 + i).convert('RGB').save(tmp_path/label/f'{i}.jpg')
+    whole = (tmp_path/'a/0.jpg').read_bytes()
+    (tmp_path/'a/cut.jpg').write_bytes(whole[:-2])
+    items = scan_folder(tmp_path)
+    assert len(items) == 5 and not items.skipped and any('1 image' in n and 'cut.jpg' in n for n in items.notes)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..core import QuickclsError, plain_text
 from ..folders.layout import layout_of
 from ..folders.names import nfc
-from ..folders.walk import Walked, expand, named_as_image, passed_over_note, walk_files
+from ..folders.walk import Walked, named_as_image, passed_over_note, walk_files
 from .formats import NotAnImage
 from .images import looked_at
 
@@ -26,11 +26,11 @@ class Skipped:
 
 def look_at(
     path:Path, # A file
-): # A dict with path, sha256, width, height (pixels, as stored), or `Skipped`
+): # A dict with path, sha256, width, height (pixels, as stored) and note (what is wrong with a file that can be used), or `Skipped`
     "The facts of an image file, from its bytes and its header"
     try: found = looked_at(path)
     except NotAnImage as e: return Skipped(str(path), str(e).removeprefix('cannot be read: '))
-    return dict(path=str(path), sha256=found.sha256, width=found.width, height=found.height)
+    return dict(path=str(path), sha256=found.sha256, width=found.width, height=found.height, note=found.note)
 
 # %% ../../nbs/data/05_items.ipynb #items-class
 columns = ['path', 'label', 'split', 'sha256', 'width', 'height', 'group']
@@ -137,11 +137,19 @@ def _labelled(folder, seen, layout, pattern):
             if label is not None or why and named_as_image(path.name): skipped.append(s)
         elif why: skipped.append(Skipped(s['path'], why))
         elif label is not None: rows.append(s | dict(label=label, split=split, group=_group(s, (*above[n:], path.name), pattern)))
-    table, notes = pd.DataFrame(rows, columns=columns), []
+    table, notes = pd.DataFrame(rows, columns=columns), _damage_notes(rows)
     if table.split.notna().any() and not table.split.isin(['valid', 'test']).any():
         table['split'] = None
         notes.append('no labelled image is held out by the folders, so the split is drawn from the training images')
     return Items(str(folder), table, skipped, notes)
+
+def _damage_notes(rows):
+    "Sentences about files that are damaged and can be used all the same"
+    found = [r for r in rows if r['note']]
+    if not found: return []
+    n, first = len(found), Path(found[0]['path']).name
+    return [f'{n:,} {"image is" if n == 1 else "images are"} damaged and used all the same, since nearly all is there; '
+            f'the first: {plain_text(first)}, {found[0]["note"]}']
 
 def _unusable(name):
     "Why a class folder of this name cannot be used; None if it can"

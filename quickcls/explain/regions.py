@@ -13,7 +13,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..core import QuickclsError, explain_os_error, plain_text, print_json
 from ..model.classifier import Classifier
-from ..data.items import expand
+from ..folders.walk import expand
 from .boxes import agreeing, shared_areas
 from .evidence import gradient
 from ..heads.linear import calm

@@ -15,10 +15,9 @@ from ..core import QuickclsError, attempt, plain_text, progress, whole_file
 from ..data.csv_text import csv_table
 from ..heads.calibration import calibrate
 from ..heads.crossval import CrossValidation
-from ..data.items import Skipped
 from ..data.split import scan_loose
 from ..evaluate.predictions import Evaluation, held_out, prediction_table
-from ..features.embed import decode_ahead
+from ..features.embed import decode_ahead, remove_damaged
 from ..features.augment import parse_augment
 from ..heads.linear import by_strength
 from ..data.formats import NotAnImage
@@ -116,9 +115,7 @@ def drop_damaged(
         for path, got in decode_ahead(items.table.path, lambda p: load_image(p, 32)):
             if isinstance(got, NotAnImage): reason[path] = str(got)
             bar.update(1)
-    bad = items.table.sha256.isin(items.table.sha256[items.table.path.isin(reason)])
-    items.skipped += [Skipped(p, reason.get(p, 'a copy of a damaged file')) for p in items.table.path[bad]]
-    items.table = items.table[~bad].reset_index(drop=True)
+    remove_damaged(items, reason)
 
 # %% ../../nbs/train/01_steps.ipynb #fit-splits
 def fit_splits(
