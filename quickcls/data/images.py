@@ -140,7 +140,8 @@ def _of_array(source):
     if a.ndim == 3 and a.shape[2] == 1: a = a[..., 0]
     a = eight_bits(a)
     if a.dtype == np.uint8 and a.size and (a.ndim == 2 or a.ndim == 3 and a.shape[2] in (3, 4)): return a
-    _refuse(f'an array of {a.dtype} with shape {list(a.shape)}, expected uint8 with shape [h, w], [h, w, 3] or [h, w, 4]')
+    shapes = '[h, w], [h, w, 3] or [h, w, 4]'
+    _refuse(f'an array of {a.dtype} with shape {list(a.shape)}, expected uint8 (or other numbers, not all the same) with shape {shapes}')
 
 _expected = 'a path, the bytes of a file, an open file, a PIL image or an array'
 
