@@ -1,9 +1,9 @@
 """How many held-out images are unusual, how many are refused, and how many foreign ones: `python -m tests.benchmarks refused`.
 
 Every set is embedded once; the rest is arithmetic on arrays, so many splits can be drawn: random ones, and given sides.
-`casting` has 300 and 2,900 of its training images, `lego_bricks` also whole stretches of a shoot held out (its crops of one photo and its next
-photo are then on one side). All other sets are the foreign images, fifty of each class at most. Two views are lite0 at 224 and 320 pixels
-with a ridge head, as in `--quality good`.
+`casting` has 300 and 2,900 of its training images. `lego_bricks` is also split by whole stretches of a shoot: the crops of a photo
+and the photos next to it are then on one side. All other sets are the foreign images, fifty of each class at most.
+Two views are lite0 at 224 and 320 pixels with a ridge head, as in `--quality good`.
 Prints one JSON object a line."""
 import csv, json, os, random, re, sys, tempfile
 from pathlib import Path
