@@ -199,7 +199,7 @@ def with_trust(
     line, strangest = np.interp(openset.threshold, *_levels(s)), s[right].min() - openset.arrays['tail'][0]
     majority = max(0, 2*(right & (probs >= sure))[s <= line].mean() - 1) # 1 where all were sure and right, 0 where half were
     floor = float(openset.rank(np.array([line + majority*min(strangest - line, 0)]))[0])
-    return replace(openset, sure=round(sure, 6), floor=round(floor, 8))
+    return replace(openset, sure=round(sure, 6), floor=round(min(floor, openset.threshold), 8))
 
 # %% ../../nbs/heads/08_ood.ipynb #of-images
 def of_images(
