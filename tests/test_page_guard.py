@@ -246,10 +246,10 @@ def test_an_upload_without_or_with_a_false_length_is_bounded(uploads, url):
     assert len(on_disk(uploads)) <= before + 1 # of all these, the one that was whole
 
 def test_a_slow_upload_is_cut_off(uploads, monkeypatch):
-    from quickcls.app import bounds
+    from quickcls.app import upload_limits
 
-    monkeypatch.setattr(bounds, 'patience', 1)
-    monkeypatch.setattr(bounds, 'thrown_away', 1)
+    monkeypatch.setattr(upload_limits, 'patience', 1)
+    monkeypatch.setattr(upload_limits, 'thrown_away', 1)
     budget = UploadBudget()
     with served(sizes_page(budget)) as url:
         assert b'408' in raw(url, f'Content-Length: {mb}', part, bytes(10))[:20]
