@@ -9,7 +9,7 @@ from quickcls.features.benchmark import backbone_table
 from quickcls.core import QuickclsError
 from quickcls.backbones.engines import OpenVINOEngine, TorchEngine, open_engine
 
-quick = ['luna', 'resnet18', 'convnext_tiny', 'vit_small', 'swin_tiny', 'alexnet', 'mobilenetv3']
+quick = ['luna', 'resnet18', 'convnext_tiny', 'vit_small', 'alexnet', 'mobilenetv3']
 others = ['squeezenet1_1', 'regnety_016', 'shufflenet_v2_x1_0', 'googlenet', 'pvt_v2_b0', 'vit_small_patch14_dinov2',
           'maxvit_tiny_tf_224', 'efficientnet_lite0@320', 'vit_small@320', 'swin_tiny@256', 'swin_tiny@250', 'vit_small@250']
 

@@ -28,7 +28,8 @@ def answers_of(python, clf, n=12):
     )
     return json.loads(python(code, clf.path, *table.path)), table[['p_defect', 'p_ok']]
 
-@pytest.mark.parametrize('quality', ['good', pytest.param('best', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('quality', ['good', 'best'])
 def test_every_mark_of_the_dial_is_a_classifier(tmp_path, python, quality):
     "good, with two views, and best, with two networks, one of which crops: as good as measured, and saved as it was live"
     clf = train(str(repo/'datasets'/'parts'), quality=quality, out=str(tmp_path/'model'), quiet=True)
@@ -129,6 +130,7 @@ def test_the_command_line_chooses(tmp_path, quickcls):
     assert p.returncode == 0 and f'best of {len(metrics["auto"])} ' in p.stdout and 'held-out images were not used' in p.stdout
     assert metrics['auto'][0]['arch'] == metrics['arch'] and len(metrics['auto']) > 1
 
+@pytest.mark.slow
 def test_a_network_that_learned_is_saved_as_it_was(tmp_path, python, quickcls):
     "Its answers, its card, its own parameters; no cross-validated figure that it does not have"
     p = quickcls(

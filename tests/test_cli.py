@@ -221,6 +221,7 @@ def test_a_messy_folder_trains_and_every_bad_file_is_named(quickcls, messy_folde
     assert skipped.items() >= messy_folder.bad.items() and set(skipped) == set(messy_folder.bad) | messy_folder.broken
     assert sum(1 for _ in csv.DictReader(open(tmp_path/'out'/'predictions.csv'))) == len(messy_folder.good) - len(messy_folder.broken)
 
+@pytest.mark.slow
 def test_kill_and_run_again(quickcls, graphs_of, tmp_path):
     "After `kill -9` in the middle of the pass, the next run finishes and computes only what was not committed"
     import signal, sqlite3, time
@@ -245,7 +246,8 @@ def test_kill_and_run_again(quickcls, graphs_of, tmp_path):
     d = json.loads(quickcls(*words, QUICKCLS_CACHE=str(cache)).stdout.splitlines()[-1])
     assert (d['from_store'], d['embedded']) == (n, 400 - n)
 
-@pytest.mark.parametrize('exported', [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('exported', [True, False])
 def test_two_runs_at_once_both_finish(graphs_of, tmp_path, exported):
     "Of one folder, into one store; exporting one graph"
     if exported:

@@ -208,6 +208,7 @@ def test_fine_tuned_rows(parts, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_two_views_learn_together_and_leave_no_network_behind(parts, graphs_of, tmp_path):
     two = 'efficientnet_lite0@64+efficientnet_lite0@96'
     with graphs_of(two, tmp_path/'cache'):

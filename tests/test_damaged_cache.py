@@ -219,6 +219,7 @@ for work in (train_again, another_size):
 """
 
 
+@pytest.mark.slow
 def test_a_cache_that_can_only_be_read_is_enough(exported, tmp_path, monkeypatch, sealed):
     """With the graph and all embeddings there, training writes nothing into it; with other images, or another size, a
     line names the folder and the variable"""

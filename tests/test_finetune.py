@@ -58,6 +58,7 @@ def stopping(epoch, batch=None):
             if self.training and (self.epoch, self.iter) == (epoch, batch): raise Stop
     return Stopping()
 
+@pytest.mark.slow
 def test_all_of_the_network_is_no_worse_than_the_head(parts, head_alone, own_tuning):
     embeddings, head = head_alone
     tuned = tune(parts, views, strategy='full', seed=42, **quick | dict(epochs=3))
@@ -87,6 +88,7 @@ def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path,
     said = np.array([[a[c] for c in few.vocab] for a in answers])
     assert said == pytest.approx(np.exp(live[:4])/np.exp(live[:4]).sum(1, keepdims=True), abs=.001)
 
+@pytest.mark.slow
 @pytest.mark.parametrize('strategy, batch', [('partial', None), ('scratch', 1)])
 def test_goes_on_where_it_was_stopped(few, own_tuning, strategy, batch):
     "After an epoch or within the next one: the end is that of a fit that was left alone; a damaged file starts anew"

@@ -34,6 +34,7 @@ def test_a_lossless_jpeg_has_the_pixels_of_its_png():
     im = image(1, 900, 700).convert('L')
     for size in (224, 64): assert np.array_equal(load_image(lossless_jpeg(im), size), load_image(as_bytes(im, 'PNG'), size))
 
+@pytest.mark.slow
 def test_every_command_takes_a_lossless_jpeg(quickcls_process, clf, tmp_path):
     "In processes of their own: a crash would end them"
     folder = some_parts(tmp_path/'parts', slice(0, 12))

@@ -90,6 +90,7 @@ def test_a_bad_image_is_an_answer_with_an_error(things, name):
     tags = things.tag(data)
     assert tags.error == reason and tags.to_dict()['found'] == []
 
+@pytest.mark.slow
 def test_classifiers_of_other_kinds_tag_too(things, both, tmp_path, capsys):
     "Without statistics of familiar images (told once), with padding, with two views"
     folder = some_parts(tmp_path/'parts', slice(40))
