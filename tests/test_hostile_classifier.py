@@ -466,7 +466,7 @@ def every_use(folder, photo, out, base, own_graph):
         clf = kept['clf'] = Classifier.load(folder)
         if own_graph: return
         clf.predict(np.zeros((9, 9, 3), np.uint8)) if clf.arch != base.arch else None
-        if clf.arch == base.arch: clf._opened, clf._stages = base._opened, base._stages # opened once: the graph is the same
+        if clf.arch == base.arch: clf._open = base._open # opened once: the graph is the same
     def facts(): kept['facts'] = read_facts(folder)
     def use(name, f): return lambda: f(kept[name]) if name in kept else None
 

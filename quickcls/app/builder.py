@@ -184,9 +184,10 @@ class Live:
         y = np.repeat(np.arange(len(there)), [len(v) for v in there.values()])
         head = fit_linear(x, y, c=strength, class_weights=True)
         views, info = [g.view for g in self._graphs], dict(data=dict(n_train=len(y)))
-        if self._first is None: self._first = Classifier(list(there), views, 'all', head, graphs=self._graphs)
-        self._first.opened('opened', lambda: self._engines) # engines that are open are used again
-        return (self._clf or self._first).with_head(head, vocab=list(there), info=info)
+        if self._first is None:
+            self._first = Classifier(list(there), views, 'all', head, graphs=self._graphs)
+            self._first.opened('engine', lambda: self._engines) # engines that are open are used again
+        return self._first.with_head(head, vocab=list(there), info=info)
 
     def _new(self, name, besides=None):
         "A name that no other class has, with upper and lower case counted as equal"

@@ -12,7 +12,7 @@ import hashlib, io, os
 from dataclasses import dataclass
 from math import ceil, gcd
 from .formats import (NotAnImage, as_far_as_it_goes, baseline, check_size, frame_of, image_memory, is_cut, lacks_details, many_copies,
-                      missing_part, open_image, open_regular, progressive, readable, why_not_read)
+                      missing_part, open_image, open_regular, progressive, why_not_read)
 
 # %% ../../nbs/data/02_decoding.ipynb #memory-needed
 large_file = 2**25 # bytes; files above it are read and decoded one at a time
@@ -250,8 +250,7 @@ def _decoded(file, wanted, granted):
     data = file.read(length)
     sha256 = hashlib.sha256(data).hexdigest()
     if wanted.sha256 not in (None, sha256): raise NotAnImage('changed since it was first read, so it is not used')
-    cut, data = is_cut(data), readable(data)
-    im = open_image(data)
+    cut, im = is_cut(data), open_image(data)
     w, h = (im.tag_v2[256], im.tag_v2[257]) if im.format == 'TIFF' else im.size # Pillow exchanges those of a turned TIFF
     turn, frame, image = _orientation(im), frame_to_draft(im, data), None
     if frame: im.draft(None, [wanted.size or 1024]*2) # the result is never smaller than asked for

@@ -161,7 +161,7 @@ def looked_at(
     im = source if isinstance(source, Image.Image) else Image.fromarray(source)
     try:
         turn = _loaded(im, bool(wanted.size))
-        image = as_shape(_usual_mode(im), turn, wanted) if wanted.size else None
+        image = as_shape(im, turn, wanted) if wanted.size else None
     except Exception as e: # a PIL image decodes only now
         raise NotAnImage(f'a damaged image: {type(e).__name__}: {short_reason(e)}') from None
     return Decoded(None, None, *im.size, turn > 4, image)
@@ -172,13 +172,6 @@ def _loaded(im, pixels):
         turn = turn_of(im) # may decode it too
         if pixels: im.load()
         return turn
-
-def _usual_mode(im):
-    "A PIL image in a mode that Pillow turns into RGB"
-    if im.mode == 'La': return im.convert('LA')
-    if im.mode != 'LAB': return im
-    from PIL import ImageCms
-    return ImageCms.profileToProfile(im, ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB'), outputMode='RGB')
 
 # %% ../../nbs/data/04_images.ipynb #eight-bits
 def eight_bits(

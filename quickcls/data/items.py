@@ -97,10 +97,16 @@ def scan_folder(
     how = dict(split_by=split_by, classes=classes, group_pattern=group_pattern, known=known)
     layout = layout_of(_counted(folder, walked.folders, files, seen), where=str(folder), **how)
     items = _labelled(folder, zip(files, seen), layout, group_pattern)
+    if known: _spell(items.table, known)
     items.notes = [*filter(None, [passed_over_note(walked.left)]), *layout.notes, *items.notes]
     _check_classes(items, len(files), least)
     items.notes += [*group_notes(items.table, group_pattern), *_duplicate_notes(items.table)]
     return items
+
+def _spell(table, known):
+    "Write class names as the classifier does: one that was saved by an earlier version may have another Unicode form"
+    own = {nfc(c): c for c in known}
+    table['label'] = table.label.map(lambda c: own.get(c, c))
 
 def _checked_folder(folder, group_pattern):
     "The folder as a path; raises if it or the pattern cannot be used"
@@ -176,12 +182,12 @@ def _check_images(folder, files, seen):
 def _check_classes(items, n, least):
     "Raise if there are too few classes"
     expected = f'Expected {Path(items.folder).name}/<class>/<image>, two classes or more.'
-    told = ''.join(f' Note: {s}.' for s in items.notes[:3])
+    notes = ''.join(f' Note: {s}.' for s in items.notes[:3])
     if not len(items):
         first = f'; the first: {Path(items.skipped[0].path).name}, {items.skipped[0].reason}' if items.skipped else ''
-        raise QuickclsError(f'No labelled images in {items.folder}: {n} files, none usable{first}. {expected}{told}')
+        raise QuickclsError(f'No labelled images in {items.folder}: {n} files, none usable{first}. {expected}{notes}')
     if len(items.vocab) < least:
-        raise QuickclsError(f'Only one class in {items.folder}: {items.vocab[0]!r} with {len(items)} images. {expected}{told}')
+        raise QuickclsError(f'Only one class in {items.folder}: {items.vocab[0]!r} with {len(items)} images. {expected}{notes}')
 
 # %% ../../nbs/data/05_items.ipynb #data-notes
 def _duplicate_notes(t):

@@ -9,10 +9,9 @@ __all__ = ['most_left_out', 'fewest_known', 'refusal_shares', 'left_out', 'none_
 # %% ../../nbs/evaluate/05_none_of_these.ipynb #imports
 from ..core import attempt
 from ..data.items import class_numbers, within
-from ..heads.head import softmax
+from ..heads.head import many, softmax
 from ..heads.open_set import refused
 from ..heads.linear import calm, compact, fit_logistic, stratified_folds
-from ..heads.head import many
 from .style import dim, draw_legend, ink, blue, new_figure, percent_axis
 
 # %% ../../nbs/evaluate/05_none_of_these.ipynb #left-out

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from fastcore.basics import patch
 from . import plots
 from ..core import QuickclsError
-from ..folders.names import nfc
 from ..heads.calibration import calibration_error, reliability
 from ..model.classifier import Classifier
 from ..heads.crossval import accuracy_interval
@@ -265,8 +264,6 @@ def _evaluate_folder(clf, folder):
     import numpy as np
     from quickcls.data.items import Skipped, scan_folder
     items = scan_folder(folder, least=1, known=clf.vocab)
-    own = {nfc(c): c for c in clf.vocab} # names of an older classifier may have another form
-    items.table['label'] = items.table.label.map(lambda c: own.get(c, c))
     other = sorted(set(items.vocab) - set(clf.vocab))
     if other:
         raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(other[:5])}. '

@@ -14,6 +14,7 @@ from ..model.classifier import Classifier
 from ..backbones.engines import precision_settings, read_network, run_graph, weighed
 from ..heads.head import softmax
 from ..heads.open_set import log_odds
+from ..saved.folder import graph_file
 from ..data.images import boxes_of, load_image
 from .evidence import comparison, evidence, gradient, on_grid, placed, smoothed
 
@@ -23,7 +24,7 @@ class Stages:
     def __init__(self,
         clf:Classifier
     ):
-        files = [clf.file('model.onnx')] if clf.path else [g.path for g in clf.graphs]
+        files = [clf.file(graph_file)] if clf.path else [g.path for g in clf.graphs]
         self.last_only, self.lock = clf.levels == 'last', threading.Lock()
         self.opened = [self._open(f, clf.precision) for f in files]
 

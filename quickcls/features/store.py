@@ -142,7 +142,7 @@ def _packed(embedding):
     import numpy as np
     if np.isnan(embedding).any():
         raise QuickclsError('The network gives NaN for an image, expected numbers. '
-                            'Name another network with --arch, or set QUICKCLS_PRECISION=f32.')
+                            'Name another network with --arch; where QUICKCLS_PRECISION is set, try without it.')
     return np.clip(embedding, -65_504, 65_504).astype(np.float16).tobytes()
 
 def _unpacked(numbers, dim):

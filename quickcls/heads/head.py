@@ -167,15 +167,14 @@ def n_directions(
 def leading(
     x, # Standardised embeddings, float32 `[n, d]`
     n_out:int, # Classes
-    most:int=most_weights, # Directions
-    seed:int=0
+    most:int=most_weights # Directions
 ): # float32 `[d, k]`, at right angles; None where all columns are taken as they are
     "The directions that hold most of some rows"
     import numpy as np
     from sklearn.utils.extmath import randomized_svd
     k = min(most, n_directions(n_out, *x.shape))
     if k == x.shape[1]: return None
-    return np.ascontiguousarray(randomized_svd(x, k, n_iter=2, random_state=seed)[2].T, np.float32)
+    return np.ascontiguousarray(randomized_svd(x, k, n_iter=2, random_state=0)[2].T, np.float32)
 
 # %% ../../nbs/heads/01_head.ipynb #many-head
 @dataclass

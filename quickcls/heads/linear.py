@@ -87,7 +87,6 @@ def to_choose_by(
 
 def _fewer_columns(x, n_out):
     "`x` in fewer columns: with the same inner products, or of many classes the leading ones"
-    import numpy as np
     if n_out <= many or len(x) <= fewest_directions: return rotated(x)
     return x @ leading(x, n_out, fewest_directions)
 

@@ -144,8 +144,7 @@ class _Trial:
     def open(self, view):
         "Get the graph of a view, exported now if it has to be; raises `QuickclsError` where that fails"
         began = time.perf_counter()
-        paths = self.rows.path
-        self.opened[view] = Embeddings(get_extractors(parse_views(view), paths, paths, seed=self.seed, offline=self.offline, say=self.say))
+        self.opened[view] = Embeddings(get_extractors(parse_views(view), self.rows.path, offline=self.offline, say=self.say))
         self.open_seconds = max(self.open_seconds, time.perf_counter() - began)
 
     def cost(self, view)->float: # seconds

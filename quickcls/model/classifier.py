@@ -14,7 +14,6 @@ from ..backbones.engines import OpenVINOEngine, open_engine
 from ..data.formats import NotAnImage
 from ..data.images import as_source, load_image, path_of, several
 from ..features.embed import decode_ahead, joined
-from ..folders.names import nfc
 from ..heads.head import Head, from_torch, softmax, to_torch
 from ..heads.open_set import OpenSet
 from ..saved.folder import description_file, digests, folder_there, graph_file, mark_of, still_there, weights_file
@@ -65,21 +64,23 @@ class Classifier:
         def made():
             if self.graphs is not None: return [open_engine(g) for g in self.graphs]
             return OpenVINOEngine(self.file(graph_file), precision=self.precision)
-        return self.opened('opened', made)
+        return self.opened('engine', made)
 
     def opened(self,
         name:str, # Of what is opened, a word
         make # Function: opens it
     ):
-        "What takes long to open, kept. `with_head` hands it on; a copy or a pickle leaves it out, and opens its own"
-        if not hasattr(self, f'_{name}'): setattr(self, f'_{name}', make())
-        return getattr(self, f'_{name}')
+        "What takes long to open, kept. `with_head` shares it; a copy or a pickle leaves it out, and opens its own"
+        kept = vars(self).setdefault('_open', {})
+        if name not in kept: kept[name] = make()
+        return kept[name]
 
     def with_head(self,
         head:Head, # For the same embeddings
         **changes # Other parts: `vocab`, `open_set`, `info`, …
     ): # `Classifier`
         "This classifier with another head; what is open stays open, for both"
+        vars(self).setdefault('_open', {}) # both have the same one
         new = replace(self, head=head, **changes)
         vars(new).update({k: v for k, v in vars(self).items() if k.startswith('_')})
         return new
@@ -242,9 +243,7 @@ def _items(clf, folder, valid_pct, seed):
     from quickcls.data.split import split_items
     if isinstance(folder, Items): return folder
     data, first = clf.info.get('data', {}), lambda *vs: next(v for v in vs if v is not None)
-    items = scan_folder(folder, **{k: data.get(k) for k in ('group_pattern', 'split_by', 'classes')})
-    own = {nfc(c): c for c in clf.vocab} # as a folder's names are kept; those of an older classifier may have another form
-    items.table['label'] = items.table.label.map(lambda c: own.get(c, c))
+    items = scan_folder(folder, known=clf.vocab, **{k: data.get(k) for k in ('group_pattern', 'split_by', 'classes')})
     return split_items(items, valid_pct=first(valid_pct, data.get('valid_pct'), .3), seed=first(seed, data.get('seed'), 42))
 def _bodies(clf):
     "The bodies of a classifier: its own arrays where it has some, else the published weights"

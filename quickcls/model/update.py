@@ -209,7 +209,7 @@ class Teacher:
         others = np.setdiff1d(np.arange(len(self.x)), [self._row[r['sha256']] for r in rows if r['sha256'] in self._row])
         head = moved_head(self.trained.head, self.x[others], said, labels, len(self.trained.vocab))
         info = self.trained.info | dict(taught=len(rows))
-        self._clf = self._clf.with_head(head, vocab=vocab, open_set=self._known(said, labels, rows), info=info)
+        self._clf = self.trained.with_head(head, vocab=vocab, open_set=self._known(said, labels, rows), info=info)
 
     def _known(self, said, labels, rows):
         "The open set with the taught images; a training image that was relabelled has its new class there too"

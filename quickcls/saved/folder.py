@@ -288,7 +288,7 @@ def still_there(
     sha256:str=None # Of its content then; None: not known
 )->Path: # The same
     "The file, if it is the one that was there when the classifier was loaded; raises `QuickclsError`"
-    if not (folder_there(path.parent)/path.name).is_file(): raise QuickclsError(f'{path.parent} has no {path.name} any more. {again}')
+    if not path.is_file(): raise QuickclsError(f'{path.parent} has no {path.name} any more. {again}')
     if mark == mark_of(path) or not sha256 or digest_of(path) == sha256: return path
     raise QuickclsError(f'{path} was replaced after this classifier was loaded. Load it again.')
 
