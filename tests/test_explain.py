@@ -152,12 +152,12 @@ def test_the_command_writes_a_figure_or_json(models, tmp_path, capsys):
         (dict(size=9000), '896'),
         (dict(method='magic'), 'cam.*occlusion'),
         (dict(out='heat.docx'), 'suffix'),
-        (dict(out='gone/heat.png'), 'gone'),
+        (dict(out='gone/heat.png'), 'gone.*written'),
         (dict(image='.'), 'a folder'),
-        (dict(image='gone.png'), 'gone.png'),
-        (dict(image='text.png'), 'text.png'),
-        (dict(out='p.png'), 'p.png'),
-        (dict(model='gone'), 'gone'),
+        (dict(image='gone.png'), 'gone.png.*No such file'),
+        (dict(image='text.png'), 'text.png.*not an image'),
+        (dict(out='p.png'), 'replace.*p.png'),
+        (dict(model='gone'), 'no classifier.*gone|gone.*no classifier'),
     ],
 )
 def test_bad_input_is_named(models, tmp_path, monkeypatch, change, match):

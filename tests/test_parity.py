@@ -120,10 +120,10 @@ def test_the_folder_cannot_harm(few, tmp_path):
     def refuses(match, **changes):
         (clf.path/'classifier.json').write_text(json.dumps(d | changes))
         with pytest.raises(QuickclsError, match=match): Classifier.load(clf.path)
-    refuses('2.*3', vocab=['a', 'b', 'c'])
-    refuses('two', vocab=['a'])
+    refuses(r'\b2 classes.*vocab 3', vocab=['a', 'b', 'c'])
+    refuses('two or more', vocab=['a'])
     refuses('format.*99', format=99)
-    refuses('temperature', temperature=0)
+    refuses('temperature.*above 0', temperature=0)
     refuses('damaged', views=None)
     (clf.path/'classifier.json').write_text('{"vocab": ["a"')
     with pytest.raises(QuickclsError, match='damaged'): Classifier.load(clf.path)

@@ -71,7 +71,7 @@ def test_the_header_is_what_the_hub_reads(made):
 )
 def test_any_name_stands_in_the_header(name):
     h = yaml.safe_load(space_header(name, [name, 'x'*80]))
-    assert h['title'] == ' '.join(name.split()) and '2' in h['short_description']
+    assert h['title'] == ' '.join(name.split()) and ' 2 ' in h['short_description']
     assert f'{" ".join(name.split())} and z' in yaml.safe_load(space_header('x', [name, 'z']))['short_description']
 
 def test_nothing_tells_where_it_was_made(made):

@@ -92,7 +92,7 @@ def test_a_bad_image_is_an_answer_with_an_error(things, name):
 
 @pytest.mark.slow
 def test_classifiers_of_other_kinds_tag_too(things, both, tmp_path, capsys):
-    "Without statistics of familiar images (told once), with padding, with two views"
+    "Without statistics of known images (said once), with padding, with two views"
     folder = some_parts(tmp_path/'parts', slice(40))
     for options in (dict(folds='0', resize='pad'), dict(arch='efficientnet_lite0+efficientnet_lite0@128', folds='2')):
         clf = train(folder, out=tmp_path/'other', force=True, **dict(arch='efficientnet_lite0', quiet=True) | options)
