@@ -1,0 +1,14 @@
+"Accessibility faults of a page, found by axe-core"
+
+def serious_faults(
+    page, # Playwright page, open
+    within:str=None # CSS selector of the part to look at; None: the whole page
+)->list: # of one line a fault: rule, impact, what it means, the first places
+    "What axe-core calls serious or critical"
+    from axe_playwright_python.sync_playwright import Axe
+    found = Axe().run(page, context=within).response['violations']
+    return [_line(v) for v in found if v['impact'] in ('serious', 'critical')]
+
+def _line(v):
+    places = ', '.join(' '.join(map(str, n['target'])) for n in v['nodes'][:3])
+    return f'{v["id"]} ({v["impact"]}): {v["help"]}; {len(v["nodes"])} places: {places}'
