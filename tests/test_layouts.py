@@ -204,3 +204,10 @@ def test_the_command_keeps_the_options():
     from quickcls.train.options import Training
     t = Training('pets', split_by='train=day 1,test=day 2', classes=['cat', 'dog'])
     assert "--split-by 'train=day 1,test=day 2' --classes cat,dog" in t.command
+
+def test_a_learner_takes_the_options_of_folders(tmp_path):
+    "`quick_learner` reads a folder as `train` does: which folders are splits, which are classes"
+    from quickcls.model.learner import quick_learner
+    for day, n in (('A', 4), ('B', 2)): write_folder(tmp_path/'d'/day, start=n, cat=n, dog=n, emu=n)
+    learn = quick_learner(tmp_path/'d', 'efficientnet_lite0@64', split_by='train=A,test=B', classes='cat,dog')
+    assert [len(d.items) for d in (learn.dls.train, learn.dls.valid)] == [8, 4] and list(learn.dls.vocab) == ['cat', 'dog']

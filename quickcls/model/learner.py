@@ -172,6 +172,7 @@ def quick_learner(
     head:str='fastai', # `fastai`, `linear` (one layer), `mlp:N`
     weights:Path=None, # A file of weights
     valid_pct:float=0.3, # Share that is held out, where the folder has no splits of its own
+    split_by:str=None, classes:str=None, group_pattern:str=None, # Which folders are splits and classes, what is a group: as in `train`
     seed:int=42, size:int=None, resize:str='squish', # Side of the images (pixels), and how they get it
     bs:int=64, num_workers:int=0, batch_tfms:list=(), # As fastai has them
     offline:bool=False, # Never look over the network for weights?
@@ -179,17 +180,16 @@ def quick_learner(
 )->Learner: # Frozen as far as the strategy says, its head untrained
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
     _check_choices(head, levels, strategy, unfreeze)
-    items = folder if isinstance(folder, Items) else split_items(scan_folder(folder), valid_pct=valid_pct, seed=seed)
+    layout = dict(split_by=split_by, classes=classes, group_pattern=group_pattern)
+    items = folder if isinstance(folder, Items) else split_items(scan_folder(folder, **layout), valid_pct=valid_pct, seed=seed)
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)
     def body_of(v): return create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None)
     with no_random(seed): bodies = [body_of(v) for v in views]
-    n_in = _width(views, bodies, levels)
-    with no_random(seed): layers = _untrained_head(head, n_in, len(items.vocab))
+    with no_random(seed): layers = _untrained_head(head, _width(views, bodies, levels), len(items.vocab))
     if strategy != 'head': kwargs = dict(splitter=block_split) | kwargs
     loading = dict(bs=bs, num_workers=num_workers, batch_tfms=batch_tfms)
     learn = learner_of(items, views, bodies, layers, levels=levels, head=head, loading=loading, **kwargs)
-    q = learn.quick
-    q.weights, q.offline, q.strategy, q.trained = weights, offline, strategy, strategy == 'scratch'
+    learn.quick = replace(learn.quick, weights=weights, offline=offline, strategy=strategy, trained=strategy == 'scratch')
     if strategy == 'partial': learn.freeze_to(-1 - unfreeze)
     elif strategy != 'head': learn.unfreeze()
     return learn
