@@ -144,27 +144,41 @@ def write_whole(
     check_free(folder, force, **how)
     try: folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise QuickclsError(f'{folder} cannot be written: {explain_os_error(e)}') from None
-    with _writing_in(folder.parent), _moved_in(folder) as beside:
+    with _writing_in(folder.parent), _moved_in(folder, force) as beside:
         yield beside
 
 @contextmanager
-def _moved_in(folder):
-    "A folder beside `folder`, renamed to it at the end"
+def _moved_in(folder, force):
+    "A folder beside `folder`, renamed to it at the end; with `force` in place of what is there then"
     try: beside = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-quickcls-', dir=folder.parent))
     except OSError as e: raise QuickclsError(f'{folder} cannot be written: {explain_os_error(e)}') from None
     try:
         beside.chmod(0o755) # mkdtemp allows only its owner; a classifier is shared
         yield beside
         _flush(beside)
-        old = beside.with_name(beside.name + '-old')
-        if folder.exists(): folder.rename(old)
-        try: beside.rename(folder)
-        except OSError:
-            if old.exists(): old.rename(folder) # put the old one back
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        (_replace if force else _take_name)(beside, folder)
     except OSError as e: raise QuickclsError(f'{folder} was not written: {explain_os_error(e)}') from None
     finally: shutil.rmtree(beside, ignore_errors=True)
+
+def _replace(beside, folder):
+    "Give a folder the name of another one, which is removed"
+    old = beside.with_name(beside.name + '-old')
+    if folder.exists(): folder.rename(old)
+    try: beside.rename(folder)
+    except OSError:
+        if old.exists(): old.rename(folder) # put the old one back
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+def _take_name(beside, folder):
+    "Give a folder a name that was free when the work began; raises if somebody else took it meanwhile"
+    try:
+        if folder.is_dir(): folder.rmdir() # it was there, and empty
+        beside.rename(folder)
+    except OSError as e:
+        if e.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR): raise
+        raise QuickclsError(f'{folder} was written by somebody else meanwhile, so it is not replaced. Run it again under another name; '
+                            'embeddings are kept.') from None
 
 def _flush(folder):
     "Write all files of a folder to the disk: after a power cut they must not be empty"

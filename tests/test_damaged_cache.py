@@ -81,6 +81,8 @@ row_damages = dict(
     text=lambda b: 'abc',
     nan=lambda b: np.full(3, np.nan, np.float16).tobytes(),
     inf=lambda b: np.array([1, np.inf, 0], np.float16).tobytes(),
+    bit=lambda b: bytes([b[0] ^ 1]) + b[1:],
+    earlier=lambda b: b[:-4], # without the check, as an earlier version wrote it
 )
 
 
@@ -352,6 +354,15 @@ def test_both_stay_where_the_move_cannot_be_finished(tmp_path, monkeypatch):
     assert new.is_dir() and old.is_dir()
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ['pets'] and (tmp_path/'pets'/'classifier.json').read_text() == 'new'
+
+def test_a_name_that_is_taken_meanwhile(tmp_path):
+    "Two trainings into one folder: the first keeps it, and the second says so; an empty folder may be filled"
+    out = tmp_path/'pets'
+    out.mkdir()
+    with pytest.raises(QuickclsError, match='somebody else'), write_whole(out) as second:
+        (second/'classifier.json').write_text('second')
+        with write_whole(out) as first: (first/'classifier.json').write_text('first')
+    assert names(tmp_path) == ['pets'] and (out/'classifier.json').read_text() == 'first'
 
 def test_only_leftovers_are_removed(tmp_path, monkeypatch):
     "Other hidden files stay; where locks are not known, so does what is not a day old"

@@ -387,6 +387,35 @@ def test_photos_of_telephones_are_named_with_what_reads_them(monkeypatch, start,
     monkeypatch.setattr(formats, 'known_formats', lambda: ['HEIF', 'AVIF'])
     assert reason_not_an_image(start).startswith('a damaged file: it begins like a')
 
+@pytest.mark.parametrize('brand', ['heic', 'heix', 'heim', 'heis', 'hevc', 'hevx', 'hevm', 'hevs', 'heif', 'mif1', 'msf1'])
+def test_all_brands_of_heic_are_known(brand, monkeypatch):
+    from quickcls.data import formats
+    monkeypatch.setattr(formats, 'known_formats', lambda: ['JPEG'])
+    assert 'HEIC' in reason_not_an_image(brands(brand.encode()))
+
+@pytest.mark.parametrize('start, what', [
+    (b'\xff\x0a\xff', 'JPEG XL'), (b'\0\0\0\x0cJXL \r\n\x87\n', 'JPEG XL'), (b'%PDF-1.7', 'PDF'), (b'II*\0\x10\0\0\0CR\2\0', 'raw photo'),
+    (brands(b'crx '), 'raw photo'), (b'FUJIFILMCCD-RAW 0201', 'raw photo'), (brands(b'mp42', b'isom'), 'a video'), (brands(b'qt  '), 'a video'),
+    (brands(b'3gp5'), 'a video'), (b'\x1a\x45\xdf\xa3\x01', 'a video'), (b'RIFF\0\0\0\0AVI LIST', 'a video'), (b'PK\3\4\x14', 'an archive'),
+    (bytes(128) + b'DICM', 'DICOM'), (b'8BPS\0\1', 'Photoshop'), (b'ID3\3\0', 'a sound file')])
+def test_what_is_no_photo_is_named_as_what_it_is(start, what):
+    assert what in reason_not_an_image(start)
+    with pytest.raises(NotAnImage, match=what): open_image(start + bytes(600))
+
+def raw_in_tiff(**tags):
+    "A TIFF with the tags of a raw photo, and a small preview as its image"
+    from PIL import TiffImagePlugin
+    ifd = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.values(): ifd[tag] = value
+    image(1, 40, 30).save(out := io.BytesIO(), 'TIFF', tiffinfo=ifd)
+    return out.getvalue()
+
+def test_the_preview_in_a_raw_photo_is_not_taken_for_the_photo():
+    "DNG, and NEF or ARW, which are TIFFs too; a TIFF of several sizes is read"
+    with pytest.raises(NotAnImage, match='raw photo'): open_image(raw_in_tiff(version=(50706, b'\1\4\0\0')))
+    with pytest.raises(NotAnImage, match='raw photo'): open_image(raw_in_tiff(kind=(254, 1), below=(330, 8)))
+    assert open_image(raw_in_tiff(kind=(254, 0), below=(330, 8))).size == (40, 30)
+
 def test_a_film_is_no_photo(): assert 'HEIC' not in reason_not_an_image(brands(b'isom', b'mp42'))
 
 def test_a_broken_file_of_a_known_format_is_named_as_such():

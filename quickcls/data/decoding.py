@@ -11,6 +11,7 @@ __all__ = ['large_file', 'all_memory', 'always_decoded', 'no_data', 'large', 're
 import hashlib, io, os
 from dataclasses import dataclass
 from math import ceil, gcd
+from .colours import to_srgb
 from .formats import (NotAnImage, as_far_as_it_goes, baseline, check_size, frame_of, image_memory, is_cut, lacks_details, many_copies,
                       missing_part, open_image, open_regular, progressive, why_not_read)
 
@@ -243,8 +244,7 @@ def decode(
 
 def _decoded(file, wanted, granted):
     "`decode` for an open file"
-    length = file.seek(0, os.SEEK_END)
-    check_size(length)
+    check_size(length := file.seek(0, os.SEEK_END))
     if length > large_file: granted(all_memory)
     file.seek(0)
     data = file.read(length)
@@ -276,10 +276,11 @@ def as_shape(
     turn:int, # From `turn_of`
     wanted:Wanted
 ): # PIL image, RGB
-    "The upright image, resized as it is wanted"
+    "The upright image, resized as it is wanted, then in the colours that its profile means: a small image takes little time"
     im.load()
-    least = least_of(*im.size, wanted.size, wanted.how)
-    return shaped(upright(smaller_rgb(im, least), turn), wanted.size, wanted.how)
+    how, least = (im.info.get('icc_profile'), im.mode), least_of(*im.size, wanted.size, wanted.how)
+    if im.mode == 'CMYK': im = to_srgb(im, *how)
+    return to_srgb(shaped(upright(smaller_rgb(im, least), turn), wanted.size, wanted.how), *how)
 
 # %% ../../nbs/data/02_decoding.ipynb #cut
 most_missing = .05 # of an image

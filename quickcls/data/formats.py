@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['formats', 'plugins', 'largest_file', 'baseline', 'progressive', 'longest_text', 'many_copies', 'most_pixels',
-           'usual_memory', 'NotAnImage', 'reason_not_an_image', 'kind_of_heif', 'known_formats', 'open_regular',
-           'check_regular', 'check_size', 'kind_of_file', 'frame_of', 'without_metadata', 'is_cut', 'readable',
-           'lacks_details', 'open_image', 'short_reason', 'why_not_read', 'image_memory', 'as_far_as_it_goes',
-           'missing_part']
+           'usual_memory', 'NotAnImage', 'reason_not_an_image', 'known_formats', 'open_regular', 'check_regular',
+           'check_size', 'kind_of_file', 'frame_of', 'without_metadata', 'is_cut', 'readable', 'lacks_details',
+           'open_image', 'short_reason', 'why_not_read', 'image_memory', 'as_far_as_it_goes', 'missing_part']
 
 # %% ../../nbs/data/01_formats.ipynb #imports
 import io, os, stat, zlib
 from functools import cache
 from importlib.util import find_spec
 from ..core import QuickclsError
+from ..folders.signatures import kind_of_content, kind_of_heif, raw_photo
 
 # %% ../../nbs/data/01_formats.ipynb #reason-not-an-image
 class NotAnImage(QuickclsError):
@@ -27,9 +27,8 @@ def reason_not_an_image(
     text = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
     if text.startswith((b'<!doctype html', b'<html')): return 'an HTML page, not an image'
     if b'<svg' in text: return 'an SVG drawing; only images made of pixels can be used'
-    if text.startswith((b'%!ps', b'%pdf')) or start.startswith(b'\xc5\xd0\xd3\xc6'):
-        return 'a PostScript or PDF document; only images made of pixels can be used'
     if text.startswith((b'<?xml', b'{', b'[')): return 'text (XML or JSON), not an image'
+    if (what := kind_of_content(start)): return what
     if (kind := kind_of_heif(start)): return _why_not_heif(kind)
     if (name := next((n for n, begins in _signatures.items() if start.startswith(begins)), None)): return _damaged.format(name)
     if all(b >= 32 or b in b'\t\r\n\f\x1b' for b in start): return 'text, not an image'
@@ -38,16 +37,6 @@ def reason_not_an_image(
 _damaged = 'a damaged file: it begins like {}, and cannot be read as one'
 _signatures = {'a JPEG': b'\xff\xd8\xff', 'a PNG': b'\x89PNG\r\n\x1a\n', 'a GIF': (b'GIF87a', b'GIF89a'),
                'a TIFF': (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')}
-
-def kind_of_heif(
-    start:bytes # The first bytes of the file
-)->str|None: # `HEIF`, `AVIF`, or None for another format
-    "Which of the two new formats of telephones a file is, by the brands that it names"
-    if start[4:8] != b'ftyp': return None
-    end = min(len(start), int.from_bytes(start[:4], 'big'))
-    brands = {start[i:i+4] for i in range(8, end, 4)}
-    if brands & {b'avif', b'avis'}: return 'AVIF'
-    return 'HEIF' if brands & {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'hevm', b'hevs', b'mif1', b'msf1'} else None
 
 def _why_not_heif(kind):
     "Why a photo of a telephone was not opened: the library is missing, or the file is damaged"
@@ -146,11 +135,11 @@ _turning = (b'Raw profile type exif', b'XML:com.adobe.xmp') # keywords of texts 
 def without_metadata(
     data:bytes # Of a PNG
 )->bytes:
-    "A PNG with its pixels and its orientation alone"
+    "A PNG with its pixels, its orientation and its colour profile alone"
     view, head, pixels, changed = memoryview(data), [(0, 8)], [], False
     for kind, start, end in _chunks(data):
         part, optional = pixels if pixels or kind == b'IDAT' else head, kind[0] & 32 and kind not in _of_pixels
-        if optional and not _tells_turn(kind, data[start+8:end-4], data[end-4:end]): changed = True
+        if optional and not _is_needed(kind, data[start+8:end-4], data[end-4:end]): changed = True
         elif optional and pixels: # Pillow would decode the image to find it
             head.append((start, end))
             changed = True
@@ -166,9 +155,12 @@ def _chunks(data):
         yield kind, start, min(end, len(data))
         start = len(data) if kind == b'IEND' else end
 
-def _tells_turn(kind, body, check):
-    "Does a chunk, undamaged and not too long, tell how the image is turned?"
-    if kind == b'eXIf': pass
+def _is_needed(kind, body, check):
+    "Does a chunk, undamaged and not too long, say how the image is turned, or what its colours mean?"
+    if kind == b'iCCP':
+        packed = body.partition(b'\0')[2] # its first byte is the method: 0 is the only one
+        if packed[:1] != b'\0' or _unpacked(b'zTXt', packed) > longest_text: return False
+    elif kind == b'eXIf': pass
     elif kind not in (b'tEXt', b'zTXt', b'iTXt') or not body.startswith(_turning): return False
     elif len(body) > longest_text or _unpacked(kind, body.partition(b'\0')[2]) > longest_text: return False
     return zlib.crc32(body, zlib.crc32(kind)).to_bytes(4, 'big') == check
@@ -229,6 +221,7 @@ def open_image(
             warnings.simplefilter('ignore') # Pillow warns about size and odd metadata; the size is checked below
             im = Image.open(file, formats=[f for f in known_formats() if f in Image.OPEN])
         if im.format == 'PNG': _scale_transparency(im, start[24])
+        if im.format == 'TIFF' and (_holds_raw(im.tag_v2) or kind_of_content(start)): raise NotAnImage(raw_photo)
     except NotAnImage: raise
     except UnidentifiedImageError: raise NotAnImage(reason_not_an_image(start)) from None
     except Image.DecompressionBombError: raise NotAnImage('a decompression bomb: over 178 megapixels') from None # not in workers
@@ -246,6 +239,10 @@ def _scale_transparency(im, bits):
     key = im.info.get('transparency')
     if im.mode == 'L' and isinstance(key, int) and bits < 8: im.info['transparency'] = key*255//(2**bits - 1)
     if im.mode == 'RGB' and isinstance(key, tuple) and bits == 16: im.info['transparency'] = tuple(v >> 8 for v in key)
+
+def _holds_raw(tags):
+    "Is a TIFF a digital negative (tag DNGVersion), or a small preview (NewSubfileType 1) with the raw image in SubIFDs?"
+    return 50706 in tags or tags.get(254) == 1 and 330 in tags
 
 def _start(file, n=512):
     "The first `n` bytes of an open file"

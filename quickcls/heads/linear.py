@@ -9,6 +9,7 @@ __all__ = ['by_strength', 'strengths', 'most_for_choice', 'svm_strengths', 'ridg
 
 # %% ../../nbs/heads/02_linear.ipynb #imports
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from contextlib import contextmanager
 from .head import Head, fewest_directions, fit_many, leading, many
 
@@ -201,8 +202,18 @@ def fit_svm(
 )->Head:
     "A linear support vector machine on standardised embeddings; the softmax of its scaled margins gives probabilities"
     from sklearn.svm import LinearSVC
-    def model(c, weight): return LinearSVC(C=c, class_weight=weight, random_state=0)
+    def model(c, weight): return _one_at_a_time(LinearSVC(C=c, class_weight=weight, random_state=0))
     return _fit_margins('svm', model, svm_strengths, x, y, groups, c, class_weights, seed, overwrite)
+
+_liblinear = Lock() # its random numbers belong to the process: two fits at one moment would not be repeatable
+
+def _one_at_a_time(model):
+    "A model of liblinear that is fitted while no other one is"
+    fit = model.fit
+    def alone(x, y):
+        with _liblinear: return fit(x, y)
+    model.fit = alone
+    return model
 
 def _fit_margins(kind, model, strengths, x, y, groups, c, class_weights, seed, overwrite, usual=None):
     "A head from a linear model of scikit-learn that has margins; `model` is a function of strength and class weights"

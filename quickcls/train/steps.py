@@ -59,12 +59,19 @@ def import_ahead(
     *modules:str # Names
 ):
     "Import modules in a background thread; an `import` of one of them waits until it is done"
-    import importlib, threading
+    import atexit, importlib, threading
+    stop = threading.Event()
     def work():
         for m in modules:
+            if stop.is_set(): return
             try: importlib.import_module(m)
             except Exception: return # the real import raises the error later
-    threading.Thread(target=work, daemon=True).start()
+    thread = threading.Thread(target=work, daemon=True)
+    def end():
+        stop.set()
+        thread.join() # a library that is still being loaded while Python ends would crash it
+    atexit.register(end)
+    thread.start()
 
 # %% ../../nbs/train/01_steps.ipynb #embed-all
 def embed_all(
