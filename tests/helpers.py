@@ -26,6 +26,12 @@ def write_folder(root, start=0, **counts):
         for i in range(start, start+n): image((c, i), 24, 24).save(root/label/f'{i:03}.png')
     return root
 
+def files_of(clf, paths):
+    "The files of images that a classifier names without their private folders"
+    from quickcls.saved.known_images import images_of
+    images = images_of(clf)
+    return [str(images.find(p)[0]) for p in paths]
+
 def some_parts(root, some):
     "A slice of each class of the drawn parts, copied below `root`"
     for label in ('defect', 'ok'):

@@ -3,7 +3,7 @@ import json, re
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
-from tests.helpers import repo, some_parts
+from tests.helpers import files_of, repo, some_parts
 from quickcls.model.auto import candidates, choose
 from quickcls.backbones.registry import of_quality, parse_views, qualities
 from quickcls.core import QuickclsError
@@ -26,7 +26,7 @@ def answers_of(python, clf, n=12):
         'print(json.dumps([[t["probability"] for t in sorted(p.top, key=lambda t: t["label"])] for p in '
         'Classifier.load(sys.argv[1]).predict(sys.argv[2:])]))'
     )
-    return json.loads(python(code, clf.path, *table.path)), table[['p_defect', 'p_ok']]
+    return json.loads(python(code, clf.path, *files_of(clf, table.path))), table[['p_defect', 'p_ok']]
 
 @pytest.mark.slow
 @pytest.mark.parametrize('quality', ['good', 'best'])
@@ -155,3 +155,11 @@ def test_a_network_that_learned_is_saved_as_it_was(tmp_path, python, quickcls):
     assert (
         again.returncode == 0 and json.loads(again.stdout.splitlines()[-1])['arch'] == 'efficientnet_lite0@96'
     )  # an earlier classifier as a start
+
+def test_the_svm_head_is_repeatable():
+    "To the last digit, though its folds are fitted in two threads"
+    from quickcls.heads.crossval import cross_validate
+    x, y = np.random.default_rng(0).normal(size=(400, 300)).astype(np.float32), np.arange(400) % 3
+    x[:, 0] += y
+    first, *others = (cross_validate(x, y, np.arange(400), head='svm', n_out=3).logits for _ in range(3))
+    for again in others: np.testing.assert_array_equal(first, again)

@@ -2,7 +2,7 @@
 import json, shutil
 import numpy as np, pytest
 from PIL import Image
-from tests.helpers import repo, some_parts
+from tests.helpers import files_of, repo, some_parts
 from quickcls.core import QuickclsError
 from quickcls.backbones.engines import open_detector
 
@@ -55,7 +55,7 @@ def test_saved_is_live(trained, python):
         "Classifier.load(sys.argv[1]).predict(sys.argv[2:])]\n"
         "print(json.dumps([found, [m for m in ('torch', 'sklearn', 'scipy', 'pandas', 'openvino', 'onnx') if m in sys.modules]]))"
     )
-    found, heavy = json.loads(python(code, clf.path, *table.path))
+    found, heavy = json.loads(python(code, clf.path, *files_of(clf, table.path)))
     assert heavy == []
     np.testing.assert_allclose(found, table[['p_defect', 'p_ok']], atol=2e-3) # the store keeps 16 bits
 

@@ -376,3 +376,12 @@ def test_only_leftovers_are_removed(tmp_path, monkeypatch):
     os.utime(old, (time.time() - 90_000,)*2)
     remove_leftovers(tmp_path)
     assert young.exists() and not old.exists()
+
+# the end of a program
+
+def test_a_program_ends_after_the_library_that_it_loads(tmp_path, python):
+    "A library that is loaded ahead, in another thread, while Python ends would crash it; those after it are not begun"
+    (tmp_path/'slow.py').write_text('import time\ntime.sleep(1)\nprint("loaded", flush=True)')
+    (tmp_path/'later.py').write_text('print("not needed")')
+    code = 'import sys; sys.path.insert(0, sys.argv[1]); from quickcls.train.steps import import_ahead; import_ahead("slow", "later")'
+    assert python(code, tmp_path).split() == ['loaded']

@@ -1,7 +1,7 @@
 "Live, saved, opened as a Learner: the same predictions"
 import json
 import numpy as np, pytest
-from tests.helpers import repo, some_parts, write_folder
+from tests.helpers import files_of, repo, some_parts, write_folder
 
 parts, images = repo/'datasets'/'parts', [repo/'docs'/'parts'/'ok.jpg', repo/'docs'/'parts'/'defect.jpg']
 
@@ -47,7 +47,7 @@ def test_training_predictions_are_what_the_saved_classifier_says(few, tmp_path):
     from quickcls.all import train
     clf = train(few, out=tmp_path/'m', arch='efficientnet_lite0', quiet=True)
     t = pd.read_csv(tmp_path/'m'/'predictions.csv')
-    np.testing.assert_allclose(probs_of(clf, list(t.path)), t[[f'p_{c}' for c in clf.vocab]], atol=.02)
+    np.testing.assert_allclose(probs_of(clf, files_of(clf, t.path)), t[[f'p_{c}' for c in clf.vocab]], atol=.02)
 
 def test_an_ordinary_fastai_learner(few, tmp_path, monkeypatch):
     "fit_head, then predict, interpretation, export, unfreeze and fine_tune, as on any Learner"

@@ -8,7 +8,7 @@ from quickcls.cli import main
 from quickcls.core import QuickclsError
 from quickcls.heads.head import Head
 from quickcls.report.page import write_report
-from tests.helpers import classifier_folder, repo
+from tests.helpers import classifier_folder, repo, some_parts, write_folder
 
 saved, photo = repo/'tests'/'fixtures'/'saved_classifiers', repo/'docs'/'parts'/'ok.jpg'
 
@@ -159,3 +159,23 @@ def test_the_page_itself_has_to_be_written(read_only, capsys):
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and 'report.html cannot be written' in said[0] and said[0].count('report.html') == 1
     assert '--out names another file' in said[0]
+
+# --- what the files say of places
+
+def test_no_file_names_the_folders_above_the_images(tmp_path, cache):
+    "An absolute path stays private, of images, corrections, background and output; the report still shows the images"
+    from quickcls.all import train
+    secret = tmp_path/'ann'/'patients'
+    some_parts(secret/'xrays', slice(12))
+    write_folder(secret/'other', noise=4)
+    clf = train(secret/'xrays', out=secret/'m', arch='efficientnet_lite0', background=str(secret/'other'), folds='2x1', quiet=True)
+    told = [p.name for p in clf.path.iterdir() if b'patients' in p.read_bytes() or str(tmp_path).encode() in p.read_bytes()]
+    assert told == [] and clf.info['data']['folder'] == 'xrays' and clf.evaluate().table.path.str.startswith('xrays/').all()
+    assert 'data:image/jpeg' in write_report(clf.path).read_text(encoding='utf8')
+
+def test_the_same_images_trained_on_from_two_places(tmp_path, cache, monkeypatch):
+    "Either classifier finds them"
+    from quickcls.saved.known_images import remember_folders, remembered_folders
+    remember_folders('0123456789abcdef', {'pets': tmp_path/'pets'})
+    remember_folders('0123456789abcdef', {'data/pets': tmp_path/'data'/'pets'})
+    assert dict(remembered_folders('0123456789abcdef')) == {'pets': tmp_path/'pets', 'data/pets': tmp_path/'data'/'pets'}

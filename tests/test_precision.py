@@ -9,7 +9,7 @@ from quickcls.core import QuickclsError
 from quickcls.heads.head import Head
 from quickcls.report.card import onnx_example, write_card
 from quickcls.report.record import read_facts
-from tests.helpers import halves, image, repo, some_parts, with_orientation
+from tests.helpers import files_of, halves, image, repo, some_parts, with_orientation
 
 net, photo = repo/'tests'/'fixtures'/'saved_classifiers'/'net', repo/'docs'/'parts'/'ok.jpg'
 
@@ -29,7 +29,7 @@ def test_training_and_answers_use_32_bit_floats(parts):
     assert description(parts.path)['precision'] == parts.precision == parts.engine.precision == 'f32'
     assert '| precision | f32 |' in (parts.path/'README.md').read_text()
     t = pd.read_csv(parts.path/'predictions.csv')
-    got = [{a['label']: a['probability'] for a in p.top} for p in parts.predict(list(t.path))]
+    got = [{a['label']: a['probability'] for a in p.top} for p in parts.predict(files_of(parts, t.path))]
     assert [[g[c] for c in parts.vocab] for g in got] == pytest.approx(t[[f'p_{c}' for c in parts.vocab]].to_numpy(), abs=1e-3)
 
 def test_heat_maps_are_of_the_same_precision(parts):

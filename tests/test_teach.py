@@ -10,7 +10,7 @@ from quickcls.data.corrections import Corrections, checked_class_name, manifest,
 from quickcls.data.formats import NotAnImage
 from quickcls.model.update import Teacher
 from quickcls.train.pipeline import train
-from tests.helpers import as_bytes, bad_files, image, repo
+from tests.helpers import as_bytes, bad_files, files_of, image, repo
 
 lite0 = dict(arch='efficientnet_lite0', quiet=True)
 
@@ -78,7 +78,8 @@ def test_a_training_image_that_was_mislabelled(parts, tmp_path):
     t = pd.read_csv(parts.path/'predictions.csv')
     row = t[(t.split == 'train') & (t.label == 'ok')].iloc[0]
     teacher = Teacher.of(parts, tmp_path/'c')
-    p = teacher.teach(Path(row.path).read_bytes(), 'defect').predict(row.path)
+    file, = files_of(parts, [row.path])
+    p = teacher.teach(Path(file).read_bytes(), 'defect').predict(file)
     assert p.label == 'defect' and {n['label'] for n in p.nearest[:2]} == {'defect'}
 
 @pytest.mark.parametrize(

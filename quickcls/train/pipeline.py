@@ -24,7 +24,8 @@ from ..features.embed import Embeddings, late_columns
 from ..model.finetune import tune
 from ..explain.shortcuts import focus
 from ..heads.linear import by_strength
-from ..saved.known_images import remember_folders
+from ..report.record import public_command
+from ..saved.known_images import PublicPaths, public_name, remember_folders
 from .steps import Run, check_splits, check_tuned, draw_beside, drop_damaged, embed_all, embed_background, evaluate_splits
 from .steps import fit_splits, import_ahead, neighbours, own_weights, write_tables
 from ..features.store import data_fingerprint
@@ -169,21 +170,25 @@ class Pipeline:
         "What the classifier remembers about its images"
         o, t = self.options, self.items.table
         corrected = self.taken and int(self.taken.table.sha256.isin(t.sha256).sum())
-        found = dict(folder=self.items.folder, n_train=len(self.splits['train'][0]), n_valid=self.ev.n, fingerprint=data_fingerprint(t))
+        found = dict(folder=next(iter(self.public.places)), fingerprint=data_fingerprint(t))
+        found |= dict(n_train=len(self.splits['train'][0]), n_valid=self.ev.n)
         asked = dict(valid_pct=o.valid_pct, seed=o.seed, group_pattern=o.group_pattern, augment=str(o.augment))
         asked |= dict(split_by=o.split_by, classes=o.classes)
-        return found | asked | dict(class_weights=o.class_weights, background=o.background, corrections=corrected)
+        background = o.background and public_name(o.background)
+        return found | asked | dict(class_weights=o.class_weights, background=background, corrections=corrected)
 
     def save(self):
         "Write the classifier and its tables"
+        self.public = public = PublicPaths(self.items.folder, *([self.taken.folder] if self.taken else []))
         data = self.about_data()
-        remember_folders(data['fingerprint'], [self.items.folder, *([self.taken.folder] if self.taken else [])])
+        remember_folders(data['fingerprint'], public.places)
         info, own = dict(metrics=self.metrics, data=data), own_weights(self.graphs, self.options.weights)
         info['precision'] = self.embeddings.precision
         views, trained = [g.view for g in self.graphs], (self.head, self.trust.temperature, self.open_set)
         self.made = made = Classifier(self.items.vocab, views, self.options.levels, *trained, info, self.graphs, body_state=own)
-        tables = dict(predictions=lambda: self.table, cross_validation=lambda: self.folded, confusion_matrix=self.ev.confusion_matrix,
-                      neighbours=lambda: neighbours(self.ev, self.items, self.splits))
+        tables = dict(predictions=lambda: public.table(self.table), cross_validation=lambda: public.table(self.folded),
+                      confusion_matrix=self.ev.confusion_matrix,
+                      neighbours=lambda: public.table(neighbours(self.ev, self.items, self.splits)))
         facts = self.facts()
         def beside(folder): write_tables(folder, made, self.ev, tables, facts, self.note)
         self.classifier = made.save(self.out, force=self.options.force, beside=beside)
@@ -191,8 +196,8 @@ class Pipeline:
     def facts(self)->dict:
         "What `metrics.json` says besides the metrics"
         tried = self.choice and [{k: v for k, v in t.items() if k != 'views'} for t in self.choice.tried]
-        skipped = [s.__dict__ for s in self.items.skipped]
-        facts = dict(command=self.command, trust=self.trust.to_dict(), notes=self.items.notes, skipped=skipped)
+        skipped = [dict(path=self.public.of(s.path), reason=s.reason) for s in self.items.skipped]
+        facts = dict(command=public_command(self.command), trust=self.trust.to_dict(), notes=self.items.notes, skipped=skipped)
         return facts | dict(seconds=self.run.seconds, advice=self.advice, auto=tried)
 
     def note(self, text):
@@ -206,7 +211,8 @@ class Pipeline:
 
     def draw(self):
         "Figures and report, into the folder of the saved classifier"
-        draw_beside(self.out, self.out.name, self.ev, self.looked, not self.options.no_images, self.note)
+        looked = self.looked and self.looked | dict(pictures=[r | dict(path=self.public.of(r['path'])) for r in self.looked['pictures']])
+        draw_beside(self.out, self.out.name, self.ev, looked, not self.options.no_images, self.note)
 
     def write_tensorboard(self):
         "Curves, matrix and images for TensorBoard"
