@@ -78,7 +78,8 @@ def _decides(v, where):
     if own: raise Wrong('decision', Said(f'beside a class {min(own)}'), 'no class of that name')
 
 _described = record(
-    _decides, vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive, open_set_=maybe(_open_set),
+    _decides, vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive,
+    open_set_=maybe(_open_set),
     versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)),
     precision_=maybe(one_of('f32', 'bf16', 'f16')), decision_=maybe(_decision))
 
