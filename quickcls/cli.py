@@ -135,6 +135,7 @@ commands = dict(
     train='Train a classifier on a folder of labelled images',
     compare='Compare backbones, strategies, heads and numbers of images in one table',
     predict='Classify images',
+    decide='Decide from which probability a class is acted on, and when a person is asked',
     preview='Show what augmentation does to the images',
     tag='Find several objects in an image, and where they are',
     explain='Show which places of an image speak for its class',
@@ -145,8 +146,9 @@ commands = dict(
     cache='Show or prune the cache of this machine')
 modules = dict( # of commands whose function is in another module
     train='train.pipeline', compare='train.compare', preview='train.augment_preview', backbones='features.benchmark', demo='demo',
+    decide='predict.deciding',
     new='report.notebook', explain='explain.heatmap', tag='explain.regions')
-functions = dict(new='new_notebook') # of commands whose function has a longer name
+functions = dict(new='new_notebook', decide='decide_on') # of commands whose function has a longer name
 # options of version 0.1: old scripts and saved commands still work
 earlier = {'--no-pictures': '--no-images', '--with-pictures': '--with-images', '--with': '--corrections'}
 
