@@ -205,3 +205,11 @@ def test_a_taught_class_is_left_to_a_person(drawn, tmp_path):
     teacher.teach(part.read_bytes(), 'scratch')
     p = teacher.clf.predict(part)
     assert p.label == 'scratch' and p.decision == 'look_at_it'
+
+def test_a_space_carries_the_decision(drawn, tmp_path):
+    from quickcls.app.space import copy_classifier
+    clf = drawn(tmp_path)
+    d = Decision(dict(defect=.2, ok=.9), dict(kind='thresholds', positive='defect', thresholds=dict(defect=.2, ok=.9)))
+    edit(clf, d.to_dict())
+    copy_classifier(clf.path, tmp_path/'copy', 'parts')
+    assert type(clf).load(tmp_path/'copy').decision == d
