@@ -116,7 +116,7 @@ def test_sorted_by_decision_and_taken_back(parts, few, tmp_path, quickcls, move)
     assert len(there) == 30 and len(contents(few)) == (1 if move else 30) # the unreadable one stays; the list is there
     if not move: assert all((tmp_path/'sorted'/d/n).is_file() for n, d in said.items() if d)
     left = sum(p.parent.name in ('look_at_it', 'none_of_these') for p in (tmp_path/'sorted').rglob('*.jpg'))
-    assert f'\n{left} are left for a person' in r.stdout or not left
+    assert f'left for a person: {left} ' in r.stdout or not left
     assert quickcls('undo', tmp_path/'sorted').returncode == 0
     assert contents(few) == before and not (tmp_path/'sorted').exists()
 

@@ -6,7 +6,7 @@
 __all__ = ['few', 'exit_on', 'Outcome', 'fail_on_names', 'predict']
 
 # %% ../../nbs/predict/08_command.ipynb #imports
-import os, signal, sys
+import os, shlex, signal, sys
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from ..core import QuickclsError, print_json, progress
@@ -60,7 +60,7 @@ class Outcome:
         "Print the summary, where it does not get between lines of JSON"
         out = sys.stderr if self.json else sys.stdout
         lines = self.summary.lines(listed) + (self.sorter.lines() if self.sorter else [])
-        if self.sorter: lines.append(f'take it back: quickcls undo {self.sorter.folder}')
+        if self.sorter: lines.append(f'take it back: quickcls undo {shlex.quote(str(self.sorter.shown))}')
         print('\n'.join(lines), file=out)
 
     @property

@@ -58,7 +58,8 @@ class Sorter:
         vocab:list, # Class names
         move:bool=False # Move images; copy them where this is False
     ):
-        self.folder, self.move, self.names = Path(folder).expanduser(), move, folder_names(vocab)
+        self.shown, self.move, self.names = folder, move, folder_names(vocab)
+        self.folder = Path(folder).expanduser()
         check_sorted_folder(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder = Path(os.path.realpath(self.folder))
@@ -116,8 +117,8 @@ class Sorter:
     def lines(self)->list: # of str
         "What was done"
         did = 'moved' if self.move else 'copied'
-        out = [f'{self.sorted:,} images {did} into {self.folder}' + (f'; {self.before:,} were there from an earlier run' if self.before else '')]
-        if self.asked: out.append(f'{self.asked:,} are left for a person, in {look_at_it} and {none_of_these}')
+        out = [f'{did} into {self.shown}: {self.sorted:,}' + (f'; from an earlier run: {self.before:,}' if self.before else '')]
+        if self.asked: out.append(f'left for a person: {self.asked:,} ({look_at_it}, {none_of_these})')
         if self.left: out.append(f'{len(self.left):,} stayed where they are: {"; ".join(self.left[:5])}')
         return out
 
@@ -199,7 +200,7 @@ def undo(
         if why: kept.append((r, why))
         elif why is None: counts[r['how']] += 1
     _tidy(folder, head, [r for r, _ in reversed(kept)], {r['to'].split('/')[0] for r in rows})
-    print(f'{counts["move"]:,} images moved back, {counts["copy"]:,} copies removed')
+    print(f'moved back: {counts["move"]:,}; copies removed: {counts["copy"]:,}')
     for r, why in kept[:20]: print(f'  left: {plain_text(folder/r["to"])}: {why}')
     if len(kept) > 20: print(f'  … and {len(kept) - 20:,} more')
     return 1 if kept else 0

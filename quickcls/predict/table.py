@@ -10,7 +10,6 @@ import csv, os
 from pathlib import Path
 from ..core import QuickclsError, check_writable
 from ..data.csv_text import original_text
-from ..report.answer_html import table_columns, table_row
 
 # %% ../../nbs/predict/04_table.ipynb #check-table
 def check_table(
@@ -46,10 +45,9 @@ class open_table:
 
     def __enter__(self):
         if not self.path: return lambda p: None
+        from quickcls.report.answer_html import table_columns, table_row
         more = self.append and self.path.is_file() and self.path.stat().st_size > 0
-        if more and (found := self._columns()) != table_columns(self.top):
-            raise QuickclsError(f'{self.path} has other columns ({len(found)}, expected {len(table_columns(self.top))}). '
-                                'Name another file with --csv, or give the --top it was written with.')
+        if more: self._check_columns(table_columns(self.top))
         how = dict(newline='', encoding='utf-8' if more else 'utf-8-sig', errors='replace')
         self.file = open(self.path, 'a' if more else 'w', **how)
         rows = csv.writer(self.file)
@@ -62,8 +60,12 @@ class open_table:
     def __exit__(self, *_):
         if self.file: self.file.close()
 
-    def _columns(self):
-        with open(self.path, newline='', encoding='utf-8-sig', errors='replace') as f: return next(csv.reader(f), [])
+    def _check_columns(self, expected):
+        "Raise where the table that is there has other columns"
+        with open(self.path, newline='', encoding='utf-8-sig', errors='replace') as f: found = next(csv.reader(f), [])
+        if found == expected: return
+        raise QuickclsError(f'{self.path} has other columns ({len(found)}, expected {len(expected)}). '
+                            'Name another file with --csv, or give the --top it was written with.')
 
 def paths_in_table(
     path # Of a table; None for no table
