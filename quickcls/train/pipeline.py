@@ -170,7 +170,8 @@ class Pipeline:
         o, t = self.options, self.items.table
         corrected = self.taken and int(self.taken.table.sha256.isin(t.sha256).sum())
         found = dict(folder=self.items.folder, n_train=len(self.splits['train'][0]), n_valid=self.ev.n, fingerprint=data_fingerprint(t))
-        asked = dict(valid_pct=o.valid_pct, seed=o.seed, group_pattern=o.group_pattern, augment=str(o.augment))
+        drawn = self.scanned.table.split.isna().all() # else the folders decide
+        asked = dict(valid_pct=o.valid_pct if drawn else None, seed=o.seed, group_pattern=o.group_pattern, augment=str(o.augment))
         asked |= dict(split_by=o.split_by, classes=o.classes)
         return found | asked | dict(class_weights=o.class_weights, background=o.background, corrections=corrected)
 
