@@ -51,7 +51,8 @@ class Training:
         no_images:bool=False, # Keep images out of report.html: for data that must not leave
         tensorboard:str=None, # Folder for TensorBoard: curves, confusion matrix, images in its projector (a new run each time)
         offline:bool=False, # Use no network
-        quiet:bool=False # Print nothing
+        quiet:bool=False, # Print nothing
+        verbose:bool=False # Print statistics too: speeds, calibration, learning curve, F1
     ):
         if isinstance(classes, (list, tuple)): classes = ','.join(map(str, classes))
         given = {k: v for k, v in locals().items() if k != 'self'}
@@ -109,7 +110,7 @@ class Training:
     @property
     def command(self)->str:
         "The command that trains the same"
-        return command_line('train', Training, self.given, leave_out=('force', 'quiet', 'tensorboard'))
+        return command_line('train', Training, self.given, leave_out=('force', 'quiet', 'verbose', 'tensorboard'))
 
     @property
     def fit(self)->dict:
