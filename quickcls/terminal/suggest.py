@@ -20,7 +20,7 @@ def nearest(
     typed = _bare(word)
     if not typed: return []
     begins = sorted((k for k in of if k.startswith(typed) or len(k) > 2 and typed.startswith(k)), key=lambda k: (k != typed, len(k)))
-    close = difflib.get_close_matches(typed, of, n=most, cutoff=.7)
+    close = difflib.get_close_matches(typed, of, n=most, cutoff=.6)
     return [of[k] for k in dict.fromkeys([*begins[:most], *close])][:most]
 
 def _bare(name): return re.sub(r'[\W_]', '', str(name)).casefold()

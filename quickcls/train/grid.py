@@ -10,6 +10,7 @@ import hashlib, itertools, json, time
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from ..core import QuickclsError, cache_dir
+from ..terminal.shares import share_of
 from ..backbones.registry import parse_views, thesis
 from ..backbones.weights import get_weights
 from ..data.items import Items, class_numbers
@@ -60,7 +61,7 @@ def plan_scenarios(
     for h in (head := words_of(head, 'head')): check_head(h)
     for l in (levels := words_of(levels, 'levels')): check_levels(l)
     augment = list(dict.fromkeys('none' if a == '0' else a for a in words_of(augment, 'augment') if parse_augment(a)))
-    pct = [0] if train_pct is None else [_per_cent(p) for p in words_of(train_pct, 'train-pct')]
+    pct = [0] if train_pct is None else [100*_trained(p) for p in words_of(train_pct, 'train-pct')]
     found = []
     for a in presets[preset] if preset else words_of(arch, 'arch'):
         fits = _axes_of(a, strategy, head, levels, preset)
@@ -90,12 +91,10 @@ def words_of(
     if not any(words): raise QuickclsError(f'--{axis} is empty. Expected one value or several, with commas between them.')
     return list(dict.fromkeys(w for w in words if w))
 
-def _per_cent(text):
-    "A share of the images in per cent"
-    try: v = float(text.rstrip(' %'))
-    except ValueError: v = 0
-    if 0 < v <= 100: return v
-    raise QuickclsError(f'{text!r} is not a share of the images. Expected per cent, above 0 to 100, for instance --train-pct 5,10,50,80.')
+def _trained(text):
+    "A share of the images to train on, above 0"
+    if share := share_of(text, '--train-pct', whole=True): return share
+    raise QuickclsError(f'--train-pct is {text}; expected more than 0, for instance --train-pct 5%,10%,50%,80%.')
 
 # %% ../../nbs/train/05_grid.ipynb #trials
 runs_version = 2 # increased when the same scenario would give other numbers

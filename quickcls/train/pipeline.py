@@ -13,7 +13,7 @@ from ..core import attempt, check_apart, check_free
 from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
-from .options import Training
+from .options import Training, usual_valid_pct
 from .tensorboard import board_callbacks, board_training, check_board
 from ..features.extractors import check_views, get_extractors
 from ..model.classifier import Classifier
@@ -31,6 +31,7 @@ from ..features.store import data_fingerprint
 from ..evaluate.diagnostics import doubts, few_images
 from ..evaluate.predictions import Evaluation
 from ..terminal.progress import hidden, say
+from ..terminal.text import marked
 from ..terminal.summary import Summary, Tested, sturdier
 from ..evaluate.none_of_these import answers_of, with_held_out
 
@@ -86,6 +87,8 @@ class Pipeline:
         o = self.options
         self.scanned = scan_folder(o.folder, group_pattern=o.group_pattern, split_by=o.split_by, classes=o.classes)
         self.items = self.split(self.scanned)
+        if self.scanned.table.split.notna().any() and o.valid_pct != usual_valid_pct:
+            self.say(marked(f'--valid-pct {o.valid_pct:.0%} does nothing here: the folders say what is held out.'))
         self.say(in_short(self.items))
         self.run.detail(describe(self.items))
 
