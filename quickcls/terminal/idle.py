@@ -10,7 +10,7 @@ from ..core import QuickclsError
 
 # %% ../../nbs/terminal/06_idle.ipynb #rules
 def _linear(a): return (a.get('strategy') or 'head') == 'head' and not any(h.startswith(('fastai', 'mlp')) for h in (a.get('head') or '').split(','))
-def _classic(a): return (a.get('arch') or '').split('@')[0] in ('akaze', 'sift')
+def _classic(a): return (a.get('arch') or '').startswith(('akaze', 'sift'))
 def _tuned(a): return (a.get('strategy') or 'head') != 'head'
 
 # command → (option, when it does nothing, why); `error` before the reason: something else was surely meant

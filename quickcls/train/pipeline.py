@@ -133,7 +133,7 @@ class Pipeline:
         "What computes the embeddings"
         if self.tuned: return self.tuned.graphs()
         o, t = self.options, self.items.table
-        how = dict(weights=o.weights, seed=o.seed, offline=o.offline, say=self.say)
+        how = dict(weights=o.weights, seed=o.seed, offline=o.offline, say=self.run.detail)
         return get_extractors(self.views(), t.path, t.path[t.split == 'train'], **how)
 
     def embed(self):
