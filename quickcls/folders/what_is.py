@@ -56,7 +56,8 @@ _kinds = dict(model='a classifier', models='a folder of classifiers', classes='a
               image='an image', archive='an archive', table='a table', text='a text file', page='a web page', notebook='a notebook',
               part='a file of a classifier', empty='an empty folder', file='a file', folder='a folder without images') | {
     'one class': 'a folder with one folder of images'}
-_wanted = dict(model='a classifier', classes='a folder that holds one folder of images per class', images='images, or a folder of them')
+_wanted = dict(model='a classifier (a folder with classifier.json)',
+               classes='a folder that holds one folder of images per class', images='images, or a folder of them')
 
 def expect(
     path:Path,

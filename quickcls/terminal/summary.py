@@ -115,11 +115,12 @@ class Summary:
     warnings:list # Sentences
     notes:list # Sentences that are no warnings
 
-    def text(self, most:int=5)->Lines: # At most so many warnings and notes
+    def text(self, most:int=4)->Lines: # All warnings, and at most so many notes
         "For a terminal"
         differing = differ(self.held, self.crossed)
         good = labelled([('Accuracy', how_good(self.held, self.crossed)), ('Weakest', weakest(self.classes, self.pairs)), *self.next])
         if differing: good = marked('two accuracies that do not agree', 'error') + '\n' + good
-        points = [*(marked(w) for w in self.warnings), *(marked(n, 'note') for n in self.notes)]
-        if len(points) > most: points = [*points[:most - 1], marked(f'{len(points) - most + 1} more: they are in the report', 'note')]
+        notes, left = self.notes[:most], len(self.notes) - most
+        if left > 0: notes = [*notes, f'{left} more {"note is" if left == 1 else "notes are"} in the report']
+        points = [*(marked(w) for w in self.warnings), *(marked(n, 'note') for n in notes)]
         return Lines('\n' + '\n\n'.join(filter(None, [good, class_table(self.classes, self.pairs), '\n'.join(points)])))

@@ -79,8 +79,8 @@ def show(
 ):
     "Print lines that are wrapped and perhaps coloured already"
     file = file or sys.stdout
-    write = getattr(file, 'painted', file.write)
-    write(text + '\n')
+    if hasattr(file, 'painted'): file.painted(text + '\n')
+    else: print(text, file=file)
 
 # %% ../../nbs/terminal/01_text.ipynb #table
 def table(

@@ -245,8 +245,9 @@ def summary_of(
     scores = ev.per_class().reset_index().rename(columns=dict(support='n'))
     pairs = list(ev.most_confused()[['actual', 'predicted', 'count']].itertuples(index=False, name=None))
     few, looked = few_images(done.metrics, trust.cross_validation), (done.looked or {}).get('warnings', [])
-    warnings = [w for w in (*looked, *trust.warnings) if w not in few]
-    notes = [*done.items.notes, *skipped_note(done.items.skipped), *done.notes]
+    failed = [n for n in done.notes if 'could not be made' in n] # from `attempt`
+    warnings = [w for w in (*failed, *looked, *trust.warnings) if w not in few]
+    notes = [*done.items.notes, *skipped_note(done.items.skipped), *(n for n in done.notes if n not in failed)]
     return Summary(held, crossed, scores.to_dict('records'), pairs, _next(done.out, trust.learning_curve, pairs), warnings, notes)
 
 def _next(out, curve, pairs):
@@ -255,7 +256,7 @@ def _next(out, curve, pairs):
     weak = [c for c in (curve or {}).get('per_class', []) if c['forecast'] is not None and c['error'] - c['forecast'] > .005] if pairs else []
     more = f' More images of {weak[0]["class"]} would help most.' if weak else ''
     look = f'open {report}{" and look at the mistakes." if pairs else "."}' if report.is_file() else 'try it on new images.'
-    share = f'quickcls demo {path} --share (a public link), or --space FOLDER (a page for Hugging Face)'
+    share = f'quickcls demo {path} --share, or --space FOLDER for Hugging Face'
     return [('Next', look + more), ('Share', share)]
 
 def run_summary(clf, items, run)->dict:
