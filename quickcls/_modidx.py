@@ -2476,7 +2476,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'quickcls.train.grid._copies_in_words': ('train/grid.html#_copies_in_words', 'quickcls/train/grid.py'),
                                      'quickcls.train.grid._digest': ('train/grid.html#_digest', 'quickcls/train/grid.py'),
                                      'quickcls.train.grid._megabytes': ('train/grid.html#_megabytes', 'quickcls/train/grid.py'),
-                                     'quickcls.train.grid._trained': ('train/grid.html#_trained', 'quickcls/train/grid.py'),
+                                     'quickcls.train.grid._per_cent': ('train/grid.html#_per_cent', 'quickcls/train/grid.py'),
                                      'quickcls.train.grid.import_for': ('train/grid.html#import_for', 'quickcls/train/grid.py'),
                                      'quickcls.train.grid.plan_scenarios': ('train/grid.html#plan_scenarios', 'quickcls/train/grid.py'),
                                      'quickcls.train.grid.words_of': ('train/grid.html#words_of', 'quickcls/train/grid.py')},

@@ -138,7 +138,7 @@ def _checked_folder(folder, group_pattern):
         raise QuickclsError(f'{found} Expected for example (photo\\d+)-.') from None
     if folder.name in ('', '..'): folder = folder.resolve() # `.` has no name, and a classifier needs one
     if not folder.exists(): raise QuickclsError(f'There is no folder {folder}. {expected}')
-    expect(folder, 'classes', 'train')
+    expect(folder, 'labelled', 'train')
     if not folder.is_dir(): raise QuickclsError(f'{folder} is a file. {expected}')
     return folder
 

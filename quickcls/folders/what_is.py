@@ -57,11 +57,11 @@ _kinds = dict(model='a classifier', models='a folder of classifiers', classes='a
               part='a file of a classifier', empty='an empty folder', file='a file', folder='a folder without images') | {
     'one class': 'a folder with one folder of images'}
 _wanted = dict(model='a classifier (a folder with classifier.json)',
-               classes='a folder that holds one folder of images per class', images='images, or a folder of them')
+               classes='a folder that holds one folder of images per class', labelled='a folder of labelled images', images='images, or a folder of them')
 
 def expect(
     path:Path,
-    kind:str, # What is expected: `model`, `classes` or `images`
+    kind:str, # What is expected: `model`, `classes`, `labelled` (one class is enough) or `images`
     command:str='predict' # The command that the path was given to
 ):
     "Raise `QuickclsError` where a path is clearly something else: what it is, what was expected, what to type"
@@ -76,11 +76,12 @@ def _hints(path, kind, command):
     unpack = dict(archive='Unpack it first.', page='', notebook='', text='', file='', empty='')
     if kind == 'images': return unpack | dict(
         model=f'The classifier comes first: quickcls {command} {p} photo.jpg', part='', table='Give the images themselves, or their folder.')
-    if kind == 'classes': return unpack | dict(
+    if kind in ('classes', 'labelled'): return unpack | dict(
         model=f'To use the classifier: quickcls predict {p} photo.jpg', models=f'They are ready to use: quickcls predict {p}/NAME photo.jpg',
         image='Name the folder that holds the class folders.', part=f'To use the classifier: quickcls predict {inside} photo.jpg',
         table='A table of labels is not read: put the images of each class into a folder of their own.',
-        images=f'Put the images of each class into a folder of their own, for instance {path.name}/cat and {path.name}/dog.')
+        images=None if kind == 'labelled' else f'Put the images of each class into a folder of their own, for instance '
+                                               f'{path.name}/cat and {path.name}/dog.')
     return unpack | dict(
         image=f'The classifier comes first: quickcls {command} MODEL {p}', part=f'Name its folder: {inside}', table='', folder='',
         classes=f'Train one first: quickcls train {p}', models=f'Name one of them: {_names(path)}',

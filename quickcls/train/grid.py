@@ -61,7 +61,7 @@ def plan_scenarios(
     for h in (head := words_of(head, 'head')): check_head(h)
     for l in (levels := words_of(levels, 'levels')): check_levels(l)
     augment = list(dict.fromkeys('none' if a == '0' else a for a in words_of(augment, 'augment') if parse_augment(a)))
-    pct = [0] if train_pct is None else [100*_trained(p) for p in words_of(train_pct, 'train-pct')]
+    pct = [0] if train_pct is None else [_per_cent(p) for p in words_of(train_pct, 'train-pct')]
     found = []
     for a in presets[preset] if preset else words_of(arch, 'arch'):
         fits = _axes_of(a, strategy, head, levels, preset)
@@ -91,9 +91,9 @@ def words_of(
     if not any(words): raise QuickclsError(f'--{axis} is empty. Expected one value or several, with commas between them.')
     return list(dict.fromkeys(w for w in words if w))
 
-def _trained(text):
-    "A share of the images to train on, above 0"
-    if share := share_of(text, '--train-pct', whole=True): return share
+def _per_cent(text):
+    "A share of the images to train on, above 0, in per cent"
+    if share := share_of(text, '--train-pct', whole=True): return round(100*share, 6)
     raise QuickclsError(f'--train-pct is {text}; expected more than 0, for instance --train-pct 5%,10%,50%,80%.')
 
 # %% ../../nbs/train/05_grid.ipynb #trials
