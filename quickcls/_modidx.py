@@ -467,6 +467,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'quickcls.cli.cache': ('cli.html#cache', 'quickcls/cli.py'),
                               'quickcls.cli.call': ('cli.html#call', 'quickcls/cli.py'),
                               'quickcls.cli.check_places': ('cli.html#check_places', 'quickcls/cli.py'),
+                              'quickcls.cli.check_top': ('cli.html#check_top', 'quickcls/cli.py'),
                               'quickcls.cli.command_parser': ('cli.html#command_parser', 'quickcls/cli.py'),
                               'quickcls.cli.in_one_line': ('cli.html#in_one_line', 'quickcls/cli.py'),
                               'quickcls.cli.main': ('cli.html#main', 'quickcls/cli.py'),

@@ -148,13 +148,15 @@ def test_options_stand_anywhere(said, quickcls):
     assert quickcls('report', model, '--out', root/'v.html', other).returncode == 0 and (root/'v.html').is_file()
 
 @pytest.mark.parametrize('words,meant', [
-    (('train', 'pets', '--archs', 'resnet34'), '--arch'), (('train', 'pets', '--valid_pct', '.2'), '--valid-pct'), (('tran', 'pets'), 'train'),
-    (('predict', 'm', 'p.jpg', '--jsn'), '--json')])
+    (('train', 'pets', '--archs', 'resnet34'), '--arch'), (('train', 'pets', '--valid_pct', '.2'), '--valid-pct'),
+    (('tran', 'pets'), 'train'), (('predict', 'm', 'p.jpg', '--jsn'), '--json')])
 def test_a_wrong_option_is_answered_with_the_right_one(quickcls, words, meant):
     p = quickcls(*words)
     assert p.returncode == 2 and p.stderr.rstrip().endswith(f'Did you mean {meant}?') and len(p.stderr.splitlines()) == 1
 
-@pytest.mark.parametrize('typed,meant', [('efficientnet_lite', 'efficientnet_lite0'), ('resnet_43', 'resnet34'), ('convnext-tny', 'convnext_tiny')])
+near = [('efficientnet_lite', 'efficientnet_lite0'), ('resnet_43', 'resnet34'), ('convnext-tny', 'convnext_tiny')]
+
+@pytest.mark.parametrize('typed,meant', near)
 def test_a_backbone_is_found(typed, meant):
     "Spelled nearly right: named in the message"
     from quickcls.backbones.registry import find_backbone
@@ -196,7 +198,7 @@ def test_a_class_is_suggested(said, quickcls):
     (('train', 'models'), 'a folder of classifiers'),
 ])
 def test_a_path_is_told_what_it_is(said, quickcls, words, expected):
-    "A photo where a classifier belongs, a classifier where images belong, swapped ones, an archive: what it is and what to type, in one line"
+    "A photo where a classifier belongs, a classifier where images belong, swapped ones: what it is and what to type, in one line"
     root, _ = said
     for name in ('pets.zip', 'labels.csv'): (root/name).touch()
     shutil.copy(photo, root/'photo.jpg')
@@ -242,9 +244,7 @@ def test_wrong_shares(quickcls, text):
     assert p.returncode == 1 and '--valid-pct' in p.stderr and '%' in p.stderr
 
 def test_a_class_of_one_image_and_many_classes(quickcls, tmp_path):
-    "Seven classes, one of them with a single image: named in a warning, its row is no 0 %"
-    write_folder(tmp_path/'set', a=9, b=9, c=9, d=9, e=9, f=9, alone=1)
-    p = quickcls('train', tmp_path/'set', '--arch', arch, '--offline', '--out', tmp_path/'m', COLUMNS=80)
-    text = flat(p.stdout)
-    assert p.returncode == 0 and 'alone has a single image' in text
-    assert not re.search(r'^alone .*\b0\.0%', p.stdout, re.M) and len(p.stdout.splitlines()) <= 24
+    "Four classes, one of them with a single image: named in a note, its row is no 0 %"
+    write_folder(tmp_path/'set', a=9, b=9, c=9, alone=1)
+    p = quickcls('train', 'set', '--arch', arch, '--offline', '--out', 'm', cwd=tmp_path, COLUMNS=80)
+    assert p.returncode == 0 and 'alone has a single image' in flat(p.stdout) and not re.search(r'^alone +\d', p.stdout, re.M)

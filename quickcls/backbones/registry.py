@@ -96,7 +96,8 @@ def find_backbone(
     known = list_models(module=torchvision.models)
     if name in known: return _torchvision_row(name)
     near = did_you_mean(name, list(backbones)) or did_you_mean(name, [*timm.list_models(), *known]) # the usual ones first
-    raise QuickclsError(f'Unknown backbone {name!r}. Expected a name of timm or torchvision.{near} `quickcls backbones` lists the usual ones.')
+    found = f'Unknown backbone {name!r}. Expected a name of timm or torchvision.'
+    raise QuickclsError(f'{found}{near} `quickcls backbones` lists the usual ones.')
 
 def _timm_row(name):
     "A row from timm's own description of a network"

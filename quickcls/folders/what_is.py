@@ -14,9 +14,10 @@ from .walk import is_leaving, named_as_image
 from ..terminal.suggest import nearest
 
 # %% ../../nbs/folders/06_what_is.ipynb #what-is
-_by_suffix = {'.zip': 'archive', '.tar': 'archive', '.gz': 'archive', '.tgz': 'archive', '.7z': 'archive', '.rar': 'archive', '.csv': 'table',
-              '.tsv': 'table', '.xlsx': 'table', '.json': 'text', '.jsonl': 'text', '.txt': 'text', '.html': 'page', '.htm': 'page',
-              '.ipynb': 'notebook', '.onnx': 'part', '.safetensors': 'part'}
+_suffixes = dict(archive='.zip .tar .gz .tgz .7z .rar', table='.csv .tsv .xlsx', text='.json .jsonl .txt', page='.html .htm', notebook='.ipynb',
+                 part='.onnx .safetensors')
+_by_suffix = {s: kind for kind, suffixes in _suffixes.items() for s in suffixes.split()}
+_of_models = ('.html', '.json', '.onnx', '.safetensors', '.csv', '.md') # files that stand beside classifier.json
 most_seen = 300 # entries of a folder
 
 def what_is(
@@ -26,8 +27,9 @@ def what_is(
     path = Path(path).expanduser()
     if path.is_dir(): return _folder(path)
     if not path.exists(): return 'missing'
-    if (path.parent/'classifier.json').is_file() and path.suffix.lower() in ('.html', '.json', '.onnx', '.safetensors', '.csv', '.md'): return 'part'
-    return _by_suffix.get(path.suffix.lower(), 'image' if named_as_image(path.name) else 'file')
+    suffix = path.suffix.lower()
+    if (path.parent/'classifier.json').is_file() and suffix in _of_models: return 'part'
+    return _by_suffix.get(suffix, 'image' if named_as_image(path.name) else 'file')
 
 def _folder(path):
     "The kind of a folder"
@@ -43,8 +45,8 @@ def _entries(path):
     "(files, folders) in a folder; `[]` of what may not be read"
     try: found = [e for e in islice(os.scandir(path), most_seen) if not e.name.startswith('.') and not is_leaving(e.name)]
     except OSError: return [], []
-    folders = [Path(e.path) for e in found if e.is_dir()]
-    return [Path(e.path) for e in found if Path(e.path) not in set(folders)], sorted(folders)
+    folders = {Path(e.path) for e in found if os.path.isdir(e.path)} # a link to itself is none
+    return [p for e in found if (p := Path(e.path)) not in folders], sorted(folders)
 
 def _has_images(path, deep=2):
     "Are there images in a folder, or in the folders of it?"
@@ -57,7 +59,8 @@ _kinds = dict(model='a classifier', models='a folder of classifiers', classes='a
               part='a file of a classifier', empty='an empty folder', file='a file', folder='a folder without images') | {
     'one class': 'a folder with one folder of images'}
 _wanted = dict(model='a classifier (a folder with classifier.json)',
-               classes='a folder that holds one folder of images per class', labelled='a folder of labelled images', images='images, or a folder of them')
+               classes='a folder that holds one folder of images per class', labelled='a folder of labelled images',
+               images='images, or a folder of them')
 
 def expect(
     path:Path,
@@ -75,9 +78,11 @@ def _hints(path, kind, command):
     p, inside = shlex.quote(str(path)), shlex.quote(str(path.parent))
     unpack = dict(archive='Unpack it first.', page='', notebook='', text='', file='', empty='')
     if kind == 'images': return unpack | dict(
-        model=f'The classifier comes first: quickcls {command} {p} photo.jpg', part='', table='Give the images themselves, or their folder.')
+        model=f'The classifier comes first: quickcls {command} {p} photo.jpg', part='',
+        table='Give the images themselves, or their folder.')
     if kind in ('classes', 'labelled'): return unpack | dict(
-        model=f'To use the classifier: quickcls predict {p} photo.jpg', models=f'They are ready to use: quickcls predict {p}/NAME photo.jpg',
+        model=f'To use the classifier: quickcls predict {p} photo.jpg', empty=None, # the scan has its own words
+        models=f'They are ready to use: quickcls predict {p}/NAME photo.jpg',
         image='Name the folder that holds the class folders.', part=f'To use the classifier: quickcls predict {inside} photo.jpg',
         table='A table of labels is not read: put the images of each class into a folder of their own.',
         images=None if kind == 'labelled' else f'Put the images of each class into a folder of their own, for instance '

@@ -9,7 +9,9 @@ __all__ = ['rules', 'idle_options']
 from ..core import QuickclsError
 
 # %% ../../nbs/terminal/06_idle.ipynb #rules
-def _linear(a): return (a.get('strategy') or 'head') == 'head' and not any(h.startswith(('fastai', 'mlp')) for h in (a.get('head') or '').split(','))
+def _linear(a):
+    heads = (a.get('head') or '').split(',')
+    return (a.get('strategy') or 'head') == 'head' and not any(h.startswith(('fastai', 'mlp')) for h in heads)
 def _classic(a): return (a.get('arch') or '').startswith(('akaze', 'sift'))
 def _tuned(a): return (a.get('strategy') or 'head') != 'head'
 
@@ -21,7 +23,7 @@ rules = dict(
            ('folds', _tuned, 'there is no cross-validation of a network that was trained itself'),
            ('keep_known', lambda a: a.get('folds') in ('0', '0x1'), 'without cross-validation (--folds 0) no image is refused'),
            ('verbose', lambda a: a.get('quiet'), 'error: --quiet prints nothing; expected one of the two')],
-    compare=[('epochs', _linear, 'linear heads have no epochs; they are for the heads fastai and mlp:N, and for strategies that train the network'),
+    compare=[('epochs', _linear, 'linear heads have no epochs; they are for --head fastai, mlp:N and for --strategy partial, full, scratch'),
              ('levels', _classic, 'visual words have no stages')],
     cache=[('days', lambda a: not a.get('prune'), 'error: only --prune removes anything; expected --prune --days {value:g}')],
     report=[('cost', lambda a: a.get('other'), 'two classifiers are compared, and no threshold is chosen'),

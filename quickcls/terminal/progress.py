@@ -47,7 +47,7 @@ def working(
     desc:str # What is being done, in a few words
 ):
     "A line that says what is being done and for how long, while the body of a `with` runs"
-    if _quiet(): yield
+    if _quiet() or in_notebook(): yield
     elif _live():
         from tqdm import tqdm
         line = dict(total=None, bar_format='{desc} … {elapsed_s:.0f} s', leave=False, dynamic_ncols=True, file=sys.stderr)
@@ -84,13 +84,16 @@ def _tick():
             _shown[-1].refresh()
 
 @contextmanager
-def above():
+def above(
+    whole:bool=True # Does what is printed end with a line end? Else the line stays away for now
+):
     "Print in the body of a `with`: the line that changes is taken away meanwhile"
     with _lock:
         if _shown: _shown[-1].clear()
         yield
+        if not _shown: return
         sys.stdout.flush()
-        if _shown: _shown[-1].refresh()
+        if whole: _shown[-1].refresh()
 
 def say(
     text:str # Wrapped here, unless it is `Lines`

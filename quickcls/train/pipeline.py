@@ -65,7 +65,8 @@ class Pipeline:
         with self.run.step('focus', 'heat maps: where it looks'): self.look_for_shortcuts()
         with self.run.step('save', 'writing figures and the report'): self.draw()
         if o.tensorboard:
-            with self.run.step('tensorboard', 'writing for TensorBoard'): attempt('the run for TensorBoard', self.write_tensorboard, self.note)
+            with self.run.step('tensorboard', 'writing for TensorBoard'):
+                attempt('the run for TensorBoard', self.write_tensorboard, self.note)
         return self.finish()
 
     def check_places(self):
@@ -253,7 +254,8 @@ def summary_of(
 def _next(out, curve, pairs):
     "What to do now: the report, more images where they help, the page to share"
     path, report = shlex.quote(str(out)), out/'report.html'
-    weak = [c for c in (curve or {}).get('per_class', []) if c['forecast'] is not None and c['error'] - c['forecast'] > .005] if pairs else []
+    classes = (curve or {}).get('per_class', []) if pairs else []
+    weak = [c for c in classes if c['forecast'] is not None and c['error'] - c['forecast'] > .005]
     more = f' More images of {weak[0]["class"]} would help most.' if weak else ''
     look = f'open {report}{" and look at the mistakes." if pairs else "."}' if report.is_file() else 'try it on new images.'
     share = f'quickcls demo {path} --share, or --space FOLDER for Hugging Face'
