@@ -37,7 +37,9 @@ def cache(shared):
     path = shared/'cache'
     path.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as m:
-        for k, v in dict(QUICKCLS_CACHE=str(path), HF_HUB_OFFLINE='1', QUICKCLS_QUIET='1', QUICKCLS_DEVICE='cpu').items(): m.setenv(k, v)
+        wide = dict(COLUMNS='400') # what is printed is not wrapped, unless a test asks for it
+        quiet = dict(QUICKCLS_CACHE=str(path), HF_HUB_OFFLINE='1', QUICKCLS_QUIET='1', QUICKCLS_DEVICE='cpu')
+        for k, v in (quiet | wide).items(): m.setenv(k, v)
         m.delenv('QUICKCLS_PRECISION', raising=False)
         yield path
 

@@ -59,7 +59,7 @@ def test_json_is_the_last_line_and_tells_the_run(trained):
 
 def test_text_tells_classes_accuracy_and_what_next(trained):
     text = trained[1].stdout
-    for t in ('240 images', '2 classes', 'defect 120', '95 %', 'precision', f'quickcls predict {trained[0]}'):
+    for t in ('240 images', '2 classes', 'defect 120', '95%', 'precision', f'quickcls predict {trained[0]}'):
         assert t in text.replace('\xa0', ' '), t
 
 
@@ -130,7 +130,7 @@ def test_clear_ends(quickcls, trained, tmp_path):
     refused(quickcls('train', parts, '--arch', 'vit_base', *out), 'vit_base', '--weights')
     refused(quickcls('train', parts, '--arch', 'resnet18', '--weights', tmp_path/'no.pth', *out), str(tmp_path/'no.pth'))
     refused(quickcls('train', parts, '--head', 'forest', *out), "'forest'", 'linear', 'ridge', 'svm', 'fastai', 'mlp:N')
-    refused(quickcls('train', parts, '--valid-pct', '3', *out), 'valid_pct', '3.0')
+    refused(quickcls('train', parts, '--valid-pct', '300', *out), '--valid-pct', '300', '30%')
     refused(quickcls('train', parts, '--resize', 'stretch', *out), 'squish', 'crop', 'pad')
     refused(quickcls('train', parts, *lite0, '--out', defect/'x'), 'defect.jpg')
     refused(quickcls('predict', tmp_path/'one', defect), str(tmp_path/'one'), 'classifier.json')

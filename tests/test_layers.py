@@ -6,6 +6,7 @@ from tests.helpers import repo
 
 order = (
     'core',
+    'terminal',
     'folders',
     'data',
     'saved',
@@ -83,7 +84,8 @@ def test_nothing_is_imported_wholesale():
     assert not [n for n, p in names.items() if re.search(r'^\s*from \S+ import \*', p.read_text(encoding='utf8'), re.M)]
 
 light = (
-    'core data.images data.items data.split data.corrections backbones.registry backbones.weights backbones.onnx_graph backbones.engines '
+    'core terminal.text terminal.progress terminal.suggest terminal.summary terminal.idle folders.what_is '
+    'data.images data.items data.split data.corrections backbones.registry backbones.weights backbones.onnx_graph backbones.engines '
     'features.augment features.embed features.bow heads.head heads.linear heads.mlp heads.fit '
     'heads.crossval heads.calibration heads.open_set decide.decision decide.aim decide.wanted '
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '

@@ -395,7 +395,8 @@ def test_all_brands_of_heic_are_known(brand, monkeypatch):
 
 @pytest.mark.parametrize('start, what', [
     (b'\xff\x0a\xff', 'JPEG XL'), (b'\0\0\0\x0cJXL \r\n\x87\n', 'JPEG XL'), (b'%PDF-1.7', 'PDF'), (b'II*\0\x10\0\0\0CR\2\0', 'raw photo'),
-    (brands(b'crx '), 'raw photo'), (b'FUJIFILMCCD-RAW 0201', 'raw photo'), (brands(b'mp42', b'isom'), 'a video'), (brands(b'qt  '), 'a video'),
+    (brands(b'crx '), 'raw photo'), (b'FUJIFILMCCD-RAW 0201', 'raw photo'), (brands(b'mp42', b'isom'), 'a video'),
+    (brands(b'qt  '), 'a video'),
     (brands(b'3gp5'), 'a video'), (b'\x1a\x45\xdf\xa3\x01', 'a video'), (b'RIFF\0\0\0\0AVI LIST', 'a video'), (b'PK\3\4\x14', 'an archive'),
     (bytes(128) + b'DICM', 'DICOM'), (b'8BPS\0\1', 'Photoshop'), (b'ID3\3\0', 'a sound file')])
 def test_what_is_no_photo_is_named_as_what_it_is(start, what):

@@ -144,7 +144,7 @@ def test_a_callers_image_is_left_alone():
     'make, said',
     [
         (lambda d: d / 'nowhere', 'nowhere'),
-        (lambda d: (d / 'f.txt').write_text('x') and d / 'f.txt', 'is a file'),
+        (lambda d: (d / 'f.txt').write_text('x') and d / 'f.txt', 'is a text file'),
         (lambda d: d, 'No files'),
         (lambda d: write_folder(d, cat=3), "'cat'.*3 images"),
         (lambda d: write_folder(d / 'only', cat=3).parent, "'cat'"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from ..core import QuickclsError, cache_dir, cache_file, import_openvino
+from ..terminal.progress import working
 from .registry import View
 from .weights import get_weights
 
@@ -54,8 +55,9 @@ def get_graph(
     own = weights and Path(weights)
     if (kept := read_graph(digest, view)): return replace(kept, file=own)
     say(f'preparing {view} (first time only, a few seconds)')
-    from quickcls.backbones.body import create_body
-    graph = export_graph(create_body(view, w), view, digest=digest, weights=w.source, images=images)
+    with working(f'preparing {view} (first time only)'):
+        from quickcls.backbones.body import create_body
+        graph = export_graph(create_body(view, w), view, digest=digest, weights=w.source, images=images)
     return replace(graph, file=own)
 
 def read_graph(

@@ -9,6 +9,7 @@ __all__ = ['imagenet', 'half', 'backbones', 'embedded', 'thesis', 'qualities', '
 # %% ../../nbs/backbones/01_registry.ipynb #imports
 from dataclasses import dataclass
 from ..core import QuickclsError
+from ..terminal.suggest import did_you_mean, same_name
 
 # %% ../../nbs/backbones/01_registry.ipynb #backbone-class
 imagenet, half = ((.485, .456, .406), (.229, .224, .225)), ((.5, .5, .5), (.5, .5, .5))
@@ -87,16 +88,16 @@ def find_backbone(
     "The row of a network by its name; raises `QuickclsError` with the nearest names"
     if name in backbones: return backbones[name]
     if name in (row := {r.timm: r for r in backbones.values()}): return row[name]
+    if known := same_name(name, backbones): return backbones[known] # ResNet-34
     import timm
     if timm.is_model(name.split('.')[0]): return _timm_row(name)
     from torchvision.models import list_models
     import torchvision
     known = list_models(module=torchvision.models)
     if name in known: return _torchvision_row(name)
-    from difflib import get_close_matches
-    near = get_close_matches(name, list(dict.fromkeys([*backbones, *timm.list_models(), *known])), n=4)
-    hint = f'The nearest: {", ".join(near)}.' if near else '`quickcls backbones` lists the usual ones.'
-    raise QuickclsError(f'Unknown backbone {name!r}. Expected a name of timm or torchvision. {hint}')
+    near = did_you_mean(name, list(backbones)) or did_you_mean(name, [*timm.list_models(), *known]) # the usual ones first
+    found = f'Unknown backbone {name!r}. Expected a name of timm or torchvision.'
+    raise QuickclsError(f'{found}{near} `quickcls backbones` lists the usual ones.')
 
 def _timm_row(name):
     "A row from timm's own description of a network"

@@ -49,19 +49,36 @@ def split_items(
 def _or_group(t): return ' or a single group' if (t.group != t.sha256).any() else ''
 
 def _drawn(t, valid_pct, seed):
-    "(groups that are held out, classes of one group): each class of two groups or more is in both splits"
-    number = {g: draw_number(g, seed) for g in t.group.unique()}
-    held_out = {g for g, n in number.items() if n < valid_pct}
-    single, fixed, classes = [], set(), t.groupby('label').group.unique()
-    for label in sorted(classes.index, key=lambda c: (len(classes[c]), c)): # the smallest first: they have the least choice
-        groups = sorted(classes[label], key=number.get)
-        if len(groups) == 1:
-            single.append(label)
-            fixed.add(groups[0])
-            held_out.discard(groups[0])
-        elif all(g in held_out for g in groups): held_out.discard(groups[-1])
-        elif not any(g in held_out for g in groups): held_out.add(next((g for g in groups if g not in fixed), groups[0]))
-    return held_out, single
+    "(groups that are held out, classes without a held-out image)"
+    draw = _Draw(t, valid_pct, seed)
+    for g in draw.order:
+        if draw.gain(g) > 0 and draw.free(g): draw.take(g)
+    for c in sorted(draw.wanted, key=lambda c: (draw.kept[c], c)): # the smallest first: they have the least choice
+        if draw.taken[c]: continue
+        free = [g for g in draw.order if c in draw.images[g] and draw.free(g)]
+        if free: draw.take(max(free, key=draw.gain))
+    return draw.held_out, sorted(c for c, n in draw.taken.items() if not n)
+
+class _Draw:
+    "Groups are held out one by one; what each class has by then"
+    def __init__(self, t, valid_pct, seed):
+        self.images, self.held_out = {}, set() # group → {class: number of its images}
+        for (g, c), n in t.groupby(['group', 'label']).size().items(): self.images.setdefault(g, {})[c] = n
+        self.order = sorted(self.images, key=lambda g: draw_number(g, seed))
+        self.taken, self.kept = dict.fromkeys(t.label.unique(), 0), t.groupby('label').group.nunique().to_dict() # images, groups
+        lowest = {c: g for g in reversed(self.order) for c in self.images[g]}
+        # half an image too many or too few is as near (1 or 2 of 5): a number decides
+        self.wanted = {c: n*valid_pct + (draw_number(lowest[c], seed + 1) - .5)*1e-6 for c, n in t.label.value_counts().items()}
+
+    def gain(self, g):
+        "By how many images the classes of a group come nearer to their shares, if it is held out"
+        return sum(abs(self.taken[c] - self.wanted[c]) - abs(self.taken[c] + n - self.wanted[c]) for c, n in self.images[g].items())
+
+    def free(self, g): return all(self.kept[c] > 1 for c in self.images[g]) # does each of its classes keep another group?
+
+    def take(self, g):
+        self.held_out.add(g)
+        for c, n in self.images[g].items(): self.taken[c], self.kept[c] = self.taken[c] + n, self.kept[c] - 1
 
 def _single_note(classes):
     "A sentence about classes with a single image"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, print_json
 from ..folders.names import nfc
+from ..terminal.suggest import did_you_mean
 from ..model.classifier import Classifier
 from .evidence import comparison
 from .attribution import fine_evidence, look, most_enlarged, occlusion
@@ -165,12 +166,9 @@ def class_number(
     name:str # Of a class
 )->int:
     "The index of a class; raises `QuickclsError` with the nearest name"
-    from difflib import get_close_matches
     if (at := {nfc(c): i for i, c in enumerate(clf.vocab)}.get(nfc(str(name)))) is not None: return at # an accent has two spellings
-    near = get_close_matches(str(name).lower(), [c.lower() for c in clf.vocab], n=1, cutoff=.5)
     known = ', '.join(clf.vocab[:12]) + (' …' if len(clf.vocab) > 12 else '')
-    hint = ''.join(f' Did you mean {c}?' for c in clf.vocab if c.lower() in near)
-    raise QuickclsError(f'{name!r} is not a class of this classifier. Expected one of {known}.{hint}')
+    raise QuickclsError(f'{name!r} is not a class of this classifier. Expected one of {known}.{did_you_mean(name, clf.vocab)}')
 
 Classifier.explain = heat_map
 

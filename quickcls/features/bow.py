@@ -6,7 +6,8 @@
 __all__ = ['n_words', 'most_descriptors', 'learn_words', 'classic_head']
 
 # %% ../../nbs/features/04_bow.ipynb #imports
-from ..core import QuickclsError, progress
+from ..core import QuickclsError
+from ..terminal.progress import progress
 from ..backbones.registry import View, backbones
 from ..backbones.engines import Words, key_points, open_detector
 from .embed import decode_ahead

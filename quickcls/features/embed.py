@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from ..core import QuickclsError, progress
+from ..core import QuickclsError
+from ..terminal.progress import progress
 from ..data.items import Skipped, class_numbers
 from ..data.formats import NotAnImage
 from ..data.images import load_image

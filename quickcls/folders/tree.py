@@ -10,6 +10,7 @@ __all__ = ['split_form', 'Node', 'tree_of', 'past_wrappers', 'past_repeats', 'na
 import re, shlex
 from dataclasses import dataclass, field
 from ..core import QuickclsError, plain_text
+from ..terminal.suggest import did_you_mean
 from .names import is_plain, listed, loose, nfc, word_of
 
 # %% ../../nbs/folders/03_tree.ipynb #tree-of
@@ -101,7 +102,9 @@ def class_names(
     names, at = [], 0
     while at < len(pieces):
         end = next((e for e in range(len(pieces), at, -1) if named(','.join(pieces[at:e]), there)), None)
-        if end is None: raise QuickclsError(f'classes names {pieces[at].strip()!r}. {_there_are(there)}')
+        if end is None:
+            wrong = pieces[at].strip()
+            raise QuickclsError(f'classes names {wrong!r}. {_there_are(there)}{did_you_mean(wrong, there)}')
         names.append(named(','.join(pieces[at:end]), there))
         at = end
     return names

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from ..core import QuickclsError, progress
+from ..core import QuickclsError
+from ..terminal.progress import progress
 from .fit import fit_head
 from .linear import by_strength, calm, stratified_folds
 from .head import many, n_directions

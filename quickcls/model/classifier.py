@@ -249,7 +249,15 @@ def _items(clf, folder, valid_pct, seed):
     if isinstance(folder, Items): return folder
     data, first = clf.info.get('data', {}), lambda *vs: next(v for v in vs if v is not None)
     items = scan_folder(folder, known=clf.vocab, **{k: data.get(k) for k in ('group_pattern', 'split_by', 'classes')})
-    return split_items(items, valid_pct=first(valid_pct, data.get('valid_pct'), .3), seed=first(seed, data.get('seed'), 42))
+    drawn, as_trained = items.table.split.isna(), valid_pct is None and seed is None
+    items = split_items(items, valid_pct=first(valid_pct, data.get('valid_pct'), .3), seed=first(seed, data.get('seed'), 42))
+    return _as_trained(items, clf) if as_trained and drawn.all() and clf.path else items
+def _as_trained(items, clf):
+    "Images that the classifier knows keep the side they had then, though images were added since"
+    from dataclasses import replace
+    from quickcls.saved.known_images import known_splits
+    sides = known_splits(clf.place or clf.path)
+    return replace(items, table=items.table.assign(split=items.table.sha256.map(sides).fillna(items.table.split)))
 def _bodies(clf):
     "The bodies of a classifier: its own arrays where it has some, else the published weights"
     import torch

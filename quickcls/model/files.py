@@ -9,6 +9,7 @@ __all__ = ['oldest_ir', 'classifier_arrays', 'classifier_description', 'join_gra
 from dataclasses import asdict, fields
 from pathlib import Path
 from ..core import QuickclsError
+from ..folders.what_is import expect
 from ..backbones.engines import read_words
 from ..backbones.onnx_graph import renamed, take_levels, without_traces
 from ..backbones.registry import Backbone, View
@@ -81,6 +82,7 @@ def read_classifier(
     folder:Path # Of a saved classifier
 )->dict: # What `quickcls.model.classifier.Classifier` is made from
     "The parts of a saved classifier; raises `QuickclsError` where a file is missing, or the files do not fit together"
+    if not _there(folder/description_file): expect(folder, 'model')
     d = read_description(folder) if _there(folder/description_file) else None
     classic = d and d['views'][0]['backbone'].get('keypoints')
     need = (description_file, weights_file) if classic else (description_file, graph_file, weights_file)

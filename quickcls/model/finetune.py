@@ -9,7 +9,8 @@ __all__ = ['validation_pct', 'most_kept', 'rates', 'smoothing', 'validation_spli
 import copy, hashlib, json, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from ..core import QuickclsError, cache_dir, progress
+from ..core import QuickclsError, cache_dir
+from ..terminal.progress import progress
 from ..heads.calibration import capped_log_loss
 from ..data.items import class_numbers
 from ..data.split import split_items

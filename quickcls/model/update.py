@@ -10,7 +10,8 @@ __all__ = ['of_a_correction', 'of_a_new_class', 'most_rows', 'most_near', 'moved
 import re, threading
 from dataclasses import replace
 from pathlib import Path
-from ..core import QuickclsError, progress
+from ..core import QuickclsError
+from ..terminal.progress import progress
 from .classifier import Classifier
 from ..data.corrections import Corrections, checked_class_name
 from ..data.items import class_numbers, within

@@ -187,11 +187,17 @@ def recipe(
             ('class weights', 'balanced' if data.get('class_weights') else None),
             ('augmented copies of each training image', None if data.get('augment') in (None, 0, '0', 'none') else data['augment']),
             ('temperature', f'{facts.info["temperature"]:.3g}'), ('precision', facts.info.get('precision')), ('seed', data.get('seed')),
-            ('share held out', data.get('valid_pct')), ('group pattern', data.get('group_pattern')),
+            ('held out', None if facts.on else _share_held_out(facts)), ('group pattern', data.get('group_pattern')),
             ('splits by', data.get('split_by')), ('only the classes', data.get('classes')),
             ('data fingerprint', data.get('fingerprint')),
             ('versions', ', '.join(f'{k} {v}' for k, v in (facts.info.get('versions') or {}).items()))]
     return [(a, str(b)) for a, b in rows if b not in (None, '')]
+
+def _share_held_out(facts):
+    "How many images are held out, and who decided it"
+    n, held, asked = len(facts.table), int((facts.table.split != 'train').sum()), facts.data.get('valid_pct')
+    by = f'{asked:.0%} of each class were asked for' if asked else 'the folders decide'
+    return f'{held:,} of {n:,} images ({held/n:.0%}; {by})'
 
 def _views(facts): return ', '.join(f'{v["backbone"]["name"]} at {v["size"]} px, {v["resize"]}' for v in facts.info['views'])
 

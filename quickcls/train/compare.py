@@ -9,7 +9,8 @@ __all__ = ['run_all', 'compare']
 import os, re
 from collections import Counter
 from pathlib import Path
-from ..core import QuickclsError, check_apart, check_free, explain_os_error, progress
+from ..core import QuickclsError, check_apart, check_free, explain_os_error
+from ..terminal.progress import progress
 from ..backbones.registry import of_quality
 from ..backbones.weights import choose_arch
 from ..data.items import describe, scan_folder

@@ -10,6 +10,7 @@ import hashlib, itertools, json, time
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from ..core import QuickclsError, cache_dir
+from ..terminal.shares import share_of
 from ..backbones.registry import parse_views, thesis
 from ..backbones.weights import get_weights
 from ..data.items import Items, class_numbers
@@ -91,11 +92,9 @@ def words_of(
     return list(dict.fromkeys(w for w in words if w))
 
 def _per_cent(text):
-    "A share of the images in per cent"
-    try: v = float(text.rstrip(' %'))
-    except ValueError: v = 0
-    if 0 < v <= 100: return v
-    raise QuickclsError(f'{text!r} is not a share of the images. Expected per cent, above 0 to 100, for instance --train-pct 5,10,50,80.')
+    "A share of the images to train on, above 0, in per cent"
+    if share := share_of(text, '--train-pct', whole=True): return round(100*share, 6)
+    raise QuickclsError(f'--train-pct is {text}; expected more than 0, for instance --train-pct 5%,10%,50%,80%.')
 
 # %% ../../nbs/train/05_grid.ipynb #trials
 runs_version = 2 # increased when the same scenario would give other numbers

@@ -11,7 +11,8 @@ import json, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from ..core import QuickclsError, attempt, plain_text, progress, whole_file
+from ..core import QuickclsError, attempt, whole_file
+from ..terminal.progress import progress, working
 from ..data.csv_text import csv_table
 from ..heads.calibration import calibrate
 from ..heads.crossval import CrossValidation
@@ -30,16 +31,17 @@ from ..evaluate.none_of_these import fewest_known, none_of_these
 class Run:
     "One training: what it says, how long its steps took"
     say:object # Called with each line of text
+    detail:object=lambda text: None # Called with each line that only some want: speeds, settings
     seconds:dict = field(default_factory=dict)
     embedded:int=0
     from_store:int=0
     started:float = field(default_factory=time.perf_counter)
 
     @contextmanager
-    def step(self, name):
-        "Measure how long the body of a `with` takes; a step in two parts is counted once"
+    def step(self, name, doing=''):
+        "Measure how long the body of a `with` takes, and show what is done; a step in two parts is counted once"
         t = time.perf_counter()
-        yield
+        with working(doing or name): yield
         self.seconds[name] = round(self.seconds.get(name, 0) + time.perf_counter() - t, 3)
 
     def count(self, graph, done, what=''):
@@ -47,12 +49,7 @@ class Run:
         self.embedded += done.embedded
         self.from_store += done.from_store
         speed = f' in {done.seconds:.1f} s ({done.images_per_s:.0f} images/s)' if done.embedded else ''
-        self.say(f'{graph.view}: {what}{done.embedded:,} embedded{speed}, {done.from_store:,} from the store')
-
-    def say_new(self, notes, said):
-        "Say the notes that were not said before"
-        for n in notes:
-            if n not in said: self.say(f'note: {n}')
+        self.detail(f'{graph.view}: {what}{done.embedded:,} embedded{speed}, {done.from_store:,} from the store')
 
 # %% ../../nbs/train/01_steps.ipynb #import-ahead
 def import_ahead(
@@ -85,11 +82,7 @@ def embed_all(
     import numpy as np
     before = len(scanned.skipped)
     embeddings.embed(scanned, run.count)
-    if (lost := scanned.skipped[before:]):
-        reasons = '; '.join(f'{plain_text(Path(s.path).name)}: {s.reason}' for s in lost[:5])
-        run.say(f'skipped {len(lost)} more: {reasons}')
-        said, items = items.notes, split(scanned)
-        run.say_new(items.notes, said)
+    if len(scanned.skipped) > before: items = split(scanned) # nothing was learned yet, so an image may change its side
     preset, n = parse_augment(augment)
     if not n: return items, embeddings.splits(items), None
     rows = items.table[items.table.split == 'train']
@@ -109,7 +102,7 @@ def embed_background(
     if loose.table.split.nunique() < 2:
         raise QuickclsError(f'Too few images in {folder} can be read. Expected two or more images that show none of the classes.')
     notes = ''.join(f'; {n}' for n in loose.notes)
-    run.say(f'background: {len(loose):,} images of {loose.folder}, half of them for testing{notes}')
+    run.detail(f'background: {len(loose):,} images of {loose.folder}, half of them for testing{notes}')
     return tuple(embeddings.read(loose.table[loose.table.split == s]) for s in ('train', 'valid'))
 
 # %% ../../nbs/train/01_steps.ipynb #drop-damaged
@@ -143,7 +136,7 @@ def fit_splits(
     t, how = time.perf_counter(), dict(epochs=epochs, class_weights=class_weights, seed=seed)
     fitted = fit_head(head, (x, y), held, n_out=len(items.vocab), groups=groups, **how)
     work = f'C = {fitted.notes["C"]:.2g} by cross-validation' if head in by_strength else f'{epochs} epochs'
-    run.say(f'head {head}: {work}, on {len(x):,} embeddings in {time.perf_counter()-t:.1f} s')
+    run.detail(f'head {head}: {work}, on {len(x):,} embeddings in {time.perf_counter()-t:.1f} s')
     return fitted
 
 # %% ../../nbs/train/01_steps.ipynb #check-splits
