@@ -55,7 +55,8 @@ signatures = ( # (what it is, where the bytes stand, the bytes)
     ('an SQLite database', 0, b'SQLite format 3\0'),
     ('a program', 0, b'\x7fELF'),
     ('a program', 0, b'MZ\x90\0'))
-_film_brands = (b'isom', b'iso2', b'iso4', b'iso5', b'iso6', b'mp41', b'mp42', b'avc1', b'M4V ', b'M4VH', b'qt  ', b'dash', b'MSNV', b'XAVC')
+_film_brands = (b'isom', b'iso2', b'iso4', b'iso5', b'iso6', b'mp41', b'mp42', b'avc1', b'M4V ', b'M4VH', b'qt  ', b'dash',
+                b'MSNV', b'XAVC')
 
 def kind_of_content(
     start:bytes # The first bytes of a file; 512 are enough

@@ -9,7 +9,8 @@ __all__ = ['few', 'exit_on', 'Outcome', 'fail_on_names', 'predict']
 import os, shlex, signal, sys
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from ..core import QuickclsError, print_json, progress
+from ..core import QuickclsError, print_json
+from ..terminal.progress import progress
 from ..decide.decision import look_at_it, none_of_these
 from ..decide.wanted import named_class
 from ..folders.walk import expand
