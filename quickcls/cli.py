@@ -149,7 +149,7 @@ def command_parser(
         parser.usage, parser.formatter_class = 'quickcls train folder [options]', basic_first(parser.formatter_class, basic)
         parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
     for action in parser._actions:
-        if action.dest not in shares: continue
+        if action.dest not in shares or action.default is None: continue # where there is no default, the command reads the text
         option, shown = action.option_strings[0], as_percent(action.default)
         action.help, action.default = action.help.replace(f'(default: {action.default})', f'(default: {shown})'), shown
         action.type = lambda text, option=option: share_of(text, option)
