@@ -96,6 +96,8 @@ def test_an_answer_obeys_the_saved_decision(drawn, tmp_path):
     (dict(thresholds=dict(defect='x', ok=.6), aim=dict(kind='sure')), 'decision.thresholds.defect'),
     (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='guess')), 'decision.aim.kind'),
     (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='sure', positive='cat')), 'decision.aim.positive'),
+    (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='max_miss', positive='ok')), 'decision.aim.max_miss'),
+    (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='sure', sure=.9), measured=dict(on='x', classes={})), 'decision.measured'),
     (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='sure'), measured=dict(classes=dict(ok=3))), 'decision.measured.classes.ok')])
 def test_a_damaged_decision_names_its_key(drawn, tmp_path, bad, key):
     clf = drawn(tmp_path)
@@ -110,7 +112,7 @@ def test_thresholds_that_overlap_are_refused():
     with pytest.raises(QuickclsError, match='overlap'): checked(Decision(dict(defect=.2, ok=.7), dict(kind='thresholds')))
 
 def test_a_decision_is_the_same_after_writing_and_reading():
-    d = Decision(dict(defect=.2, ok=None), dict(kind='thresholds', positive='defect'), dict(on='cross-validation', classes={}))
+    d = Decision(dict(defect=.2, ok=None), dict(kind='thresholds', positive='defect'), dict(on='cross-validation', classes=dict(defect=dict(n=1, right=1, wrong=0, asked=0))))
     assert decision_of(json.loads(json.dumps(dict(decision=d.to_dict())))) == d
 
 # `quickcls decide`

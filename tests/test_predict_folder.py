@@ -85,6 +85,12 @@ def test_a_thousand_classes_fit_on_a_screen():
     for i in range(1000): s.add(Prediction('x', [dict(label=f'class {i}', probability=.9)]))
     assert len(s.lines()) < 30 and '980 other classes' in '\n'.join(s.lines())
 
+def test_classes_called_as_a_decision_are_counted_as_classes():
+    s = Summary()
+    for c in ('look_at_it', 'none_of_these', 'unreadable'): s.add(Prediction('x', [dict(label=c, probability=.9)]))
+    s.add(Prediction('y', [dict(label='unreadable', probability=.2)], unknown=True))
+    assert [r[1] for r in s.rows()] == [1]*4 and s.count('none_of_these') == 1 and s.count('unreadable') == s.count('look_at_it') == 0
+
 # Exit codes
 
 def test_a_script_fails_on_the_decision_it_names(parts, few, quickcls):
@@ -131,11 +137,11 @@ def test_names_that_clash_do_not_overwrite(tmp_path):
 def test_no_class_name_leads_out_of_the_folder(tmp_path):
     hard = ['../x', '/etc', 'a/b', 'a:b', '.', '..', '', '.git', 'look_at_it', 'none_of_these', 'sorted.jsonl', 'CON', 'é'*300, '\udcff', 'x\n']
     names = folder_names(hard)
-    assert len({n.casefold() for n in names.values()}) == len(set(names))
+    assert len({n.casefold() for n in [*names.values(), 'look_at_it', 'none_of_these', 'sorted.jsonl']}) == len(hard) + 3
     (tmp_path/'1.jpg').write_text('1')
     for i, c in enumerate(hard):
         with Sorter(tmp_path/f's{i}', hard) as s: s.take(Prediction(str(tmp_path/'1.jpg'), [dict(label=c, probability=1.)]))
-        assert (s.sorted or c in ('look_at_it', 'none_of_these')) and [p.parent.parent for p in (tmp_path/f's{i}').rglob('1.jpg')] == [tmp_path/f's{i}']
+        assert s.sorted == 1 and s.asked == 0 and [p.parent for p in (tmp_path/f's{i}').rglob('1.jpg')] == [tmp_path/f's{i}'/names[c]]
 
 def test_a_link_is_neither_moved_nor_followed(tmp_path):
     (tmp_path/'real.jpg').write_text('1')

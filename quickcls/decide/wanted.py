@@ -9,7 +9,7 @@ __all__ = ['named_class', 'read_thresholds', 'aim_of', 'option_name', 'aim_text'
 import shlex
 from ..core import QuickclsError
 from .aim import share_of
-from .decision import percent
+from .decision import Decision, percent
 
 # %% ../../nbs/decide/03_wanted.ipynb #read-thresholds
 def named_class(
@@ -118,11 +118,12 @@ def share_text(
 # %% ../../nbs/decide/03_wanted.ipynb #decide-command
 def decide_command(
     folder, # Of a classifier
-    aim:dict # Of its decision
+    decision:Decision # Of that classifier, or of one before it
 )->str: # A command line
     "The command that makes a decision with the same aim"
+    aim = decision.aim
     own = {k: v for k, v in aim.items() if k != 'kind' and v is not None}
     if own.get('max_alarms') == own.get('max_miss'): own.pop('max_alarms', None)
-    if aim['kind'] == 'thresholds': own = dict(thresholds=','.join(f'{c}={t:.12g}' for c, t in aim['thresholds'].items()))
+    if aim['kind'] == 'thresholds': own = dict(thresholds=','.join(f'{c}={t:.12g}' for c, t in decision.thresholds.items() if t is not None))
     words = [w for k, v in own.items() for w in (option_name(k), v if isinstance(v, str) else f'{v:.12g}')]
     return shlex.join(['quickcls', 'decide', str(folder), *words])
