@@ -168,8 +168,10 @@ def read_list(
     "What was done in a folder; raises `QuickclsError`"
     path = folder/list_file
     try: lines = [json.loads(line) for line in path.read_text(encoding='ascii').split('\n')[:-1]] # an unfinished last line was not done
-    except FileNotFoundError: raise QuickclsError(f'{folder} has no {list_file}. Expected a folder of `quickcls predict --sort-into`.') from None
-    except (ValueError, RecursionError) as e: raise QuickclsError(f'{path} is damaged ({type(e).__name__}), so nothing is undone.') from None
+    except FileNotFoundError:
+        raise QuickclsError(f'{folder} has no {list_file}. Expected a folder of `quickcls predict --sort-into`.') from None
+    except (ValueError, RecursionError) as e:
+        raise QuickclsError(f'{path} is damaged ({type(e).__name__}), so nothing is undone.') from None
     if not lines: return None, []
     head, rows = lines[0], lines[1:]
     ours = isinstance(head, dict) and head.get('quickcls') == 'sorted'
