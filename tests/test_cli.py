@@ -80,20 +80,20 @@ def test_predict_one_many_and_bad_ones(quickcls, quickcls_process, trained, tmp_
     assert 'defect' in p.stdout.splitlines()[0] and '%' in p.stdout and (p.returncode, p.stderr) == (0, '')
     lines = [json.loads(l) for l in quickcls('predict', trained[0], tmp_path, '--json').stdout.splitlines()]
     assert [Path(l['path']).name for l in lines] == ['a.jpg?w=9', 'b.jpg', 'c.jpg'] and all(
-        set(l) == {'path', 'top', 'unknown', 'unusual', 'known_score', 'nearest', 'error'} for l in lines
+        set(l) == {'path', 'top', 'unknown', 'unusual', 'known_score', 'nearest', 'error', 'decision'} for l in lines
     )
     assert (
         lines[0]['top'][0]['label'] == 'defect'
         and lines[2]['top'][0]['label'] == 'ok'
         and lines[1]
         == dict(path=str(tmp_path / 'b.jpg'), top=[], unknown=None, unusual=None, known_score=None, nearest=None,
-                error='an HTML page, not an image')
+                error='an HTML page, not an image', decision=None)
     )
     by_pattern = [json.loads(l) for l in quickcls('predict', trained[0], str(tmp_path/'*.jpg'), '--json').stdout.splitlines()]
     assert [Path(l['path']).name for l in by_pattern] == ['b.jpg', 'c.jpg']
     p = quickcls('predict', trained[0], tmp_path, '--csv', tmp_path/'answers.csv')
-    rows = list(csv.DictReader(open(tmp_path/'answers.csv')))
-    assert [r['label'] for r in rows] == ['defect', '', 'ok'] and rows[1]['error'] and '2 images' in p.stdout
+    rows = list(csv.DictReader(open(tmp_path/'answers.csv', encoding='utf-8-sig')))
+    assert [r['label'] for r in rows] == ['defect', '', 'ok'] and rows[1]['error'] and 'unreadable' in p.stdout
     gone = quickcls('predict', trained[0], tmp_path/'gone.jpg', defect, '--json')
     assert (
         gone.returncode == 1 and json.loads(gone.stdout.splitlines()[0])['error'] and not json.loads(gone.stdout.splitlines()[1])['error']

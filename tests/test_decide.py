@@ -96,6 +96,8 @@ def test_an_answer_obeys_the_saved_decision(drawn, tmp_path):
     (dict(thresholds=dict(defect='x', ok=.6), aim=dict(kind='sure')), 'decision.thresholds.defect'),
     (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='guess')), 'decision.aim.kind'),
     (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='sure', positive='cat')), 'decision.aim.positive'),
+    (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='max_miss', positive='ok')), 'decision.aim.max_miss'),
+    (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='sure', sure=.9), measured=dict(on='x', classes={})), 'decision.measured'),
     (dict(thresholds=dict(defect=.5, ok=.6), aim=dict(kind='sure'), measured=dict(classes=dict(ok=3))), 'decision.measured.classes.ok')])
 def test_a_damaged_decision_names_its_key(drawn, tmp_path, bad, key):
     clf = drawn(tmp_path)
@@ -110,7 +112,8 @@ def test_thresholds_that_overlap_are_refused():
     with pytest.raises(QuickclsError, match='overlap'): checked(Decision(dict(defect=.2, ok=.7), dict(kind='thresholds')))
 
 def test_a_decision_is_the_same_after_writing_and_reading():
-    d = Decision(dict(defect=.2, ok=None), dict(kind='thresholds', positive='defect'), dict(on='cross-validation', classes={}))
+    lines, aim = dict(defect=.2, ok=None), dict(kind='thresholds', positive='defect')
+    d = Decision(lines, aim, dict(on='cross-validation', classes=dict(defect=dict(n=1, right=1, wrong=0, asked=0))))
     assert decision_of(json.loads(json.dumps(dict(decision=d.to_dict())))) == d
 
 # `quickcls decide`
@@ -138,7 +141,8 @@ def test_decide_in_python_changes_the_open_classifier_and_the_saved_one(drawn, t
 @pytest.mark.parametrize('words, said', [
     (['--max-miss', '1/200', '--cost', '5'], '--cost'), (['--max-miss', '2'], "'2'"), (['--cost', '-1', '--positive', 'ok'], '--cost'),
     (['--positive', 'defekt'], 'Did you mean defect'), (['--thresholds', 'defect=0.2,ok=0.3'], 'overlap'), (['--cost', '5'], '--positive'),
-    (['--thresholds', 'defect'], "'defect'"), (['--ask', '1'], '--cost'), (['--show', '--sure', '90%'], '--sure'), (['--sure', '0'], '--sure')])
+    (['--thresholds', 'defect'], "'defect'"), (['--ask', '1'], '--cost'),
+    (['--show', '--sure', '90%'], '--sure'), (['--sure', '0'], '--sure')])
 def test_a_wrong_aim_is_one_sentence_and_saves_nothing(drawn, parts, quickcls, words, said):
     before = (parts.path/'classifier.json').read_bytes()
     r = quickcls('decide', parts.path, *words)
@@ -165,7 +169,8 @@ def test_two_odd_images_are_named_with_the_figures_without_them(tmp_path, quickc
     probs[[3, 7], 0], probs[[3, 7], 1] = (.0005, .0017), (.9995, .9983)
     classifier_folder(tmp_path/'cast', two, 300)
     t = pd.read_csv(tmp_path/'cast'/'predictions.csv').iloc[:300]
-    t = t.assign(label=[two[i] for i in y], predicted=[two[i] for i in probs.argmax(1)], split='fold', p_defect=probs[:, 0], p_ok=probs[:, 1])
+    t = t.assign(label=[two[i] for i in y], predicted=[two[i] for i in probs.argmax(1)], split='fold')
+    t = t.assign(p_defect=probs[:, 0], p_ok=probs[:, 1])
     t.to_csv(tmp_path/'cast'/'cross_validation.csv', index=False)
     said = quickcls('decide', tmp_path/'cast', '--positive', 'defect').stdout
     assert t.path[3] in said and t.path[7] in said and t.path[4] not in said

@@ -1,5 +1,5 @@
 "Answers about a folder of images: the summary, the table, sorting and taking it back, watching, exit codes"
-import csv, json, os, shutil, signal, threading, time
+import csv, json, os, re, shutil, signal, threading, time
 from pathlib import Path
 import pytest
 from quickcls.core import QuickclsError
@@ -42,8 +42,8 @@ def contents(folder):
 def test_a_folder_ends_with_a_summary_that_counts_every_image(parts, few, quickcls):
     r = quickcls('predict', parts.path, few)
     assert r.returncode == 1 and 'note.jpg: ' in r.stdout and 'defect-001.jpg' not in r.stdout
-    rows = {' '.join(words[:-3]) or words[0]: int(words[-3]) for words in map(str.split, r.stdout.splitlines()) if len(words) > 3 and words[-2][-1] == '%'}
-    assert sum(rows.values()) + 1 == 30 and {'defect', 'ok'} <= set(rows)
+    rows = dict(re.findall(r'^  (\S.*?) +(\d+) +[\d.]+%', r.stdout, re.M))
+    assert sum(map(int, rows.values())) == 30 and {'defect', 'ok', 'unreadable'} <= set(rows)
 
 def test_verbose_gives_every_line_and_json_keeps_the_summary_off_standard_output(parts, few, quickcls):
     lines = quickcls('predict', parts.path, few, '--verbose').stdout
@@ -85,6 +85,12 @@ def test_a_thousand_classes_fit_on_a_screen():
     for i in range(1000): s.add(Prediction('x', [dict(label=f'class {i}', probability=.9)]))
     assert len(s.lines()) < 30 and '980 other classes' in '\n'.join(s.lines())
 
+def test_classes_called_as_a_decision_are_counted_as_classes():
+    s = Summary()
+    for c in ('look_at_it', 'none_of_these', 'unreadable'): s.add(Prediction('x', [dict(label=c, probability=.9)]))
+    s.add(Prediction('y', [dict(label='unreadable', probability=.2)], unknown=True))
+    assert [r[1] for r in s.rows()] == [1]*4 and s.count('none_of_these') == 1 and s.count('unreadable') == s.count('look_at_it') == 0
+
 # Exit codes
 
 def test_a_script_fails_on_the_decision_it_names(parts, few, quickcls):
@@ -109,10 +115,10 @@ def test_options_that_would_do_nothing_are_told(parts, few, quickcls, words, sai
 
 @pytest.mark.parametrize('move', [False, True])
 def test_sorted_by_decision_and_taken_back(parts, few, tmp_path, quickcls, move):
-    before = contents(few)
+    before, answers = contents(few), map(json.loads, quickcls('predict', parts.path, few, '--json').stdout.splitlines())
+    said = {Path(a['path']).name: a['decision'] for a in answers}
     r = quickcls('predict', parts.path, few, '--sort-into', tmp_path/'sorted', *(['--move'] if move else []))
     there = contents(tmp_path/'sorted')
-    said = {Path(a['path']).name: a['decision'] for a in map(json.loads, quickcls('predict', parts.path, few, '--json').stdout.splitlines())}
     assert len(there) == 30 and len(contents(few)) == (1 if move else 30) # the unreadable one stays; the list is there
     if not move: assert all((tmp_path/'sorted'/d/n).is_file() for n, d in said.items() if d)
     left = sum(p.parent.name in ('look_at_it', 'none_of_these') for p in (tmp_path/'sorted').rglob('*.jpg'))
@@ -129,13 +135,14 @@ def test_names_that_clash_do_not_overwrite(tmp_path):
     assert sorted(p.read_text() for p in (tmp_path/'sorted'/'ok').iterdir()) == list('abc')
 
 def test_no_class_name_leads_out_of_the_folder(tmp_path):
-    hard = ['../x', '/etc', 'a/b', 'a:b', '.', '..', '', '.git', 'look_at_it', 'none_of_these', 'sorted.jsonl', 'CON', 'é'*300, '\udcff', 'x\n']
+    hard = ['../x', '/etc', 'a/b', 'a:b', '.', '..', '', '.git', 'look_at_it', 'none_of_these', 'sorted.jsonl',
+            'CON', 'é'*300, '\udcff', 'x\n']
     names = folder_names(hard)
-    assert len({n.casefold() for n in names.values()}) == len(set(names))
+    assert len({n.casefold() for n in [*names.values(), 'look_at_it', 'none_of_these', 'sorted.jsonl']}) == len(hard) + 3
     (tmp_path/'1.jpg').write_text('1')
     for i, c in enumerate(hard):
         with Sorter(tmp_path/f's{i}', hard) as s: s.take(Prediction(str(tmp_path/'1.jpg'), [dict(label=c, probability=1.)]))
-        assert (s.sorted or c in ('look_at_it', 'none_of_these')) and [p.parent.parent for p in (tmp_path/f's{i}').rglob('1.jpg')] == [tmp_path/f's{i}']
+        assert s.sorted == 1 and s.asked == 0 and [p.parent for p in (tmp_path/f's{i}').rglob('1.jpg')] == [tmp_path/f's{i}'/names[c]]
 
 def test_a_link_is_neither_moved_nor_followed(tmp_path):
     (tmp_path/'real.jpg').write_text('1')

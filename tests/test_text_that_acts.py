@@ -41,9 +41,9 @@ def test_nothing_that_is_printed_acts_on_the_terminal(root, model, quickcls, tmp
     ):
         p = quickcls(*words, cwd=tmp_path)
         assert p.stdout + p.stderr and not acting.search(p.stdout + p.stderr), words
-    p = quickcls('predict', model, root/'set')
+    p = quickcls('predict', model, root/'set', '--verbose')
     assert not acting.search(p.stdout + p.stderr)
-    lines = p.stdout.splitlines()
+    lines = p.stdout.partition('\n\n')[0].splitlines() # before the summary
     assert len(lines) == 2*len(names) + 2 and sum('two?lines.jpg' in l for l in lines) == 2 # a line an image, whatever it is called
     assert any('\u5bff\u53f8 \U0001f469\u200d\U0001f467.jpg' in l for l in lines)
 
@@ -75,7 +75,7 @@ def test_the_csv_of_answers_holds_no_formula(root, model, quickcls, tmp_path):
     here = root/'set'/kinds[0]
     p = quickcls('predict', model, *names[:1], './' + names[5], names[6], '--csv', tmp_path/'answers.csv', cwd=here)
     assert p.returncode == 0, p.stderr
-    rows = list(csv.DictReader(open(tmp_path/'answers.csv', newline='', encoding='utf-8')))
+    rows = list(csv.DictReader(open(tmp_path/'answers.csv', newline='', encoding='utf-8-sig')))
     assert [r['path'] for r in rows] == ["'=1+1.jpg", "'-x.jpg", "'@sum.jpg"]
     assert {v for r in rows for k, v in r.items() if k.startswith('label')} == {"'=cmd|calc", kinds[1]}
     assert all(0 <= float(r['probability']) <= 1 for r in rows)

@@ -72,8 +72,8 @@ def test_the_commands_say_it_and_programs_can_read_it(tmp_path, capsys):
         assert main(['predict', str(folder), str(photo)]) == 0
         out = capsys.readouterr().out
         assert out.startswith(first) and ('\nunusual: ' in out) != unknown
-        assert main(['predict', str(folder), str(photo), '--csv', str(tmp_path/'a.csv')]) == 0
-        with open(tmp_path/'a.csv', newline='') as f: row, = csv.DictReader(f)
+        assert main(['predict', str(folder), str(photo), '--csv', str(tmp_path/f'{folder.name}.csv')]) == 0
+        with open(tmp_path/f'{folder.name}.csv', newline='', encoding='utf-8-sig') as f: row, = csv.DictReader(f)
         assert (row['unknown'], row['unusual']) == (str(unknown), 'True')
         capsys.readouterr()
         assert main(['explain', str(folder), str(photo), '--out', str(tmp_path/'heat.png')]) == 0

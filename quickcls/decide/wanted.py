@@ -9,7 +9,7 @@ __all__ = ['named_class', 'read_thresholds', 'aim_of', 'option_name', 'aim_text'
 import shlex
 from ..core import QuickclsError
 from .aim import share_of
-from .decision import percent
+from .decision import Decision, percent
 
 # %% ../../nbs/decide/03_wanted.ipynb #read-thresholds
 def named_class(
@@ -84,10 +84,12 @@ def _above_0(v, name):
 def _check_belong(kind, vocab, others):
     "Raise where an option does not belong to an aim, or an aim not to this many classes"
     if kind in ('max_miss', 'cost') and len(vocab) != 2:
-        raise QuickclsError(f'{option_name(kind)} is about two classes; this classifier has {len(vocab)}. Expected --sure 99% or --thresholds.')
+        raise QuickclsError(f'{option_name(kind)} is about two classes; this classifier has {len(vocab)}. '
+                            'Expected --sure 99% or --thresholds.')
     for name, of in dict(max_alarms=('max_miss',), positive=('max_miss', 'cost'), ask=('cost',)).items():
         if others[name] is None or kind in of: continue
-        raise QuickclsError(f'{option_name(name)} does nothing with {option_name(kind)}. Expected it with {" or ".join(map(option_name, of))}.')
+        raise QuickclsError(f'{option_name(name)} does nothing with {option_name(kind)}. '
+                            f'Expected it with {" or ".join(map(option_name, of))}.')
 
 def _rarer(counts, matters):
     "The rarer of two classes; where both are as rare and it matters, the user must say"
@@ -118,11 +120,13 @@ def share_text(
 # %% ../../nbs/decide/03_wanted.ipynb #decide-command
 def decide_command(
     folder, # Of a classifier
-    aim:dict # Of its decision
+    decision:Decision # Of that classifier, or of one before it
 )->str: # A command line
     "The command that makes a decision with the same aim"
+    aim = decision.aim
     own = {k: v for k, v in aim.items() if k != 'kind' and v is not None}
     if own.get('max_alarms') == own.get('max_miss'): own.pop('max_alarms', None)
-    if aim['kind'] == 'thresholds': own = dict(thresholds=','.join(f'{c}={t:.12g}' for c, t in aim['thresholds'].items()))
+    lines = [f'{c}={t:.12g}' for c, t in decision.thresholds.items() if t is not None]
+    if aim['kind'] == 'thresholds': own = dict(thresholds=','.join(lines))
     words = [w for k, v in own.items() for w in (option_name(k), v if isinstance(v, str) else f'{v:.12g}')]
     return shlex.join(['quickcls', 'decide', str(folder), *words])

@@ -163,6 +163,7 @@ class Classifier:
         if m.get('accuracy') is not None:
             low, high = m['interval']
             rows['accuracy'] = f'{m["accuracy"]:.1%} (95 % interval {low:.1%} to {high:.1%}) on {m["n"]} held-out images'
+        if self.decision: rows['decision'] = str(self.decision)
         if self.path: rows['folder'] = str(self.path)
         left = 'style="text-align:left"'
         return f'<table>{"".join(f"<tr><th {left}>{a}</th><td {left}>{html.escape(b)}</td></tr>" for a, b in rows.items())}</table>'

@@ -9,7 +9,7 @@ __all__ = ['Prediction']
 import html
 from dataclasses import asdict, dataclass
 from ..core import plain_text
-from ..decide.decision import decision_words, none_of_these
+from ..decide.decision import decision_words, none_of_these, words
 from ..heads.open_set import verdict_text
 
 # %% ../../nbs/model/00_prediction.ipynb #prediction-class
@@ -33,6 +33,8 @@ class Prediction:
     @property
     def answer(self)->str|None: # the decision; without one the class, or `none_of_these`; None where the image cannot be read
         return self.decision or (none_of_these if self.unknown else self.label)
+    @property
+    def names_class(self)->bool: return bool(self.top) and not self.unknown and self.decision not in words # is the answer a class?
     @property
     def verdict(self)->str: return verdict_text(self.unknown, self.unusual) # `none of these`, `unusual`, or nothing
     @property

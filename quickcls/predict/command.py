@@ -68,7 +68,7 @@ class Outcome:
     def code(self)->int: # exit code: `exit_on`, 1 where an image could not be read, else 0
         "What a script sees"
         if self.hits: return exit_on
-        return 1 if self.summary.counts[unreadable] else 0
+        return 1 if self.summary.count(unreadable) else 0
 
 # %% ../../nbs/predict/08_command.ipynb #checks
 def fail_on_names(

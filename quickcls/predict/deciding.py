@@ -146,7 +146,7 @@ def dropped_decision(
     except (QuickclsError, OSError): return ''
     if not d: return ''
     return ('the decision of the earlier classifier is gone: its thresholds were measured on that one. '
-            f'Make it again: {decide_command(folder, d.aim)}')
+            f'Make it again: {decide_command(folder, d)}')
 
 # %% ../../nbs/predict/03_deciding.ipynb #command
 def decide_on(

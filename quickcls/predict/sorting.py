@@ -27,15 +27,15 @@ def folder_name(
 
 def folder_names(
     vocab:list # Class names
-)->dict: # class, `look_at_it` or `none_of_these` → the name of its folder, each its own
-    "The folders of all decisions"
-    names, taken = {look_at_it: look_at_it, none_of_these: none_of_these}, {look_at_it, none_of_these}
+)->dict: # class → the name of its folder, each its own
+    "The folders of all classes"
+    names, taken = {}, {look_at_it, none_of_these}
     for c in vocab:
         base = name = folder_name(c)
         i = 1
         while name.casefold() in taken: name = f'{base} ({(i := i + 1)})'
         taken.add(name.casefold())
-        names.setdefault(c, name)
+        names[c] = name
     return names
 
 # %% ../../nbs/predict/06_sorting.ipynb #sorter
@@ -79,8 +79,8 @@ class Sorter:
         "Sort one image; one that cannot be read stays where it is"
         if p.error: return
         source = Path(os.path.abspath(p.path))
-        self.asked += p.answer in (look_at_it, none_of_these)
-        try: self._sort(source, self.names[p.answer])
+        self.asked += not p.names_class
+        try: self._sort(source, self.names[p.answer] if p.names_class else p.answer)
         except OSError as e: self.left.append(f'{plain_text(p.path)}: {explain_os_error(e)}')
 
     def _sort(self, source, name):
@@ -168,8 +168,10 @@ def read_list(
     "What was done in a folder; raises `QuickclsError`"
     path = folder/list_file
     try: lines = [json.loads(line) for line in path.read_text(encoding='ascii').split('\n')[:-1]] # an unfinished last line was not done
-    except FileNotFoundError: raise QuickclsError(f'{folder} has no {list_file}. Expected a folder of `quickcls predict --sort-into`.') from None
-    except (ValueError, RecursionError) as e: raise QuickclsError(f'{path} is damaged ({type(e).__name__}), so nothing is undone.') from None
+    except FileNotFoundError:
+        raise QuickclsError(f'{folder} has no {list_file}. Expected a folder of `quickcls predict --sort-into`.') from None
+    except (ValueError, RecursionError) as e:
+        raise QuickclsError(f'{path} is damaged ({type(e).__name__}), so nothing is undone.') from None
     if not lines: return None, []
     head, rows = lines[0], lines[1:]
     ours = isinstance(head, dict) and head.get('quickcls') == 'sorted'

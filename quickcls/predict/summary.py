@@ -38,11 +38,17 @@ class Summary:
         p # `Prediction`
     ):
         "Count one answer"
-        said = unreadable if p.error else p.answer
+        said = (p.names_class, unreadable if p.error else p.answer)
         self.counts[said] += 1
         if p.error: self._keep(self.failed, p)
         else: self.confidence[said] += p.top[0]['probability']
-        if said in words: self._keep(self.to_look_at, p)
+        if not p.error and not p.names_class: self._keep(self.to_look_at, p)
+
+    def count(self,
+        other:str # `look_at_it`, `none_of_these` or `unreadable`
+    )->int:
+        "How many images are of no class; a class of that name is not meant"
+        return self.counts[False, other]
 
     def _keep(self, lines, p):
         if len(lines) < most_lines: lines.append(in_one_line(p))
@@ -52,16 +58,15 @@ class Summary:
 
     def rows(self)->list: # of (name, images, share, mean confidence or None), as they are shown
         "The table"
-        last = (look_at_it, none_of_these, unreadable)
-        named = [(c, k) for c, k in self.counts.most_common() if c not in last]
+        named = [(said, k) for said, k in self.counts.most_common() if said[0]]
         rest = sum(k for _, k in named[most_rows:])
-        rows = [self._row(c, k) for c, k in named[:most_rows]]
+        rows = [self._row(*said, k) for said, k in named[:most_rows]]
         if rest: rows.append((f'{len(named) - most_rows} other classes', rest, rest/self.n, None))
-        return rows + [self._row(c, self.counts[c], words.get(c, c)) for c in last if self.counts[c]]
+        return rows + [self._row(False, c, self.count(c)) for c in (look_at_it, none_of_these, unreadable) if self.count(c)]
 
-    def _row(self, said, k, name=None):
-        mean = self.confidence[said]/k if said in self.confidence else None
-        return name or plain_text(short_name(said)), k, k/self.n, mean
+    def _row(self, is_class, name, k):
+        mean = None if not is_class and name == unreadable else self.confidence[is_class, name]/k
+        return plain_text(short_name(name)) if is_class else words.get(name, name), k, k/self.n, mean
 
     def lines(self,
         listed:bool=True # Name the images that a person is to look at, and the unreadable ones
@@ -79,7 +84,7 @@ class Summary:
 
     def _named(self, title, lines, *keys):
         "The first lines of some images"
-        n = sum(self.counts[k] for k in keys)
+        n = sum(map(self.count, keys))
         if not n: return []
         more = [f'  … and {n - len(lines):,} more (--csv FILE lists all)'] if n > len(lines) else []
         return [f'{title}:', *(f'  {s}' for s in lines), *more, '']
@@ -88,7 +93,7 @@ class Summary:
         "A note where far more is left to a person than was expected"
         rows = (self.decision.measured.get('classes') or {}).values() if self.decision else ()
         most = max((r['asked']/r['n'] for r in rows if r['n']), default=1.)
-        asked, n = self.counts[look_at_it], self.n - self.counts[unreadable]
+        asked, n = self.count(look_at_it), self.n - self.count(unreadable)
         if not n or 1 - at_most(n - asked, n) <= most: return []
         return [f'note: {asked/n:.0%} are left to a person; at most {most:.0%} of a class were expected. Perhaps these images differ from '
                 'the training images (another camera, light or product)']

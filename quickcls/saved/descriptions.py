@@ -68,12 +68,19 @@ _decision = record(
     aim=record(kind=one_of('max_miss', 'cost', 'sure', 'thresholds'), positive_=class_name, max_miss_=share, max_alarms_=share,
                cost_=positive, ask_=maybe(positive), sure_=share, thresholds_=mapping(share)))
 
+_aims = dict(max_miss=('positive', 'max_miss', 'max_alarms'), cost=('positive', 'cost'), sure=('sure',), thresholds=())
+
 def _decides(v, where):
-    "Are the thresholds those of its classes, and no class called as a decision is?"
+    "Are the thresholds those of its classes, is the aim whole, and no class called as a decision is?"
     d, vocab = v.get('decision'), v['vocab']
     if d is None: return
     if set(d['thresholds']) != set(vocab): raise Wrong('decision.thresholds', Said('about other classes'), 'one for each class of vocab')
     if d['aim'].get('positive', vocab[0]) not in vocab: raise Wrong('decision.aim.positive', d['aim']['positive'], 'a class of vocab')
+    missing = [k for k in _aims[d['aim']['kind']] if k not in d['aim']]
+    if missing: raise Wrong(f'decision.aim.{missing[0]}', Said('missing'), 'a value')
+    m = d.get('measured')
+    if m and ('on' not in m or set(m.get('classes', {})) != set(vocab)):
+        raise Wrong('decision.measured', Said('about other classes'), 'where it was measured, and each class of vocab')
     own = {'look_at_it', 'none_of_these'} & set(vocab)
     if own: raise Wrong('decision', Said(f'beside a class {min(own)}'), 'no class of that name')
 
