@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['commands', 'modules', 'functions', 'earlier', 'shares', 'places', 'doing', 'predict', 'in_one_line', 'open_table',
-           'report', 'cache', 'Shown', 'basic_first', 'command_parser', 'overview', 'read_words', 'check_places',
-           'check_top', 'call', 'main']
+           'report', 'Shown', 'basic_first', 'command_parser', 'overview', 'read_words', 'check_places', 'check_top',
+           'call', 'main']
 
 # %% ../nbs/60_cli.ipynb #imports
 import contextlib, os, re, sys
@@ -95,32 +95,6 @@ def report(
         page = write_report(facts[0], out=out, max_miss=share, cost=cost, images=not no_images)
     print(page)
 
-# %% ../nbs/60_cli.ipynb #cache-command
-def cache(
-    *, prune:bool=False, # Remove embeddings and graphs that were not used for some days
-    days:float=None # With --prune: number of days (30 where this is not given); 0 removes all
-):
-    "Show the cache of this machine: embeddings, graphs, measurements"
-    import time
-    from quickcls.core import cache_dir
-    from quickcls.features.store import Store
-    days = 30 if days is None else days
-    if days < 0: raise QuickclsError(f'days is {days:g}; expected 0 (remove all) or more.')
-    store, graphs = Store(), sorted(cache_dir('graphs').glob('*.onnx'))
-    if prune:
-        old = [g for g in graphs if g.stat().st_atime <= time.time() - days*86_400]
-        for g in old:
-            g.with_suffix('.json').unlink(missing_ok=True)
-            g.unlink(missing_ok=True)
-        print(f'removed {store.prune(days):,} embeddings and {len(old)} graphs not used for {days:g} days')
-        graphs = [g for g in graphs if g not in old]
-    table, size = store.table(), lambda files: sum(f.stat().st_size for f in files if f.is_file())/2**20
-    print(f'{cache_dir()}: {size(cache_dir().rglob("*")):,.1f} MB (set QUICKCLS_CACHE to use another folder)')
-    print(f'  embeddings: {int(table.images.sum()):,} rows, {size(cache_dir().glob("embeddings.sqlite*")):,.1f} MB')
-    for r in table.itertuples(): print(f'    {r.images:>8,}  {r.recipe.replace("|", " ").strip()}  last used {r.used}')
-    print(f'  graphs: {len(graphs)}, {size(graphs):,.1f} MB')
-    for g in graphs: print(f'    {g.stem}')
-
 # %% ../nbs/60_cli.ipynb #shown
 _bar_moves = re.compile(r'(?:[\r\n]|\x1b\[[AK])*') # to the start of the line, up, and clear: what tqdm writes first
 
@@ -158,7 +132,8 @@ commands = dict(
     backbones='List the pretrained networks',
     cache='Show or prune the cache of this machine')
 modules = dict( # of commands whose function is in another module
-    train='train.pipeline', compare='train.compare', preview='train.augment_preview', backbones='features.benchmark', demo='demo',
+    train='train.pipeline', compare='train.compare', preview='train.augment_preview', backbones='features.benchmark',
+    cache='features.store', demo='demo',
     new='report.notebook', explain='explain.heatmap', tag='explain.regions')
 functions = dict(new='new_notebook') # of commands whose function has a longer name
 # options of version 0.1: old scripts and saved commands still work
