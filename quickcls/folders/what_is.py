@@ -14,8 +14,8 @@ from .walk import is_leaving, named_as_image
 from ..terminal.suggest import nearest
 
 # %% ../../nbs/folders/06_what_is.ipynb #what-is
-_suffixes = dict(archive='.zip .tar .gz .tgz .7z .rar', table='.csv .tsv .xlsx', text='.json .jsonl .txt', page='.html .htm', notebook='.ipynb',
-                 part='.onnx .safetensors')
+_suffixes = dict(archive='.zip .tar .gz .tgz .7z .rar', table='.csv .tsv .xlsx', text='.json .jsonl .txt', page='.html .htm',
+                 notebook='.ipynb', part='.onnx .safetensors')
 _by_suffix = {s: kind for kind, suffixes in _suffixes.items() for s in suffixes.split()}
 _of_models = ('.html', '.json', '.onnx', '.safetensors', '.csv', '.md') # files that stand beside classifier.json
 most_seen = 300 # entries of a folder

@@ -23,7 +23,7 @@ rules = dict(
            ('folds', _tuned, 'there is no cross-validation of a network that was trained itself'),
            ('keep_known', lambda a: a.get('folds') in ('0', '0x1'), 'without cross-validation (--folds 0) no image is refused'),
            ('verbose', lambda a: a.get('quiet'), 'error: --quiet prints nothing; expected one of the two')],
-    compare=[('epochs', _linear, 'linear heads have no epochs; they are for --head fastai, mlp:N and for --strategy partial, full, scratch'),
+    compare=[('epochs', _linear, 'linear heads have no epochs; they are for the heads fastai and mlp:N, and for other strategies'),
              ('levels', _classic, 'visual words have no stages')],
     cache=[('days', lambda a: not a.get('prune'), 'error: only --prune removes anything; expected --prune --days {value:g}')],
     report=[('cost', lambda a: a.get('other'), 'two classifiers are compared, and no threshold is chosen'),

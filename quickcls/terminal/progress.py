@@ -40,7 +40,9 @@ def progress(
     "A progress bar with rate and remaining time"
     from tqdm import tqdm
     off = _quiet() or not _live() or total < 1
-    with _drawn(tqdm(total=total, desc=desc, unit=unit, disable=off, leave=False, dynamic_ncols=True, file=sys.stderr)) as bar: yield bar
+    with _drawn(tqdm(total=total, desc=desc, unit=unit, disable=off, **_one_line())) as bar: yield bar
+
+def _one_line(): return dict(position=0, leave=False, dynamic_ncols=True, file=sys.stderr) # all in the same place
 
 @contextmanager
 def working(
@@ -50,8 +52,7 @@ def working(
     if _quiet() or in_notebook(): yield
     elif _live():
         from tqdm import tqdm
-        line = dict(total=None, bar_format='{desc} … {elapsed_s:.0f} s', leave=False, dynamic_ncols=True, file=sys.stderr)
-        with _drawn(tqdm(desc=desc, **line)): yield
+        with _drawn(tqdm(desc=desc, total=None, bar_format='{desc} … {elapsed_s:.0f} s', **_one_line())): yield
     else:
         late = threading.Timer(moment, lambda: print(f'{desc} …', file=sys.stderr, flush=True))
         late.daemon = True
