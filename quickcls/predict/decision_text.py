@@ -30,7 +30,8 @@ def describe(
     "A decision and its evidence as text"
     lines = [f'aim: {aim_text(d.decision.aim)}', f'rule: {d.decision}']
     if not d.decision.measured: return [*lines, 'not measured: this classifier has no predictions for images it was not trained on']
-    return [*lines, '', *measured_lines(d.decision), *proof_lines(d.decision), *_cost_lines(d), *_limit_lines(d)]
+    found = measured_lines(d.decision) + _refused_lines(d.refused)
+    return [*lines, '', *found, *proof_lines(d.decision), *_cost_lines(d), *_limit_lines(d)]
 
 def measured_lines(
     decision:Decision # With `measured`
@@ -52,6 +53,11 @@ def _row(r):
     "One row: right, look at it, wrong, and how many could be wrong"
     parts = [f'{r[k]:,} {r[k]/max(r["n"], 1):>6.1%}'.rjust(w) for k, w in (('right', 13), ('asked', 14), ('wrong', 13))]
     return f'{" ".join(parts)}   {at_most(r["wrong"], r["n"]):.1%} wrong'
+
+def _refused_lines(held):
+    "That images may be none of these, which the table leaves out"
+    if not held or not held['refused']: return []
+    return [f'besides, {held["refused"]:,} of {held["n"]:,} held-out images were none of these; they go to a person too']
 
 def proof_lines(
     decision:Decision # With `measured`
