@@ -1,5 +1,5 @@
 "A decision saved with a classifier: what it says, and what is refused"
-import json
+import json, re
 import numpy as np, pytest
 from quickcls.core import QuickclsError
 from quickcls.decide.aim import at_most, expected, limiting, sure_line, thresholds_for, two_lines
@@ -177,6 +177,13 @@ def test_two_odd_images_are_named_with_the_figures_without_them(tmp_path, quickc
     keep = [i for i in range(300) if i not in (3, 7)]
     rest = Decision(thresholds_for(miss_aim(), y[keep], probs[keep], two), miss_aim())
     assert f'without them: {rest}' in ' '.join(said.split()) and '598' in said
+
+def test_a_looser_aim_is_offered_where_much_is_left_to_a_person(tmp_path, quickcls):
+    from tests.helpers import classifier_folder
+    classifier_folder(tmp_path/'trees', ['ash', 'oak', 'elm'], 300, wrong=.3)
+    said = ' '.join(quickcls('decide', tmp_path/'trees', '--sure', '99%').stdout.split())
+    offered = [int(v) for v in re.findall(r'--sure \d+%: (\d+)%', said)]
+    assert len(offered) == 3 and offered == sorted(offered, reverse=True)
 
 def test_no_predictions_no_measured_thresholds(drawn, tmp_path, quickcls):
     clf = drawn(tmp_path)

@@ -135,7 +135,7 @@ def test_several_images_make_a_table_to_save(browser, url, parts):
         text = page.locator('#table').inner_text()
         assert 'an HTML page, not an image' in text and 'none of these' in text
         data = page.locator('#table a[download]').get_attribute('href').split(',', 1)[1]
-        rows = list(csv.DictReader(io.StringIO(base64.b64decode(data).decode())))
+        rows = list(csv.DictReader(io.StringIO(base64.b64decode(data).decode('utf-8-sig'))))
         assert (
             [r['path'] for r in rows] == ['defect.jpg', 'page.jpg', 'noise.jpg']
             and float(rows[0]['probability']) == parts.predict(defect).top[0]['probability']

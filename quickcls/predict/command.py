@@ -60,7 +60,7 @@ class Outcome:
     ):
         "Print the summary, where it does not get between lines of JSON"
         out = sys.stderr if self.json else sys.stdout
-        lines = self.summary.lines(listed) + (self.sorter.lines() if self.sorter else [])
+        lines = self.summary.lines(listed, self.table.path) + (self.sorter.lines() if self.sorter else [])
         if self.sorter: lines.append(f'take it back: quickcls undo {shlex.quote(str(self.sorter.shown))}')
         print('\n'.join(lines), file=out)
 

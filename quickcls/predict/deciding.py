@@ -17,7 +17,7 @@ from ..decide.decision import Decision, checked, decision_of
 from ..decide.wanted import aim_of, decide_command, option_name
 from ..model.classifier import Classifier
 from .decision_text import describe, wrapped
-from ..saved.descriptions import read_description
+from ..saved.descriptions import read_description, read_metrics
 from ..saved.folder import check_replaceable, crossed_file, description_file, predictions_file
 from ..saved.tables import read_table
 
@@ -30,6 +30,7 @@ class Deciding:
     table:object=None # Rows of `prediction_table`, of images that were not learned from; None: there are none
     named:list = field(default_factory=list) # Rows that limit the aim
     without:Decision|None=None # The decision without these rows
+    refused:dict|None=None # `n` held-out images, `refused` of them as none of these; None: not measured
 
     @property
     def vocab(self)->list: return list(self.decision.thresholds) # class names
@@ -87,12 +88,17 @@ def deciding(
     named = limiting(aim, *arrays, vocab)
     keep = [i for i in range(len(table)) if i not in set(named)]
     without = _decided(aim, *(a[keep] for a in arrays), vocab, on) if named else None
-    return Deciding(folder, checked(_decided(aim, *arrays, vocab, on)), table, named, without)
+    return Deciding(folder, checked(_decided(aim, *arrays, vocab, on)), table, named, without, _refused(folder))
 
 def _described(folder):
     "The description of a classifier; raises `QuickclsError` where it has none"
     if (folder/description_file).is_file(): return read_description(folder)
     raise QuickclsError(f'{folder} is not a quickcls model (no {description_file}). Expected a folder that `quickcls train` wrote.')
+
+def _refused(folder):
+    "How many held-out images were none of these"
+    trust = read_metrics(folder).get('trust') or {}
+    return (trust.get('open_set') or {}).get('held_out')
 
 def _decided(aim, y, probs, vocab, on):
     lines = thresholds_for(aim, y, probs, vocab)

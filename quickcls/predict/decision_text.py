@@ -8,9 +8,9 @@ __all__ = ['most_classes', 'wrapped', 'describe', 'measured_lines', 'proof_lines
 # %% ../../nbs/predict/02_decision_text.ipynb #imports
 import shutil, textwrap
 from ..core import plain_text
-from ..decide.aim import at_most
+from ..decide.aim import at_most, expected, thresholds_for
 from ..decide.decision import Decision, percent
-from ..decide.wanted import aim_text, share_text
+from ..decide.wanted import aim_text, option_name, share_text
 from ..evaluate.thresholds import images_to_prove
 
 # %% ../../nbs/predict/02_decision_text.ipynb #describe
@@ -30,7 +30,8 @@ def describe(
     "A decision and its evidence as text"
     lines = [f'aim: {aim_text(d.decision.aim)}', f'rule: {d.decision}']
     if not d.decision.measured: return [*lines, 'not measured: this classifier has no predictions for images it was not trained on']
-    return [*lines, '', *measured_lines(d.decision), *proof_lines(d.decision), *_cost_lines(d), *_limit_lines(d)]
+    found = measured_lines(d.decision) + _refused_lines(d.refused)
+    return [*lines, '', *found, *proof_lines(d.decision), *_cost_lines(d), *_limit_lines(d)]
 
 def measured_lines(
     decision:Decision # With `measured`
@@ -53,16 +54,32 @@ def _row(r):
     parts = [f'{r[k]:,} {r[k]/max(r["n"], 1):>6.1%}'.rjust(w) for k, w in (('right', 13), ('asked', 14), ('wrong', 13))]
     return f'{" ".join(parts)}   {at_most(r["wrong"], r["n"]):.1%} wrong'
 
+def _refused_lines(held):
+    "That images may be none of these, which the table leaves out"
+    if not held or not held['refused']: return []
+    return [f'besides, {held["refused"]:,} of {held["n"]:,} held-out images were none of these; they go to a person too']
+
 def proof_lines(
     decision:Decision # With `measured`
 )->list: # of lines
     "How many images would be needed to prove the aim"
     aim, rows = decision.aim, decision.measured['classes']
+    if aim['kind'] == 'sure': return _sure_lines(aim['sure'], rows.values())
     if aim['kind'] != 'max_miss' or not aim['max_miss']: return []
     r, p = rows[aim['positive']], aim['positive']
     if at_most(r['wrong'], r['n']) <= aim['max_miss']: return []
     return ['', f'not proved: {r["n"]:,} images of {p} cannot prove {share_text(aim["max_miss"])}; '
                 f'{images_to_prove(aim["max_miss"]):,} without a miss would']
+
+def _sure_lines(sure, rows):
+    "How much of what is acted on is right, and whether that proves the aim"
+    wrong = sum(r['wrong'] for r in rows)
+    acted = wrong + sum(r['right'] for r in rows)
+    if not acted: return []
+    worst = at_most(wrong, acted)
+    lines = ['', f'acted on: {acted:,}, of which {acted - wrong:,} are right ({1 - wrong/acted:.1%}; at worst {1 - worst:.1%})']
+    if worst <= 1 - sure or sure == 1: return lines
+    return [*lines, f'not proved: {images_to_prove(1 - sure):,} without a mistake would prove {share_text(sure)}']
 
 def _cost_lines(d):
     "What the aim asks of a person, where that is much; classes that are never acted on"
@@ -70,8 +87,23 @@ def _cost_lines(d):
     n, asked = sum(r['n'] for r in rows), sum(r['asked'] for r in rows)
     never = [c for c, t in d.decision.thresholds.items() if t is None]
     lines = [f'warning: no threshold reaches the aim for {", ".join(never[:5])}, so it is always looked at'] if never else []
-    if asked > n/4: lines.append(f'warning: the aim leaves {asked:,} of {n:,} images ({asked/n:.0%}) to a person')
+    if asked > n/4: lines += [f'warning: the aim leaves {asked:,} of {n:,} images ({asked/n:.0%}) to a person', *_looser_lines(d)]
     return ['', *lines] if lines else []
+
+_looser = dict(sure=(.98, .95, .9, .8), max_miss=(1/100, 1/50, 1/20, 1/10))
+
+def _looser_lines(d):
+    "What looser aims would leave to a person"
+    kind = d.decision.aim['kind']
+    if d.table is None or kind not in _looser: return []
+    y, probs = d.arrays
+    def asked(v):
+        changes = dict(max_miss=v, max_alarms=max(v, d.decision.aim['max_alarms'])) if kind == 'max_miss' else dict(sure=v)
+        lines = thresholds_for(d.decision.aim | changes, y, probs, d.vocab)
+        return sum(r['asked'] for r in expected(y, probs, d.vocab, lines).values())/len(y)
+    other = [v for v in _looser[kind] if (v < d.decision.aim[kind] if kind == 'sure' else v > d.decision.aim[kind])][:3]
+    said = [f'{option_name(kind)} {f"1/{1/v:.0f}" if kind == "max_miss" else f"{v:.0%}"}: {asked(v):.0%}' for v in other]
+    return [f'it would leave less with {", ".join(said)}'] if said else []
 
 def _limit_lines(d):
     "The images that limit the aim, and the decision without them"

@@ -190,7 +190,7 @@ def _is_row(r):
 
 # %% ../../nbs/predict/06_sorting.ipynb #undo
 def undo(
-    folder:str # That `quickcls predict --sort-into` sorted into
+    folder:str # The folder that `quickcls predict --sort-into` filled
 )->int: # exit code: 1 where something could not be taken back
     "Take back what `quickcls predict --sort-into` did: images that were moved go back, unchanged copies are removed"
     folder = Path(os.path.realpath(Path(folder).expanduser()))

@@ -69,7 +69,8 @@ class Summary:
         return plain_text(short_name(name)) if is_class else words.get(name, name), k, k/self.n, mean
 
     def lines(self,
-        listed:bool=True # Name the images that a person is to look at, and the unreadable ones
+        listed:bool=True, # Name the images that a person is to look at, and the unreadable ones
+        table=None # File in which all answers are; None: in none
     )->list: # of str
         "The summary as text"
         rows = self.rows()
@@ -78,15 +79,16 @@ class Summary:
         for name, k, share, mean in rows:
             out.append(f'  {name:<{width}} {k:>7,} {share:>7.1%}  {"" if mean is None else f"{mean:15.1%}"}'.rstrip())
         out.append(f'  {"all":<{width}} {self.n:>7,}')
-        if listed: out = [*self._named('to look at', self.to_look_at, look_at_it, none_of_these),
-                          *self._named('could not be read', self.failed, unreadable), *out]
+        where = f'in {table}' if table else '(--csv FILE lists all)'
+        if listed: out = [*self._named('to look at', self.to_look_at, where, look_at_it, none_of_these),
+                          *self._named('could not be read', self.failed, where, unreadable), *out]
         return out + self._surprise()
 
-    def _named(self, title, lines, *keys):
+    def _named(self, title, lines, where, *keys):
         "The first lines of some images"
         n = sum(map(self.count, keys))
         if not n: return []
-        more = [f'  … and {n - len(lines):,} more (--csv FILE lists all)'] if n > len(lines) else []
+        more = [f'  … and {n - len(lines):,} more {where}'] if n > len(lines) else []
         return [f'{title}:', *(f'  {s}' for s in lines), *more, '']
 
     def _surprise(self):
