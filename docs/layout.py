@@ -3,7 +3,7 @@ import ast, re, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-order = ('core', 'folders', 'data', 'saved', 'backbones', 'features', 'heads', 'model', 'evaluate', 'explain', 'report', 'train', 'app',
+order = ('core', 'folders', 'data', 'saved', 'backbones', 'features', 'heads', 'model', 'evaluate', 'explain', 'report', 'train', 'asking', 'app',
          'demo', 'cli', 'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 

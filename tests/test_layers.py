@@ -17,6 +17,7 @@ order = (
     'explain',
     'report',
     'train',
+    'asking',
     'app',
     'demo',
     'cli',
