@@ -12,7 +12,8 @@ from pathlib import Path
 from ..asking.examples import find_examples, start_html
 from ..asking.teaching import TeachingDesk, teach_events, teach_row
 from ..core import QuickclsError, read_template
-from ..report.answer_html import Answer, answer_html, answers_table, ask, refusal_html, sign_html, tags_html, name_html
+from ..report.answer_html import (
+    Answer, answer_html, answers_table, ask, kind_of, name_html, reason_html, refusal_html, sign_html, tags_html)
 from ..model.classifier import Classifier
 from ..model.prediction import Prediction
 from ..report.thumbnails import Packed
@@ -21,13 +22,13 @@ from .server import RecentImages, at_a_time, first_uploads, import_gradio, most_
 # %% ../../nbs/app/07_predict_page.ipynb #asked
 words = dict( # all that these pages say, besides what an answer says
     ask='Ask', good='How good is it', right='Right on {:.1%} of {:,} held-out images.', unmeasured='Its accuracy was not measured.',
+    decides=' Decides: {}.',
     drop='Choose an image, or drop it here', photo='Image to classify', objects='Find several objects',
     take='Take a photo', paste='Paste an image', shoot='Take the photo', close='Close the camera', next='Try another image',
     no_camera='The camera cannot be used. Allow it in the browser, or choose an image.',
     no_paste='There is no image to paste. Copy one first.', several='Several images at once', most='Choose up to {} images',
     more='{} For more images, use the command `quickcls predict`.', reading='Reading the table of predictions …',
-    one_image='{} classifiers, the same image.', both='Both answer', all='All {} answer', differ='They differ', none='none of these',
-    confident='{:.1%} confident')
+    one_image='{} classifiers, the same image.', both='Both answer', all='All {} answer', differ='They differ')
 
 def answer_upload(
     clf:Classifier,
@@ -146,7 +147,8 @@ def _headline(name, clf, level='h1'):
     "The name of a classifier and how good it is"
     m = clf.info.get('metrics') or {}
     right = words['right'].format(m['accuracy'], m['n']) if m.get('accuracy') is not None else words['unmeasured']
-    return f'<header class="qc-head"><{level}>{name_html(name)}</{level}><p>{right}</p></header>'
+    decides = words['decides'].format(name_html(str(clf.decision))) if clf.decision else ''
+    return f'<header class="qc-head"><{level}>{name_html(name)}</{level}><p>{right}{decides}</p></header>'
 
 def _ask_tab(gr, now, packed, found, teacher):
     "One image and its answer; several images and their table"
@@ -195,11 +197,13 @@ def _clicked(event):
     sent = getattr(event, '_data', None) # private in Gradio, whose public way fails where a request sends no dict
     return sent.get('index') if isinstance(sent, dict) else None
 
+_into_view = "watch('value', () => { if (element.querySelector('table')) element.scrollIntoView() })"
+
 def _several_images(gr, now, turn):
     "A box for several images, and the table of their answers"
     with gr.Accordion(words['several'], open=False, elem_id='many'):
         files = uploads_only(gr.File(file_count='multiple', label=words['most'].format(most_files), height=150, elem_id='files'))
-        table = gr.HTML('', apply_default_css=False, elem_id='table')
+        table = gr.HTML('', apply_default_css=False, elem_id='table', js_on_load=_into_view)
     def uploaded(uploads): return None, _table_of(now(), uploads if isinstance(uploads, list) else [])
     files.upload(uploaded, files, [files, table], preprocess=False, show_progress_on=table, **turn)
 
@@ -278,17 +282,14 @@ def _compared(gr, i, name, clf):
 
 def _agreement(names, given):
     "Do several classifiers agree? And what does each answer, in one line"
-    said = ['' if p.unknown else p.label for p in (a.prediction for a in given)]
+    said = [kind_of(a.prediction) for a in given]
     agree = len(set(said)) == 1
-    head = (words['both'] if len(said) == 2 else words['all'].format(len(said))) if agree else words['differ']
-    answer = f' {name_html(said[0] or words["none"])}' if agree else ''
-    sign = sign_html(('sure' if said[0] else 'none') if agree else 'look')
+    head = f'{words["both"] if len(said) == 2 else words["all"].format(len(said))} {said[0][1]}' if agree else words['differ']
+    sign = sign_html(said[0][0] if agree else 'look')
     rows = ''.join(_line(n, a.prediction) for n, a in zip(names, given))
-    return f'<div class="qc-answer qc-agree"><p class="qc-verdict">{sign}{head}{answer}</p><table class="qc-table">{rows}</table></div>'
+    return f'<div class="qc-answer qc-agree"><p class="qc-verdict">{sign}{head}</p><table class="qc-table">{rows}</table></div>'
 
 def _line(name, p):
     "What one classifier answers"
-    said = words['none'] if p.unknown else name_html(p.label)
-    sure = words['confident'].format(p.top[0]['probability']) if not p.unknown else ''
-    sign = sign_html('none' if p.unknown else 'sure')
-    return f'<tr><th scope="row">{name_html(name)}</th><td>{sign}{said}</td><td>{sure}</td></tr>'
+    kind, said = kind_of(p)
+    return f'<tr><th scope="row">{name_html(name)}</th><td><b>{sign_html(kind)}{said}</b><br><span class="qc-soft">{reason_html(p)}</span></td></tr>'

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['most_marks', 'weakest_mark', 'words', 'Answer', 'ask', 'strongest', 'name_html', 'answer_html', 'sign_html',
-           'tags_html', 'refusal_html', 'table_columns', 'table_row', 'answers_table', 'demo_widget']
+           'kind_of', 'reason_html', 'tags_html', 'refusal_html', 'table_columns', 'table_row', 'answers_table',
+           'demo_widget']
 
 # %% ../../nbs/report/08_answer_html.ipynb #imports
 import html
@@ -16,6 +17,7 @@ from ..model.prediction import Prediction
 from ..explain.attribution import look
 from ..explain.heatmap import laid_over
 from .record import sentence
+from ..decide.decision import look_at_it, none_of_these
 from ..evaluate.style import clean_text
 from ..data.formats import NotAnImage
 from ..data.images import covered, data_uri, small_image
@@ -75,11 +77,13 @@ def strongest(
 
 # %% ../../nbs/report/08_answer_html.ipynb #answer-html
 words = dict( # all that is said, besides names and what a prediction says of itself
-    none='None of these', confidence='{:.1%} confident', unusual='Unusual', closest='Closest classes:', photo='the image', heat='Heat map',
+    none='None of these', look='Look at it', confidence='{:.1%} confident', unsure='Not sure enough to act. Likeliest: {} {:.1%}',
+    decided='{} has reached its threshold. Likeliest: {} {:.1%}', unusual='Unusual', closest='Closest classes:',
+    photo='the image', heat='Heat map',
     legend='Orange and + speak for {}, blue and − against it. {} cells: they show roughly where, not the outline.',
     near='Most similar training images', similarity='similarity {:.2f}', objects='Objects found: {}', no_object='none of the known classes',
     boxes='the image with a box around each object', save='Save as CSV', unreadable='could not be read', summary='All answers',
-    columns=('answer', 'images', 'share', 'mean confidence'), table=('image', 'file', 'answer', 'then'), many='Each image')
+    columns=('answer', 'images', 'share', 'mean confidence'), table=('image', 'answer', 'likeliest classes'), many='Each image')
 
 def name_html(
     name # Any name of a class or a file
@@ -106,12 +110,27 @@ def sign_html(
     "The shape of a kind of answer: a class, look at it, none of these"
     return f'<svg class="qc-sign qc-is-{kind}" viewBox="0 0 24 24" aria-hidden="true"><path d="{_shapes[kind]}"/></svg>'
 
+def kind_of(
+    p:Prediction # Of an image that could be read
+)->tuple: # (kind as in `sign_html`, its words as HTML)
+    "What the answer is: a class, look at it, or none of these; by the decision where one is saved"
+    if p.answer == none_of_these: return 'none', words['none']
+    return ('look', words['look']) if p.answer == look_at_it else ('sure', name_html(p.answer))
+
+def reason_html(
+    p:Prediction # As in `kind_of`
+)->str: # HTML
+    "How sure the answer is, or why it is not a class"
+    likeliest = name_html(p.label), p.top[0]['probability']
+    if p.answer == none_of_these: return sentence(p.ood_text)
+    if p.answer == look_at_it: return words['unsure'].format(*likeliest)
+    return words['confidence'].format(likeliest[1]) if p.answer == p.label else words['decided'].format(name_html(p.answer), *likeliest)
+
 def _verdict(p):
-    "The class with its confidence, or that it is none of these"
-    head = f'<p class="qc-verdict">{sign_html("none" if p.unknown else "sure")}{words["none"] if p.unknown else name_html(p.label)}</p>'
-    if p.unknown: return f'<div class="qc-unknown">{head}<p class="qc-soft">{sentence(p.ood_text)}</p></div>'
-    sure = f'<p class="qc-sure">{words["confidence"].format(p.top[0]["probability"])}</p>'
-    return f'<div class="qc-known">{head}{sure}</div>{_unusual(p)}'
+    "The answer, large, in colour and shape, with its reason"
+    kind, said = kind_of(p)
+    verdict = f'<p class="qc-verdict">{sign_html(kind)}{said}</p><p class="qc-sure">{reason_html(p)}</p>'
+    return f'<div class="qc-said-{kind}">{verdict}</div>{"" if kind == "none" else _unusual(p)}'
 
 def _unusual(p):
     "That an image with a sure class is unlike most known images"
@@ -173,7 +192,7 @@ def table_columns(
 )->list: # of str
     "Columns of a table of answers"
     others = [f'{what}_{i}' for i in range(2, top + 1) for what in ('label', 'probability')]
-    return ['path', 'label', 'probability', *others, 'unknown', 'unusual', 'known_score', 'error']
+    return ['path', 'label', 'probability', *others, 'decision', 'unknown', 'unusual', 'known_score', 'error']
 
 def table_row(
     p:Prediction,
@@ -182,7 +201,7 @@ def table_row(
     "One answer as a row of a CSV file; no name in it is a formula for a spreadsheet"
     named = [v for t in p.top for v in (t['label'], t['probability'])]
     scores = ['' if v is None else v for v in (p.unknown, p.unusual, p.known_score)]
-    row = [p.path, *named, *['']*(2*top - len(named)), *scores, p.error or '']
+    row = [p.path, *named, *['']*(2*top - len(named)), p.decision or '', *scores, p.error or '']
     return [csv_text(v) for v in row]
 
 def answers_table(
@@ -201,15 +220,13 @@ def answers_table(
     wide = f'<div class="qc-wide" tabindex="0" role="group" aria-label="{words["many"]}">{table}</div>' # the keyboard scrolls it
     return f'{_summary([a.prediction for a in answers])}{save}{wide}'
 
-def _kind(p):
-    "What an answer is counted as: (kind as in `sign_html` or None, its words as HTML)"
-    if p.error: return None, words['unreadable']
-    return ('none', words['none'].lower()) if p.unknown else ('sure', name_html(p.label))
+def _group(p): # (kind as in `sign_html`, words as HTML); an image that could not be read has no kind
+    return (None, words['unreadable']) if p.error else kind_of(p)
 
 def _summary(predictions):
     "How often each answer was given, the most frequent first, and with which confidence"
     groups = {}
-    for p in predictions: groups.setdefault(_kind(p), []).append(p)
+    for p in predictions: groups.setdefault(_group(p), []).append(p)
     def line(kind, said, of):
         mean = '' if kind is None else f'{sum(p.top[0]["probability"] for p in of)/len(of):.1%}'
         cells = len(of), f'{len(of)/len(predictions):.0%}', mean
@@ -222,14 +239,14 @@ def _summary(predictions):
 def _table_line(answer):
     "One answer as a line of the table"
     p = answer.prediction
-    file = f'<td class="qc-file">{name_html(p.path or "")}</td>'
-    if p.error: return f'<tr><td></td>{file}<td colspan="2">{html.escape(p.error)}</td></tr>'
+    photo = '' if p.error else f'<img src="{data_uri(answer.photo)}" alt="">'
+    file = f'<th scope="row" class="qc-file">{photo}{name_html(p.path or "")}</th>'
+    if p.error: return f'<tr>{file}<td colspan="2">{html.escape(p.error)}</td></tr>'
     named = [f'{name_html(t["label"])} {t["probability"]:.1%}' for t in p.top]
-    first = f'<b>{named[0]}</b>'
-    if p.unknown: first = f'<b>{sign_html("none")}{words["none"].lower()}</b><br><span class="qc-soft">{named[0]}</span>'
+    kind, said = kind_of(p)
+    first = f'<b>{sign_html(kind)}{said}</b>'
     if p.verdict == 'unusual': first += f'<br><span class="qc-soft">{words["unusual"].lower()}</span>'
-    photo = f'<td><img src="{data_uri(answer.photo)}" alt=""></td>'
-    return f'<tr>{photo}{file}<td>{first}</td><td>{"<br>".join(named[1:])}</td></tr>'
+    return f'<tr>{file}<td>{first}</td><td>{"<br>".join(named)}</td></tr>'
 
 # %% ../../nbs/report/08_answer_html.ipynb #widget
 def demo_widget(

@@ -4,6 +4,7 @@ const photo = () => find('#photo input[type=file]'), several = () => find('#file
 const camera = element.querySelector('.qc-camera'), video = camera.querySelector('video'), status = element.querySelector('[role=status]')
 const touch = matchMedia('(pointer: coarse)').matches, taken = element.querySelector('input[capture]')
 let heat = 0, stream = null
+document.documentElement.style.scrollPaddingBottom = '6rem' // nothing that is scrolled to lies under the buttons of a phone
 
 function put(input, files) {
   const all = new DataTransfer()
