@@ -119,7 +119,7 @@ def ask_page(
     gr = import_gradio()
     clf = _warm(model)
     name, packed = title or clf.name, Packed(clf.path)
-    found = find_examples(clf.path, examples, packed)
+    found = find_examples(clf, examples, packed)
     now = lambda: teacher.clf if teacher else clf
     with new_page(name) as page:
         gr.HTML(_headline(name, clf), apply_default_css=False)
@@ -238,7 +238,7 @@ def compare_page(
     gr = import_gradio()
     all_of = [_warm(m) for m in models]
     names, packed = distinct_names(all_of), [Packed(c.path) for c in all_of]
-    found = find_examples(all_of[0].path, examples, packed[0])
+    found = find_examples(all_of[0], examples, packed[0])
     with new_page(title or ' · '.join(names)) as page:
         heading = f'<h1>{name_html(title or " · ".join(names))}</h1><p>{words["one_image"].format(len(names))}</p>'
         gr.HTML(f'<header class="qc-head">{heading}</header>', apply_default_css=False)

@@ -10,7 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 from ..core import QuickclsError
-from ..data.images import data_uri, small_image
+from ..data.images import data_uri, file_bytes, small_image
+from ..model.classifier import Classifier
 from ..report.answer_html import name_html
 from ..report.thumbnails import Packed
 from ..saved.folder import predictions_file
@@ -25,14 +26,14 @@ class Example(NamedTuple):
     label:str|None=None # Its class, where it is known
 
 def find_examples(
-    folder:Path, # Of a classifier
+    clf:Classifier,
     examples:Path=None, # A folder of images; None: the folder `examples` of a Space, else the packed thumbnails
     packed:Packed=None # Of the classifier
 )->list: # of `Example`, at most eight
     "Example images for visitors"
-    beside = Path(folder).resolve().parent
+    beside = Path(clf.path).resolve().parent
     if examples is None and (beside/'app.py').is_file() and (found := _in_folder(beside/'examples')): return found
-    if examples is None: return _of_packed(Path(folder), packed) if packed else []
+    if examples is None: return _of_packed(clf, packed) if packed else []
     found = _in_folder(Path(examples).expanduser())
     if not found: raise QuickclsError(f'--examples {examples} is no folder with images. Expected a folder with a few images to try.')
     return found
@@ -51,20 +52,19 @@ def _can_be_shown(path):
     except QuickclsError: return False
     return True
 
-def _of_packed(folder, packed):
-    "Held-out images of each class that are predicted correctly"
-    from quickcls.data.images import file_bytes
-    try: t = read_table(folder/predictions_file) if len(packed) else None
+def _of_packed(clf, packed):
+    "Held-out images of each class whose thumbnails are answered correctly"
+    try: t = read_table(clf.path/predictions_file) if len(packed) else None
     except QuickclsError: return [] # the other tab says why
     if t is None: return []
     right = t[(t.split != 'train') & (t.label == t.predicted)]
     each = min(most_per_class, max(1, most_examples//max(1, right.label.nunique())))
-    found = []
-    for row in right.groupby('label', sort=True).head(4*each).sort_values('label', kind='stable').itertuples():
-        if sum(e.label == row.label for e in found) == each: continue
-        if (im := packed.get(row.path)) is not None: found.append(Example(file_bytes(im, 'JPEG', quality=90), row.label))
-        if len(found) == most_examples: break
-    return found
+    classes = list(dict.fromkeys(right.label))[:most_examples]
+    rows = right[right.label.isin(classes)].groupby('label').head(2*each).sort_values('label', kind='stable')
+    found = [Example(file_bytes(im, 'JPEG', quality=90), r.label) for r in rows.itertuples() if (im := packed.get(r.path)) is not None]
+    answers = clf.predict([e.source for e in found]) if found else []
+    good = [e for e, p in zip(found, answers) if p.answer == e.label] # a thumbnail is smaller than its image, so its answer may differ
+    return [e for i, e in enumerate(good) if sum(e.label == f.label for f in good[:i]) < each][:most_examples]
 
 # %% ../../nbs/asking/01_examples.ipynb #start-html
 words = dict( # all that is said here
