@@ -68,7 +68,7 @@ def _check(models, given):
     if 'teach' not in given: refuse(('corrections',), '{} is the folder of what visitors teach, so it needs --teach.')
     if models: refuse(('arch',), '{} is for the page that makes a classifier. Leave it out, or name no classifier.')
     for m in map(Path, models):
-        if m.is_file(): raise QuickclsError(f'{m} is a file. Expected the folder of a classifier, such as models/pets, from quickcls train.')
+        if m.is_file(): raise QuickclsError(f'{m} is a file. Expected the folder that quickcls train wrote, such as models/pets.')
 
 def _page(models, title, examples, corrections, arch):
     "The page of one classifier, of several, or without any the page that makes one"

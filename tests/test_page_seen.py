@@ -92,7 +92,8 @@ def test_a_decision_is_the_headline(browser, bare, tmp_path):
     with served(ask_page(folder)) as u, opened(browser, u) as page:
         show(page, defect)
         said(page)
-        assert page.locator('#answer .qc-verdict').inner_text() == 'Look at it' and page.locator('#answer .qc-verdict .qc-is-look').count() == 1
+        assert page.locator('#answer .qc-verdict').inner_text() == 'Look at it'
+        assert page.locator('#answer .qc-verdict .qc-is-look').count() == 1
         assert 'defect' in page.locator('#answer .qc-sure').inner_text()
 
 # everybody
@@ -124,7 +125,7 @@ def focus_on(page, name, most=40):
     "Press Tab until an element of that name has the focus"
     for _ in range(most):
         page.keyboard.press('Tab')
-        here = page.evaluate("(e => (e.ariaLabel || e.innerText || e.labels?.[0]?.innerText || e.id || '') + ' ' + e.tagName)(document.activeElement)")
+        here = page.evaluate("(e => `${e.ariaLabel || e.innerText || e.labels?.[0]?.innerText} ${e.tagName}`)(document.activeElement)")
         if name in here: return
     raise AssertionError(f'the keyboard does not reach {name!r}; last: {here!r}')
 
@@ -164,8 +165,8 @@ def test_buttons_have_words(browser, taught):
             if answered:
                 show(page, defect)
                 said(page)
-            wordless = page.evaluate("""[...document.querySelectorAll('button, [role=button]')].filter(b => b.offsetParent && b.checkVisibility()
-                && !/\\w{2}/.test(b.innerText)).map(b => b.outerHTML.slice(0, 200))""")
+            wordless = page.evaluate("""[...document.querySelectorAll('button, [role=button]')].filter(b => b.offsetParent
+                && b.checkVisibility() && !/\\w{2}/.test(b.innerText)).map(b => b.outerHTML.slice(0, 200))""")
             assert wordless == []
 
 def test_an_image_may_be_dropped_anywhere_even_beside_an_answer(browser, url):
@@ -200,7 +201,8 @@ def test_three_classifiers_agree_or_not_first(browser, bare, packed):
 
 # programs
 
-odd = [None, [], {}, 7, True, '', 'x'*10_000, [[None]], {'path': None}, {'path': ['a']}, {'path': '/etc/passwd'}, [{'path': 3}], {'index': 'a'}]
+odd = [None, [], {}, 7, True, '', 'x'*10_000, [[None]], {'path': None}, {'path': ['a']}, {'path': '/etc/passwd'}, [{'path': 3}],
+       {'index': 'a'}]
 
 def press(url, number, data, event=None):
     "Call an event of a page, as its browser would; the last message of the server"

@@ -292,4 +292,5 @@ def _agreement(names, given):
 def _line(name, p):
     "What one classifier answers"
     kind, said = kind_of(p)
-    return f'<tr><th scope="row">{name_html(name)}</th><td><b>{sign_html(kind)}{said}</b><br><span class="qc-soft">{reason_html(p)}</span></td></tr>'
+    answer = f'<b>{sign_html(kind)}{said}</b><br><span class="qc-soft">{reason_html(p)}</span>'
+    return f'<tr><th scope="row">{name_html(name)}</th><td>{answer}</td></tr>'
