@@ -71,6 +71,7 @@ def demo_image(path:Path):
         seen.goto(url)
         seen.locator('#examples button').first.click()
         seen.wait_for_selector('#answer .qc-verdict')
+        seen.locator('#answer .qc-blend').fill('70')
         seen.mouse.move(0, 0)
         seen.wait_for_timeout(1000)
         seen.screenshot(path=path)

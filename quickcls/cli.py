@@ -117,7 +117,7 @@ def command_parser(
     from fastcore.script import anno_parser
     from importlib import import_module
     func = getattr(import_module(f'quickcls.{modules[name]}'), functions.get(name, name)) if name in modules else globals()[name]
-    parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other', *(['model'] if name == 'demo' else [])])
+    parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other'])
     parser.epilog = None
     if name == 'train':
         from quickcls.train.options import basic
@@ -190,6 +190,7 @@ def call(name:str, argv:list)->int: # exit code
         from quickcls.data.workers import workers
         workers().start() # they start while the classifier is loaded
     if name in ('predict', 'tag'): return func(args.pop('model'), *args.pop('images'), **args) or 0
+    if name == 'demo': return func(*args.pop('models'), **args) or 0
     as_json = args.pop('json') if name == 'train' else False
     with working(doing[name]) if name in doing else nullcontext(): result = func(**args)
     if as_json: print_json(result.run)

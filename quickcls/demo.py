@@ -6,25 +6,26 @@
 __all__ = ['demo']
 
 # %% ../nbs/46_demo.ipynb #imports
+from pathlib import Path
 from .core import QuickclsError
 from .model.classifier import Classifier
 from .app.guard import split_hosts
 from .app.builder_page import live_page
 from .report.thumbnails import pack_images
-from .app.predict_page import ask_page, compare_page # compare_page is for apps/
-from .app.server import check_reach, import_gradio, launch, parse_auth
+from .app.predict_page import ask_page, compare_page
+from .app.server import check_address, check_reach, import_gradio, launch, parse_auth
 from .model.update import Teacher
 
 # %% ../nbs/46_demo.ipynb #demo
 def demo(
-    model:str=None, # Folder of a classifier from `quickcls train`; without one, a page to make a classifier from a few images
-    *, host:str='127.0.0.1', # Address to listen on: 127.0.0.1 for this machine only, 0.0.0.0 for the network too
+    *models:str, # Folders of classifiers from `quickcls train`: several answer side by side; without one, a page to make a classifier
+    host:str='127.0.0.1', # Address to listen on: 127.0.0.1 for this machine only, 0.0.0.0 for the network too
     port:int=None, # Port of the page (default: the first free port from 7860)
     share:bool=False, # Make a public link, through Gradio's servers
     auth:str=None, # name:password that visitors must give; or set QUICKCLS_AUTH
     allow_host:str=None, # More host names of the page, behind a proxy: a.example.org,*.example.net; or set QUICKCLS_ALLOW_HOST
     teach:bool=False, # Let visitors correct answers, and learn from the corrections
-    corrections:str='corrections', # Folder for the corrected images
+    corrections:str=None, # With --teach: folder for the corrected images (default: corrections)
     with_images:bool=False, # Store thumbnails of the known images with the classifier; every visitor of the page can see them
     examples:str=None, # Folder of images that visitors can pick
     arch:str='auto', # Backbone of a classifier made on the page, as in `quickcls train`
@@ -34,32 +35,50 @@ def demo(
     open:bool=False # Open the page in a browser?
 ):
     "Open a page that classifies images and can be taught"
-    needs_model = dict(teach=teach, with_images=with_images, examples=examples, space=space)
-    given = [f'--{k.replace("_", "-")}' for k, v in needs_model.items() if v]
-    if given and not model: raise QuickclsError(f'{given[0]} needs a classifier: quickcls demo models/pets {given[0]} …')
-    if with_images: pack_images(model)
+    given = dict(teach=teach, corrections=corrections, with_images=with_images, examples=examples, space=space, share=share, force=force,
+                 port=port, auth=auth, allow_host=allow_host, open=open, host=host != '127.0.0.1', arch=arch != 'auto')
+    _check(models, {name for name, value in given.items() if value})
+    for m in models if with_images else (): pack_images(m)
     if space:
         from quickcls.app.space import publish_help, write_space
-        print(publish_help(write_space(model, space, title=title, examples=examples, force=force)))
+        print(publish_help(write_space(models[0], space, title=title, examples=examples, force=force)))
         return
     entry = parse_auth(auth)
     split_hosts(allow_host) # a wrong name is reported before the work
-    if teach or not model: check_reach(host, share, entry, 'teaching' if model else 'a page for making classifiers')
-    page = _page(model, title, examples, teach and corrections, arch)
+    if teach or not models: check_reach(host, share, entry, 'teaching' if models else 'a page for making classifiers')
+    check_address(host, port)
+    page = _page(models, title, examples, teach and (corrections or 'corrections'), arch)
     url = launch(page, host, port, share=share, auth=entry, allow_host=allow_host, block=False)
     if open:
         import webbrowser
         webbrowser.open(url)
     page.block_thread()
 
-def _page(model, title, examples, corrections, arch):
-    "The page of a classifier, or without one the page that makes one"
-    if not model:
+def _check(models, given):
+    "Raise for options that do nothing together, or without what they need"
+    def refuse(names, why):
+        for name in names:
+            if name in given: raise QuickclsError(why.format(f'--{name.replace("_", "-")}'))
+    if not models: refuse(('space', 'teach', 'with_images', 'examples'), '{0} needs a classifier: quickcls demo models/pets {0} …')
+    if len(models) > 1: refuse(('space', 'teach'), f'{{}} works with one classifier, and {len(models)} were given. Name one.')
+    if 'space' in given:
+        refuse(('teach', 'corrections', 'share', 'host', 'port', 'auth', 'allow_host', 'open'),
+               '{} opens or serves a page, and --space only writes a folder. Leave out one of the two.')
+    else: refuse(('force',), '{} overwrites a Space, so it needs --space.')
+    if 'teach' not in given: refuse(('corrections',), '{} is the folder of what visitors teach, so it needs --teach.')
+    if models: refuse(('arch',), '{} is for the page that makes a classifier. Leave it out, or name no classifier.')
+    for m in map(Path, models):
+        if m.is_file(): raise QuickclsError(f'{m} is a file. Expected the folder that quickcls train wrote, such as models/pets.')
+
+def _page(models, title, examples, corrections, arch):
+    "The page of one classifier, of several, or without any the page that makes one"
+    if not models:
         import_gradio()
         return live_page(title=title, arch=arch)
+    if len(models) > 1: return compare_page(*models, title=title, examples=examples)
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(1) as pool:
-        clf = pool.submit(Classifier.load, model)
+        clf = pool.submit(Classifier.load, models[0])
         try: import_gradio()
         finally: clf = clf.result() # an error of the classifier is reported first
     if not corrections: return ask_page(clf, title=title, examples=examples)

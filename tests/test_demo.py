@@ -84,23 +84,30 @@ def test_a_foreign_image_is_none_of_these(browser, url, parts):
         )
 
 
-def test_the_heat_map_goes_on_and_off_and_stays_so(browser, url):
+def test_the_photo_has_its_own_colours_until_the_heat_map_is_asked_for(browser, url):
+    "By the keyboard, without asking the server; and the slider stays where it is when the next answer comes"
     with opened(browser, url) as page:
         page.click('#examples button >> nth=0')
         said(page)
-        heat, switch = page.locator('#answer .qc-heat'), page.get_by_label('Show heat map')
-        assert heat.is_visible() and page.evaluate(
+        heat, slider, asked = page.locator('#answer .qc-heat'), page.get_by_label('Heat map'), []
+        shown = lambda: float(heat.evaluate('i => getComputedStyle(i).opacity'))
+        assert shown() == 0 and not page.locator('#answer .qc-mark').first.is_visible()
+        assert page.evaluate(
             "(() => { const [a, b] = document.querySelectorAll('#answer .qc-photo img'); return "
             "a.naturalWidth == b.naturalWidth && a.src != b.src })()"
         )
-        switch.uncheck()
-        assert not heat.is_visible()
+        page.on('request', lambda r: asked.append(r.url))
+        slider.focus()
+        for _ in range(4): page.keyboard.press('ArrowRight')
+        assert shown() == .4 and asked == []
+        assert {m.inner_text() for m in page.locator('#answer .qc-mark').all()} <= {'+', '−'} and page.locator('#answer .qc-mark').count()
         src = heat.get_attribute('src')
+        page.get_by_role('button', name='Try another image').click()
         page.click('#examples button >> nth=1')
         page.wait_for_function('src => document.querySelector("#answer .qc-heat").src != src', arg=src)
-        assert not heat.is_visible() and not switch.is_checked()
-        switch.check()
-        assert heat.is_visible()
+        assert shown() == .4 and slider.input_value() == '40'
+        slider.press('Home')
+        assert shown() == 0
 
 def test_a_cell_of_the_matrix_shows_its_images(browser, url, parts):
     rows = parts.evaluate().table
@@ -133,8 +140,12 @@ def test_several_images_make_a_table_to_save(browser, url, parts):
         )
         page.wait_for_selector('#table table')
         text = page.locator('#table').inner_text()
-        assert 'an HTML page, not an image' in text and 'none of these' in text
+        assert 'an HTML page, not an image' in text and 'None of these' in text
+        rows_of = page.locator('.qc-summary tbody tr').all()
+        counted = {r.locator('th').inner_text().strip(): r.locator('td').first.inner_text() for r in rows_of}
+        assert counted == {'defect': '1', 'None of these': '1', 'could not be read': '1'}
         data = page.locator('#table a[download]').get_attribute('href').split(',', 1)[1]
+        assert base64.b64decode(data).startswith(b'\xef\xbb\xbf') # so that Excel reads umlauts
         rows = list(csv.DictReader(io.StringIO(base64.b64decode(data).decode('utf-8-sig'))))
         assert (
             [r['path'] for r in rows] == ['defect.jpg', 'page.jpg', 'noise.jpg']
@@ -145,13 +156,12 @@ def test_several_images_make_a_table_to_save(browser, url, parts):
 
 def test_a_photographed_image_is_answered(browser, url):
     with opened(browser, url, permissions=['camera']) as page:
-        page.get_by_label('Capture from camera').click()
-        page.get_by_text('Click to Access Webcam').click()
-        page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0") # until the camera has warmed up
+        page.get_by_role('button', name='Take a photo').click()
+        page.wait_for_function("document.querySelector('.qc-camera video').videoWidth > 0") # until the camera has warmed up
         page.wait_for_timeout(1000)
-        page.get_by_label('capture photo').click()
+        page.get_by_role('button', name='Take the photo').click()
         said(page)
-        page.get_by_label('Upload file').click() # the box is not in the way of its own buttons
+        assert page.evaluate("document.querySelector('.qc-camera video').srcObject") is None # the camera is off again
 
 def test_a_pasted_image_is_answered(browser, url, parts):
     png = base64.b64encode(as_bytes(Image.open(defect), 'PNG')).decode()
@@ -163,7 +173,7 @@ def test_a_pasted_image_is_answered(browser, url, parts):
             png,
         )
         for _ in range(5): # a busy browser may not have the clipboard at the first click
-            page.get_by_label('Paste from clipboard').click()
+            page.get_by_role('button', name='Paste an image').click()
             try:
                 page.wait_for_selector('#answer .qc-verdict', timeout=12_000)
                 break
@@ -211,11 +221,18 @@ def test_a_phone_needs_no_sideways_scroll_and_sees_the_answer(browser, url):
         assert wide()
         show(page, defect)
         said(page)
-        page.wait_for_function(
-            "(() => { const r = document.querySelector('#answer .qc-photo').getBoundingClientRect(); return "
-            "r.top >= -60 && r.top < 700 })()"
-        )
-        assert wide()
+        page.wait_for_timeout(300)
+        top = lambda s: page.locator(s).first.bounding_box()['y']
+        bottom = lambda s: top(s) + page.locator(s).first.bounding_box()['height']
+        assert page.evaluate('scrollY') == 0 and wide()
+        assert 0 < top('#answer .qc-verdict') < bottom('#answer .qc-bars') < top('#answer .qc-photo')
+        assert bottom('#answer .qc-photo') < top('#next')
+        assert bottom('#next') <= 844 and not page.locator('#asking').is_visible()
+        page.get_by_role('button', name='Try another image').click()
+        assert page.locator('#photo').is_visible() and not page.locator('#answer').is_visible()
+        show(page, defect) # the same image once more has an answer once more
+        said(page)
+        assert not page.locator('#asking').is_visible()
         page.get_by_role('tab', name='How good is it').click()
         page.wait_for_selector('iframe.qc-report')
         assert wide()
@@ -227,6 +244,12 @@ def test_two_classifiers_look_at_one_image(browser, parts, tmp_path):
         show(page, defect)
         page.wait_for_selector('#answer-1 .qc-verdict')
         assert 'defect' in page.locator('#answer-0').inner_text() and 'They differ' in page.locator('#agree').inner_text()
+        boxes = [page.locator(s).bounding_box() for s in ('#agree', '#answer-0', '#answer-1')]
+        assert boxes[0]['y'] < boxes[1]['y'] == boxes[2]['y'] and boxes[1]['x'] < boxes[2]['x'] # side by side
+        page.set_viewport_size(dict(width=390, height=844))
+        boxes = [page.locator(s).bounding_box() for s in ('#agree', '#answer-0', '#answer-1')]
+        assert boxes[0]['y'] < boxes[1]['y'] < boxes[2]['y'] and page.evaluate('document.documentElement.scrollWidth') <= 390
+        assert page.locator('#agree tr').count() == 2
 
 # programs
 
@@ -346,16 +369,18 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_it_back(browser, p
     teacher = Teacher.of(parts, tmp_path/'corrections')
     before = parts.predict(defect)
     with served(ask_page(parts, teacher=teacher)) as url, opened(browser, url) as page:
-        learn(page, 'ok')
-        page.get_by_text('no image to learn from').wait_for()
+        assert not page.locator('#teach').is_visible() # there is nothing to teach yet
         show(page, defect)
         assert said(page).splitlines()[-1] != 'ok' and f'{before.top[0]["probability"]:.1%}' in said(page)
+        page.get_by_role('button', name='Teach').click()
+        page.get_by_text('Type or choose a class first').wait_for()
         learn(page, 'ok')
         page.get_by_text('Learned: ok').wait_for()
         assert page.locator('#answer .qc-verdict').inner_text() == 'ok' # the same image, at once
         assert question(url, defect.read_bytes())['top'][0]['label'] == 'ok' # and for everybody
         show(page, as_file(foreign()))
-        page.get_by_text('None of these').wait_for()
+        page.get_by_text('None of these').first.wait_for()
+        assert page.locator('#learned').inner_text().strip() == '' # what was said of the last image is gone
         learn(page, f'static {hostile}'.replace('/', ''))
         page.get_by_text('three to five images').wait_for()
         assert page.locator('#answer .qc-verdict').inner_text() == f'static {hostile}' and page.locator('#answer .qc-near img').count() >= 1

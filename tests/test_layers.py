@@ -20,6 +20,7 @@ order = (
     'report',
     'predict',
     'train',
+    'asking',
     'app',
     'demo',
     'cli',

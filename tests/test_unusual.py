@@ -60,8 +60,8 @@ def test_every_way_to_ask_gives_the_same_verdict():
         large = [f for f in tags.found if (f['box'][2] - f['box'][0])*(f['box'][3] - f['box'][1]) >= .75*tags.width*tags.height]
         if verdict == 'unusual':
             assert 'None of these' not in page and page.index(label) < page.index('Unusual') and 'unusual' in table
-            assert 'none of these' not in table and tags.found and all(f['label'] == label for f in large)
-        else: assert 'None of these' in page and 'Unusual' not in page and 'none of these' in table and not large
+            assert 'None of these' not in table and tags.found and all(f['label'] == label for f in large)
+        else: assert 'None of these' in page and 'Unusual' not in page and 'None of these' in table and not large
 
 def test_the_commands_say_it_and_programs_can_read_it(tmp_path, capsys):
     kept, refused = written(tmp_path/'kept', sure=.4, floor=0.), written(tmp_path/'refused')

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['most_bytes', 'most_files', 'kept_for', 'most_waiting', 'at_a_time', 'import_gradio', 'read_upload', 'release_upload',
-           'first_uploads', 'RecentImages', 'sweep', 'uploads_only', 'parse_auth', 'check_reach', 'new_page', 'launch']
+           'first_uploads', 'RecentImages', 'sweep', 'uploads_only', 'parse_auth', 'check_reach', 'new_page', 'launch',
+           'check_address']
 
 # %% ../../nbs/app/05_server.ipynb #imports
 import asyncio, contextlib, os, secrets, sys, threading, time
 from pathlib import Path
 from urllib.parse import urlsplit
-from ..core import QuickclsError, read_template
+from ..core import QuickclsError, explain_os_error, read_template
 from .guard import Guard, names_of_page, split_hosts
 from .uploads import UploadBudget, budgets
 from .upload_limits import UploadLimits
@@ -201,8 +202,10 @@ def launch(
     _watch_queue(page)
     threadpool_limits(1, user_api='blas') # more threads would slow the network down: 36 answers a second, not 44, on two cores
     where = dict(server_name=host, server_port=port, share=share, auth=auth, allow_host=allow_host)
+    check_address(host, port)
     try: _, url, public = page.launch(**where, **_launch_options(gr))
-    except OSError: raise QuickclsError(_port_in_use(host, port)) from None
+    except OSError as e: raise QuickclsError(f'The page cannot be served on {host or "this machine"}, port {port or "7860 to 7959"}: '
+                                             f'{explain_os_error(e)} Choose others with --port and --host.') from None
     if share and not public:
         raise QuickclsError('Gradio gave no public link: its servers cannot be reached. Without --share the page works on this machine.')
     if public: page.names.named.add(urlsplit(public).hostname)
@@ -218,11 +221,29 @@ def _launch_options(gr):
     off = dict(ssr_mode=False, mcp_server=False, enable_monitoring=False, run_history=False)
     return look | off | dict(prevent_thread_lock=True, quiet=True, max_file_size=most_bytes, state_session_capacity=200)
 
-def _port_in_use(host, port):
-    "The message where the server cannot start"
-    ports = port or os.environ.get('GRADIO_SERVER_PORT') or '7860 to 7959'
-    return (f'The page cannot be served on {host or "this machine"}, port {ports}: '
-            'the port is in use, or there is no such address. Choose others with --port and --host.')
+def check_address(
+    host:str=None, port:int=None # As in `launch`
+):
+    "Raise `QuickclsError` with the reason where no page can be served there"
+    import errno, socket
+    host = host or os.environ.get('GRADIO_SERVER_NAME') or '127.0.0.1'
+    port = port if port is not None else os.environ.get('GRADIO_SERVER_PORT')
+    if port is not None and not (str(port).isdecimal() and 1 <= int(port) <= 65535):
+        raise QuickclsError(f'--port {port} is no port. Expected a number from 1 to 65535, or no --port.')
+    try: family, kind, protocol, _, address = socket.getaddrinfo(host, int(port or 0), type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError): raise QuickclsError(_no_host(host)) from None
+    try:
+        with socket.socket(family, kind, protocol) as s:
+            if os.name == 'posix': s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(address)
+    except OSError as e:
+        if e.errno == errno.EADDRINUSE: why = f'--port {port} is in use by another program. Choose another port, or leave --port out.'
+        elif e.errno == errno.EACCES: why = f'--port {port} is reserved by the system. Choose one from 1024 to 65535.'
+        else: why = _no_host(host)
+        raise QuickclsError(why) from None
+
+def _no_host(host):
+    return f'--host {host} is not an address of this machine. Expected 127.0.0.1 for this machine only, or 0.0.0.0 for the network too.'
 
 def _watch_queue(page):
     "Answer with a plain message where the queue is full; keep uploads while their question waits"
