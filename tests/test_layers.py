@@ -15,6 +15,7 @@ order = (
     'model',
     'evaluate',
     'explain',
+    'advice',
     'report',
     'train',
     'app',
