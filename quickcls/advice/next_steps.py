@@ -37,7 +37,7 @@ def next_steps(
 )->list: # of `Step`, the most useful first
     "What to do next"
     metrics, name = held.metrics(), shlex.quote(model)
-    found = [_shortcut(focus), _differ(metrics, trust.cross_validation), *_mistakes(held), _collect(held, crossed, trust, metrics)]
+    found = [_shortcut(focus), _differ(metrics, trust.cross_validation), *_mistakes(crossed or held), _collect(held, crossed, trust, metrics)]
     if not decided: found.append(_decide(len(held.vocab), name))
     share = Step('share', 'Share it: a page where anyone can try it with own images.', None, f'quickcls demo {name} --space')
     return [s for s in found if s][:most - 1] + [share]
@@ -54,11 +54,11 @@ def _differ(metrics, cv):
     a, b = (f'{100*m["accuracy"]:.0f}' for m in (own, cv))
     return Step('differ', f'Find out why {a} of 100 held-out images are right, but {b} of 100 in cross-validation.', 'numbers')
 
-def _mistakes(held):
+def _mistakes(ev):
     "Look at confident mistakes first, at others after the collecting"
-    t = held.table[held.table.label != held.table.predicted]
+    t = ev.table[ev.table.label != ev.table.predicted]
     if not len(t): return []
-    n = int((t[[f'p_{c}' for c in held.vocab]].max(axis=1) >= sure).sum())
+    n = int((t[[f'p_{c}' for c in ev.vocab]].max(axis=1) >= sure).sum())
     if n: return [Step('labels', f'Look at {_images(n)} it gets wrong while more than 90 % sure: the label may be wrong.', 'mistakes')]
     return [Step('mistakes', f'Look at the {len(t):,} mistakes. Correct wrong labels, and remove images that show no class.' if len(t) > 1
                  else 'Look at the one mistake: is its label right?', 'mistakes')]
@@ -68,7 +68,7 @@ def _images(n): return 'the one image' if n == 1 else f'the {n:,} images'
 def _collect(held, crossed, trust, metrics):
     "Which images to collect, and what that would give"
     curve = (trust.learning_curve or {}).get('per_class') or []
-    gains = [c for c in curve if c['error'] and c['forecast'] is not None and c['forecast'] < c['error']]
+    gains = [c for c in curve if c['error'] and c['forecast'] is not None and c['error'] - c['forecast'] >= .01]
     if gains:
         c = gains[0]
         then = f'about {_percent(c["forecast"])} with {c["more"]:,} more' if c['more'] else f'about {_percent(c["forecast"])} then'

@@ -7,12 +7,15 @@ __all__ = ['most_skipped', 'most_bytes', 'most_thumbnail_bytes', 'page_context',
            'write_page', 'write_report']
 
 # %% ../../nbs/report/05_page.ipynb #imports
+from datetime import date
 from pathlib import Path
 from ..core import QuickclsError, attempt, explain_os_error
+from ..advice.next_steps import next_steps
+from ..advice.verdict import weakest
 from .card import write_card
-from .record import Facts, facts_on, numbers, image_count, public_command, read_facts, recipe, sentence, share, summary
+from .record import Facts, facts_on, image_count, keep_author, numbers, public_command, read_facts, recipe, sentence, share
 from .thumbnails import Kept, in_order_of_worth, most_right, thumbnail, thumbnails
-from .sections import cell_images, file_name, heat_thumbnails, looked_at, matrix, worst_mistakes
+from .sections import cell_images, contents, examples, file_name, glance, heat_thumbnails, looked_at, matrix, worst_mistakes
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class
@@ -31,11 +34,17 @@ def page_context(
 )->dict: # What `report.html` prints, without the images
     "All text and figures of the page"
     trust = facts.trust
-    ctx = dict(facts=facts, summary=summary(facts), warnings=facts.warnings, cross_validation=trust.cross_validation,
-               calibration=trust.calibration, learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
+    ctx = dict(facts=facts, warnings=facts.warnings, cross_validation=trust.cross_validation, calibration=trust.calibration,
+               learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
                two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts))
-    ctx |= _numbers(facts) | _mistakes(facts) | _data(facts)
-    return ctx | dict(figures=figures(facts, ctx, say), contents=_contents(ctx))
+    ctx |= _first_screen(facts) | _numbers(facts) | _mistakes(facts) | _data(facts)
+    return ctx | dict(figures=figures(facts, ctx, say), contents=contents(ctx))
+
+def _first_screen(facts):
+    "The answer, its weakest point, one figure, what to do next; an example of each class"
+    steps = next_steps(facts.held, facts.trust, crossed=facts.crossed, focus=facts.focus, model=facts.name)
+    return dict(verdict=facts.verdict, weakest=weakest(facts.tested), glance=glance(facts.tested), steps=steps, examples=examples(facts),
+                today=date.today().isoformat())
 
 def _numbers(facts):
     "Figures of the whole classifier, confusion matrix, figures of each class"
@@ -49,7 +58,8 @@ def _mistakes(facts):
     "The worst mistakes, and how many there are in cross-validation"
     kind, worst = worst_mistakes(facts)
     errors = facts.crossed.metrics()['errors'] if facts.crossed else 0
-    return dict(mistakes=kind, crossed_errors=errors, worst=worst, neighbours=any(w['near'] for w in worst))
+    held = sum(w['split'] != 'fold' for w in worst) # the others are from cross-validation
+    return dict(mistakes=kind, crossed_errors=errors, worst=worst, worst_held=held, neighbours=any(w['near'] for w in worst))
 
 def _data(facts):
     "Counts, skipped files, and how the classifier was made"
@@ -58,15 +68,6 @@ def _data(facts):
                 largest=int(counts.train.max()), smallest=int(counts.train.min()), notes=metrics.get('notes'),
                 above=str(facts.data.get('folder') or '').rstrip('/') + '/', skipped=metrics.get('skipped') or [],
                 command=public_command(metrics.get('command') or ''), recipe=recipe(facts), most_skipped=most_skipped)
-
-def _contents(ctx):
-    "(id, title) of each section"
-    found = [('numbers', 'Numbers'), ('matrix', 'Confusion matrix'), ('classes', 'Each class')]
-    found.append(('mistakes', 'Least confident' if ctx['mistakes'] == 'none' else 'Worst mistakes'))
-    if ctx['focus']: found.append(('focus', 'What it looks at'))
-    found += [('sure', 'Confidence'), ('unknown', 'None of these')]
-    if ctx['two']: found.append(('thresholds', 'Decision threshold'))
-    return found + [('more', 'Would more images help?'), ('balance', 'Balance'), ('data', 'The data'), ('again', 'How to reproduce it')]
 
 def _class_rows(facts):
     "A row a class, with the recall of cross-validation; of many classes the weakest first"
@@ -163,6 +164,7 @@ def render_report(
 def _number_images(ctx, worth):
     "number → path of the images to show, the most important first; those of the worst mistakes get their number as `key`"
     shown = [v for w in ctx['worst'] for v in (w, *w['near'])]
+    shown += ctx['examples']
     if ctx['open_set']: shown += ctx['open_set']['least']
     paths = [v['path'] for v in shown] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
     numbers = {p: i for i, p in enumerate(dict.fromkeys(paths))}
@@ -201,6 +203,7 @@ def write_report(
     *, data:str=None, # A labelled folder to report on, in place of the images held out in training
     out:str=None, # The page (default: report.html in that folder, report-<data>.html for other data)
     name:str=None, # Name of the classifier on the page (default: the name of its folder)
+    author:str=None, # Who made it; kept in the folder, so that later reports name the author too
     max_miss:float=1/200, # With two classes: the share of one that may be missed, between 0 and 1
     cost:float=None, # With two classes: the cost of a miss, in false alarms; used instead of `max_miss`
     images:bool=True, # Include thumbnails? Without them the page holds no images, but still file names
@@ -210,6 +213,7 @@ def write_report(
     if not 0 <= max_miss < 1:
         raise QuickclsError(f'max_miss is {max_miss}; expected a share between 0 and 1, for instance 0.005 to miss at most 1 in 200.')
     facts = model if isinstance(model, Facts) else read_facts(model, name)
+    if author is not None: keep_author(facts, author)
     if data: facts = facts_on(facts, data)
     usual = facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')
     if out is None: # before the work
