@@ -39,7 +39,7 @@ def next_steps(
     metrics, name = held.metrics(), shlex.quote(model)
     found = [_shortcut(focus), _differ(metrics, trust.cross_validation), *_mistakes(crossed or held), _collect(held, crossed, trust, metrics)]
     if not decided: found.append(_decide(len(held.vocab), name))
-    share = Step('share', 'Share it: a page where anyone can try it with own images.', None, f'quickcls demo {name} --space')
+    share = Step('share', 'Share it as a page where anyone can try it.', None, f'quickcls demo {name} --space')
     return [s for s in found if s][:most - 1] + [share]
 
 def _shortcut(focus):
@@ -59,7 +59,7 @@ def _mistakes(ev):
     t = ev.table[ev.table.label != ev.table.predicted]
     if not len(t): return []
     n = int((t[[f'p_{c}' for c in ev.vocab]].max(axis=1) >= sure).sum())
-    if n: return [Step('labels', f'Look at {_images(n)} it gets wrong while more than 90 % sure: the label may be wrong.', 'mistakes')]
+    if n: return [Step('labels', f'Check the {"label" if n == 1 else "labels"} of {_images(n)} that it gets wrong while over 90 % sure.', 'mistakes')]
     return [Step('mistakes', f'Look at the {len(t):,} mistakes. Correct wrong labels, and remove images that show no class.' if len(t) > 1
                  else 'Look at the one mistake: is its label right?', 'mistakes')]
 

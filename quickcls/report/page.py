@@ -14,12 +14,13 @@ from ..advice.next_steps import next_steps
 from ..advice.verdict import weakest
 from .card import write_card
 from .record import Facts, facts_on, image_count, keep_author, numbers, public_command, read_facts, recipe, sentence, share
-from .thumbnails import Kept, in_order_of_worth, most_right, thumbnail, thumbnails
+from .thumbnails import Kept, Packed, in_order_of_worth, most_right, thumbnail, thumbnails, zip_name
 from .sections import cell_images, contents, examples, file_name, glance, heat_thumbnails, looked_at, matrix, worst_mistakes
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class
 from ..heads.open_set import refused
+from ..data.formats import NotAnImage
 from ..saved.folder import card_file, check_replaceable
 from ..evaluate.thresholds import images_to_prove
 
@@ -220,11 +221,22 @@ def write_report(
         check_replaceable(usual)
         if not facts.on: check_replaceable(facts.folder/card_file)
     out, elsewhere = Path(out or usual).expanduser(), out is not None
-    kept = Kept(facts.images, out if images else None)
-    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, kept=kept, say=say))
+    kept = Kept(facts.images, *([out, usual, facts.folder/'report.html'] if images else []))
+    image = _here_or_packed(facts) if images else None
+    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, image=image, kept=kept, say=say))
     if kept.gone or kept.used: say(kept.message())
     if not facts.on: _write_card(facts, elsewhere, say)
     return out
+
+def _here_or_packed(facts):
+    "Function: path and side in pixels → PIL image, from its file or from the thumbnails that were packed with the classifier"
+    packed = attempt(zip_name, lambda: Packed(facts.folder), lambda text: None)
+    def image(path, side):
+        try: return facts.images.image(path, side)
+        except NotAnImage:
+            if not packed: raise
+            return packed.image(path, side)
+    return image
 
 def _write_card(facts, elsewhere, say):
     "The model card; where only a page elsewhere was asked for, a folder that cannot be written to is no failure"

@@ -60,7 +60,7 @@ def file_name(
 # %% ../../nbs/report/04_sections.ipynb #glance
 def glance(
     ev, # `Evaluation`, as `Facts.tested`
-    most:int=6 # Bars
+    most:int=5 # Bars
 )->dict: # kind: `matrix` or `bars`, n (tested images), and what the figure shows
     "The one figure of the first screen"
     if len(ev.vocab) <= 3: return dict(kind='matrix', n=ev.n, matrix=matrix(ev))
