@@ -293,6 +293,6 @@ def test_a_page_made_again_keeps_its_images_when_the_data_is_gone(tmp_path):
     (folder/'report.html').unlink()
     files = sorted((tmp_path/'elsewhere').iterdir())
     with zipfile.ZipFile(folder/'pictures.zip', 'w') as z:
-        z.writestr('index.json', json.dumps({f.name: f.name for f in files}))
+        z.writestr('index.json', json.dumps({str(tmp_path/'images'/f.name): f.name for f in files}))
         for f in files: z.writestr(f.name, f.read_bytes())
     assert {k for k, t in blocks(write_report(folder).read_text())[1].items() if t} == shown
