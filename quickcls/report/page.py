@@ -15,7 +15,7 @@ from ..advice.verdict import weakest
 from .card import write_card
 from .record import Facts, facts_on, image_count, keep_author, numbers, public_command, read_facts, recipe, sentence, share
 from .thumbnails import Kept, Packed, in_order_of_worth, most_right, thumbnail, thumbnails, zip_name
-from .sections import cell_images, contents, examples, file_name, glance, heat_thumbnails, looked_at, matrix, worst_mistakes
+from .sections import cell_images, examples, file_name, glance, heat_thumbnails, looked_at, matrix, table_of_contents, worst_mistakes
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class
@@ -39,7 +39,7 @@ def page_context(
                learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
                two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts))
     ctx |= _first_screen(facts) | _numbers(facts) | _mistakes(facts) | _data(facts)
-    return ctx | dict(figures=figures(facts, ctx, say), contents=contents(ctx))
+    return ctx | dict(figures=figures(facts, ctx, say), contents=table_of_contents(ctx))
 
 def _first_screen(facts):
     "The answer, its weakest point, one figure, what to do next; an example of each class"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['most_listed', 'most_examples', 'first_heat', 'matrix', 'cell_images', 'file_name', 'glance', 'examples',
-           'worst_mistakes', 'looked_at', 'heat_thumbnails', 'contents']
+           'worst_mistakes', 'looked_at', 'heat_thumbnails', 'table_of_contents']
 
 # %% ../../nbs/report/04_sections.ipynb #imports
 import re
@@ -140,7 +140,7 @@ def heat_thumbnails(facts, rows, space, image, kept):
     return thumbnails({e['key']: p for p, e in about.items()}, space, load=load, instead=instead)
 
 # %% ../../nbs/report/04_sections.ipynb #contents
-def contents(
+def table_of_contents(
     ctx:dict # From `quickcls.report.page.page_context`
 )->dict: # id of a section → dict title, gist (a few words), open (is it unfolded at first?)
     "The sections of a page, in order"
