@@ -5,6 +5,7 @@ import pytest
 from tests.helpers import repo
 
 order = (
+    'caller',
     'core',
     'folders',
     'data',

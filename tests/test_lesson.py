@@ -160,7 +160,7 @@ def test_a_notebook_is_not_overwritten_unless_forced(tmp_path, monkeypatch, caps
         and 'my-pets.ipynb' in capsys.readouterr().out
     )
     path.write_text('mine')
-    with pytest.raises(QuickclsError, match='--force'): new_notebook('../my pets')
+    with pytest.raises(QuickclsError, match='force=True'): new_notebook('../my pets')
     assert path.read_text() == 'mine'
     new_notebook('../my pets', force=True)
     nbformat.validate(nbformat.read(path, 4))

@@ -10,6 +10,7 @@ __all__ = ['imbalance', 'Trust', 'describe_calibration', 'weigh_classes', 'descr
 import math
 from dataclasses import asdict, dataclass, field, fields
 from fastcore.basics import patch
+from ..caller import for_caller
 from ..core import QuickclsError, attempt
 from ..heads.calibration import calibrate
 from ..model.classifier import Classifier
@@ -45,7 +46,7 @@ class Trust:
         if self.class_weights: lines.append(describe_weights(self.class_weights))
         if self.open_set: lines.append(f'none of these: {describe_open_set(self.open_set)}')
         lines += [f'note: {w}' for w in self.warnings]
-        return '\n'.join(lines) or 'nothing was cross-validated'
+        return for_caller('\n'.join(lines)) or 'nothing was cross-validated'
     __repr__ = __str__
     def _repr_markdown_(self): return '\n'.join(f'- {l}' for l in str(self).replace('<', '&lt;').splitlines())
 

@@ -9,6 +9,7 @@ __all__ = ['most_skipped', 'most_bytes', 'most_thumbnail_bytes', 'page_context',
 # %% ../../nbs/report/05_page.ipynb #imports
 from datetime import date
 from pathlib import Path
+from ..caller import for_caller
 from ..core import QuickclsError, attempt, explain_os_error
 from ..advice.next_steps import next_steps
 from ..advice.verdict import weakest
@@ -224,7 +225,7 @@ def write_report(
     kept = Kept(facts.images, *([out, usual, facts.folder/'report.html'] if images else []))
     image = _here_or_packed(facts) if images else None
     write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, image=image, kept=kept, say=say))
-    if kept.gone or kept.used: say(kept.message())
+    if kept.gone or kept.used: say(for_caller(kept.message()))
     if not facts.on: _write_card(facts, elsewhere, say)
     return out
 
