@@ -106,7 +106,7 @@ def describe_threshold(
 def plot_roc(self:Evaluation,
     positive:str=None, # As in `roc`
     max_miss:float=1/200, # Marks its threshold
-    threshold:float=None # Marks this one instead
+    threshold=None # Marks this one instead, or several
 ): # matplotlib Figure
     "ROC as an image"
     from quickcls.evaluate.plots import plot_roc
@@ -117,7 +117,7 @@ def plot_roc(self:Evaluation,
 def plot_precision_recall(self:Evaluation,
     positive:str=None, # As in `roc`
     max_miss:float=1/200, # Marks its threshold
-    threshold:float=None # Marks this one instead
+    threshold=None # Marks this one instead, or several
 ): # matplotlib Figure
     "Precision against recall as an image"
     from quickcls.evaluate.plots import plot_precision_recall
@@ -129,8 +129,11 @@ def _mark(ev, positive, max_miss, threshold):
     import pandas as pd
     positive = ev.vocab[0] if positive is None else positive
     threshold = _highest(*_two_classes(ev, positive), max_miss) if threshold is None else threshold
-    row = ev.at_threshold(positive, threshold)
+    marked = threshold if isinstance(threshold, list) else [threshold]
+    return positive, pd.DataFrame([_point(ev.at_threshold(positive, t)) for t in marked])
+
+def _point(row):
+    "A threshold as a point on either curve"
     found = row['n'] - row['misses']
     point = dict(name=f'from {row["threshold"]:.2g} on', false_alarms=row['false_alarm_rate'], found=found/row['n'])
-    point |= dict(recall=found/row['n'], precision=found/max(found + row['false_alarms'], 1))
-    return positive, pd.DataFrame([point])
+    return point | dict(recall=found/row['n'], precision=found/max(found + row['false_alarms'], 1))

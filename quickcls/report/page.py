@@ -13,10 +13,11 @@ from ..caller import for_caller
 from ..core import QuickclsError, attempt, explain_os_error
 from ..advice.next_steps import next_steps
 from ..advice.verdict import weakest
+from ..decide.decision import decision_of
 from .card import write_card
 from .record import Facts, facts_on, image_count, keep_author, numbers, public_command, read_facts, recipe, sentence, share
 from .thumbnails import Kept, Packed, in_order_of_worth, most_right, thumbnail, thumbnails, zip_name
-from .sections import cell_images, examples, file_name, glance, heat_thumbnails, looked_at, matrix, table_of_contents, worst_mistakes
+from .sections import cell_images, decision, examples, file_name, glance, heat_thumbnails, looked_at, matrix, table_of_contents, worst_mistakes
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class
@@ -44,9 +45,10 @@ def page_context(
 
 def _first_screen(facts):
     "The answer, its weakest point, one figure, what to do next; an example of each class"
-    steps = next_steps(facts.held, facts.trust, crossed=facts.crossed, focus=facts.focus, model=facts.name)
+    steps = next_steps(facts.held, facts.trust, crossed=facts.crossed, focus=facts.focus, model=facts.name,
+                       decided=bool(facts.info.get('decision')))
     return dict(verdict=facts.verdict, weakest=weakest(facts.tested), glance=glance(facts.tested), steps=steps, examples=examples(facts),
-                today=date.today().isoformat())
+                decision=decision(facts), today=date.today().isoformat())
 
 def _numbers(facts):
     "Figures of the whole classifier, confusion matrix, figures of each class"
@@ -93,7 +95,8 @@ def _open_set(facts, most=6):
 def _two_classes(facts, max_miss, cost):
     "Curves and thresholds if there are two classes with held-out images; the curves are of the rarer class"
     if len(facts.vocab) != 2 or facts.held.table.label.nunique() != 2: return None
-    positive, crossed = facts.counts.sum(axis=1).idxmin(), facts.crossed
+    d, crossed = decision_of(facts.info), facts.crossed
+    positive = d and d.positive or facts.counts.sum(axis=1).idxmin()
     source = crossed or facts.held
     rows = source.thresholds(max_miss, cost).to_dict('records')
     for r in rows: r['held'] = facts.held.at_threshold(r['class'], r['threshold']) if crossed else None
@@ -123,7 +126,7 @@ def _drawings(facts, ctx):
     if many and ctx['confused']: drawn['most_confused'] = ev.plot_most_confused
     if len(facts.vocab) > 3: drawn['top_k'] = ev.plot_top_k
     if two := ctx['two']:
-        line = next(t['threshold'] for t in two['thresholds'] if t['class'] == two['positive'])
+        line = _marked(facts, two)
         drawn['roc'] = lambda: ev.plot_roc(two['positive'], threshold=line)
         drawn['precision_recall'] = lambda: ev.plot_precision_recall(two['positive'], threshold=line)
     if ctx['calibration']: drawn['reliability'] = trust.plot_reliability
@@ -131,6 +134,15 @@ def _drawings(facts, ctx):
     if ctx['learning']: drawn['learning_curve'] = trust.plot_learning_curve
     if ctx['learning'] and many: drawn['curve_per_class'] = trust.plot_per_class
     return drawn
+
+def _marked(facts, two):
+    "Thresholds to mark in the curves of two classes: those of the saved decision, else the proposed one"
+    d, positive = decision_of(facts.info), two['positive']
+    if not d: return next(t['threshold'] for t in two['thresholds'] if t['class'] == positive)
+    other, = (c for c in facts.vocab if c != positive)
+    low, high = d.thresholds[other], d.thresholds[positive]
+    found = {None if t is None else round(t, 9) for t in (high, None if low is None else 1 - low)} - {None}
+    return sorted(found) or None
 
 # %% ../../nbs/report/05_page.ipynb #render
 most_bytes = 4_900_000 # of a page

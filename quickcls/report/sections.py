@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['most_listed', 'most_examples', 'first_heat', 'matrix', 'cell_images', 'file_name', 'glance', 'examples',
-           'worst_mistakes', 'looked_at', 'heat_thumbnails', 'table_of_contents']
+           'worst_mistakes', 'looked_at', 'heat_thumbnails', 'decision', 'table_of_contents']
 
 # %% ../../nbs/report/04_sections.ipynb #imports
 import re
 from .record import Facts, image_count, share
+from ..decide.decision import decision_of
+from ..decide.wanted import aim_text
 from ..evaluate.plots import folded, most_rows
 from ..evaluate.style import short_name
 from .thumbnails import thumbnail, thumbnails
@@ -139,6 +141,17 @@ def heat_thumbnails(facts, rows, space, image, kept):
     def instead(path): return kept.get(path, about[path]['cells'])
     return thumbnails({e['key']: p for p, e in about.items()}, space, load=load, instead=instead)
 
+# %% ../../nbs/report/04_sections.ipynb #decision
+def decision(
+    facts:Facts
+)->dict|None: # rule, aim, on (which images), n, right, asked, wrong, rows: list of dict class, n, right, asked, wrong; None without a decision
+    "The saved decision, and what to expect of it"
+    d = decision_of(facts.info)
+    if not d: return None
+    rows = [{'class': c} | r for c, r in (d.measured.get('classes') or {}).items() if r['n']]
+    total = {k: sum(r[k] for r in rows) for k in ('n', 'right', 'asked', 'wrong')}
+    return dict(rule=str(d), aim=aim_text(d.aim), on=d.measured.get('on'), rows=rows) | total
+
 # %% ../../nbs/report/04_sections.ipynb #contents
 def table_of_contents(
     ctx:dict # From `quickcls.report.page.page_context`
@@ -156,6 +169,7 @@ def table_of_contents(
     if f := ctx['focus']: add('focus', 'What it looks at', 'a shortcut is suspected' if f['warnings'] else 'no shortcut found')
     if c := ctx['calibration']: add('sure', 'Confidence', f'on average {100*c["ece_after"]:.1f} points off')
     if o := ctx['open_set']: add('unknown', 'None of these', f'{o["refused"]:,} of {n:,} rejected')
+    if d := ctx['decision']: add('decision', 'Decision', d['aim'])
     if t := ctx['two']: add('thresholds', 'Decision threshold', f'cost of a miss: {t["cost"]:g}' if t['cost'] else f'miss at most {t["allowed"]}')
     if c := ctx['learning']: add('more', 'Would more images help?', _forecast(c))
     if w := ctx['weights']: add('balance', 'Balance', f'largest {w["ratio"]:.1f} times the smallest')
