@@ -2179,6 +2179,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'quickcls/report/answer_html.py'),
                                              'quickcls.report.answer_html._bar': ( 'report/answer_html.html#_bar',
                                                                                    'quickcls/report/answer_html.py'),
+                                             'quickcls.report.answer_html._kept_output': ( 'report/answer_html.html#_kept_output',
+                                                                                           'quickcls/report/answer_html.py'),
                                              'quickcls.report.answer_html._near': ( 'report/answer_html.html#_near',
                                                                                     'quickcls/report/answer_html.py'),
                                              'quickcls.report.answer_html._near_figure': ( 'report/answer_html.html#_near_figure',

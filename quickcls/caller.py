@@ -52,17 +52,19 @@ def in_notebook()->bool: # True in Jupyter, False in a terminal or a script
 
 class NotebookLine:
     "A stream for `tqdm` whose last line is shown in a notebook, and nothing when it is cleared"
-    def __init__(self): self.text, self.shown = '', None
+    shown = None, None # of all streams: number of the cell, its display
+    def __init__(self): self.text = ''
 
     def write(self, text):
         self.text = (self.text + text).rpartition('\r')[2].strip()[:200]
         return len(text)
 
     def flush(self):
+        from IPython import get_ipython
         from IPython.display import display
-        data = {'text/plain': self.text}
-        if self.shown: self.shown.update(data, raw=True)
-        elif self.text: self.shown = display(data, raw=True, display_id=True)
+        cell, data = get_ipython().execution_count, {'text/plain': self.text}
+        if NotebookLine.shown[0] == cell: NotebookLine.shown[1].update(data, raw=True)
+        elif self.text: NotebookLine.shown = cell, display(data, raw=True, display_id=True)
 
 def progress_stream(): # with `write` and `flush`
     "Where a progress bar is drawn: one line of a notebook, else standard error"

@@ -44,7 +44,7 @@ def test_parts_run_to_the_end_twice(run, tmp_path):
     (tmp_path/'models'/'parts').mkdir(parents=True)
     for _ in range(2): nb = run(path)
     assert outputs(nb) == {*shows_images, *plots} and outputs(nb, ['application/vnd.jupyter.widget-view+json']) == {'upload'}
-    assert {p.name for p in (tmp_path / 'models').iterdir()} == {'parts', 'parts-notebook'} and not list(
+    assert {p.name for p in (tmp_path / 'models').iterdir()} == {'parts', 'parts-notebook', 'parts-notebook-space'} and not list(
         (tmp_path / 'models' / 'parts').iterdir()
     )
     assert 'accuracy 9' in texts(nb) and 'error' not in {o.output_type for c in nb.cells if c.cell_type == 'code' for o in c.outputs}
