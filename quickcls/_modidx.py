@@ -26,6 +26,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'quickcls/advice/verdict.py'),
                                          'quickcls.advice.verdict.Verdict.basis': ( 'advice/verdict.html#verdict.basis',
                                                                                     'quickcls/advice/verdict.py'),
+                                         'quickcls.advice.verdict.Verdict.figure': ( 'advice/verdict.html#verdict.figure',
+                                                                                     'quickcls/advice/verdict.py'),
                                          'quickcls.advice.verdict.Weakest': ('advice/verdict.html#weakest', 'quickcls/advice/verdict.py'),
                                          'quickcls.advice.verdict.Weakest.__str__': ( 'advice/verdict.html#weakest.__str__',
                                                                                       'quickcls/advice/verdict.py'),

@@ -60,7 +60,7 @@ def _mistakes(ev):
     if not len(t): return []
     n = int((t[[f'p_{c}' for c in ev.vocab]].max(axis=1) >= sure).sum())
     if n: return [Step('labels', f'Check the {"label" if n == 1 else "labels"} of {_images(n)} that it gets wrong while over 90 % sure.', 'mistakes')]
-    return [Step('mistakes', f'Look at the {len(t):,} mistakes. Correct wrong labels, and remove images that show no class.' if len(t) > 1
+    return [Step('mistakes', f'Look at the {"worst of the " if len(t) > 12 else ""}{len(t):,} mistakes: correct labels, remove images that show no class.' if len(t) > 1
                  else 'Look at the one mistake: is its label right?', 'mistakes')]
 
 def _images(n): return 'the one image' if n == 1 else f'the {n:,} images'

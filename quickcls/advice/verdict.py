@@ -28,6 +28,12 @@ class Verdict:
         return f'About {100*self.accuracy:.0f} of 100 new images like these will be right ({low} to {high}).'
 
     @property
+    def figure(self)->str: # 94.3%; never 100% where something is wrong; `?` if it is unknown
+        "The accuracy, for large letters"
+        if self.accuracy is None: return '?'
+        return '100%' if self.accuracy == 1 else min(f'{self.accuracy:.1%}', '>99.9%', key=lambda t: t == '100.0%')
+
+    @property
     def basis(self)->str: # One sentence
         "What it was tested on"
         if self.accuracy is None: return 'Keep some images apart, and test on them.'

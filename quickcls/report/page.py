@@ -33,11 +33,12 @@ def page_context(
     facts:Facts,
     max_miss:float=1/200, # Share of a class that may be missed, for the thresholds
     cost:float=None, # Cost of a miss, in false alarms; used instead of `max_miss`
-    say=lambda text: None # Called with a line for each figure that cannot be drawn
+    say=lambda text: None, # Called with a line for each figure that cannot be drawn
+    images:bool=True # Will the page show thumbnails?
 )->dict: # What `report.html` prints, without the images
     "All text and figures of the page"
     trust = facts.trust
-    ctx = dict(facts=facts, warnings=facts.warnings, cross_validation=trust.cross_validation, calibration=trust.calibration,
+    ctx = dict(facts=facts, images=images, warnings=facts.warnings, cross_validation=trust.cross_validation, calibration=trust.calibration,
                learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
                two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts))
     ctx |= _first_screen(facts) | _numbers(facts) | _mistakes(facts) | _data(facts)
@@ -158,11 +159,11 @@ def render_report(
 )->str: # HTML
     "The page"
     image, kept = image or facts.images.image, kept or Kept(facts.images)
-    ctx, worth = page_context(facts, max_miss, cost, say), in_order_of_worth(facts.held)
+    ctx, worth = page_context(facts, max_miss, cost, say, images), in_order_of_worth(facts.held)
     paths = _number_images(ctx, worth)
     numbers = {p: i for i, p in paths.items()}
     cells = cell_images(worth, facts.vocab, ctx['matrix']['place'], numbers)
-    ctx.update(cells=dict(classes=facts.vocab, cells=cells), images=images, thumbs={}, gone=0)
+    ctx.update(cells=dict(classes=facts.vocab, cells=cells), thumbs={}, gone=0)
     page = new_page('report.html', ctx)
     if not images: return page
     space = min(most_thumbnail_bytes, most_bytes - len(page.encode('utf-8', 'replace')))

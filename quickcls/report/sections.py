@@ -67,7 +67,7 @@ def glance(
     "The one figure of the first screen"
     if len(ev.vocab) <= 3: return dict(kind='matrix', n=ev.n, matrix=matrix(ev))
     c = ev.per_class()
-    c = c[c.support > 0].sort_values(['recall', 'support'], ascending=[True, False], kind='stable')
+    c = c[c.support > 0].sort_values(['recall_high', 'recall'], kind='stable') # the order of `weakest`
     rows = [dict(name=name, right=r.recall, n=int(r.support)) for name, r in c.head(most).iterrows()]
     return dict(kind='bars', n=ev.n, rows=rows, more=len(c) - len(rows), of=len(c))
 
@@ -159,7 +159,8 @@ def table_of_contents(
     "The sections of a page, in order"
     found, scores, n = {}, ctx['facts'].scores, ctx['facts'].scores['n']
     def add(id, title, gist='', open=False): found[id] = dict(title=title, gist=gist, open=open)
-    if len(ctx['examples']) > 1: add('examples', 'The classes', f'{len(ctx["facts"].vocab)} classes', True)
+    if ctx['images'] and len(ctx['examples']) > 1:
+        add('examples', 'The classes', f'{len(ctx["facts"].vocab)} classes', len(ctx['examples']) <= 24)
     if ctx['warnings']: add('limits', 'Before you trust these figures', f'{len(ctx["warnings"])} to know', True)
     add('numbers', 'Numbers', f'accuracy {share(scores["accuracy"])} on {image_count(n)}')
     mistakes = f'{scores["errors"]:,} of {n:,} wrong' if scores['errors'] else 'no mistakes'
