@@ -201,3 +201,19 @@ def test_without_a_part_there_is_no_section(browser, tmp_path):
         ids = page.evaluate("[...document.querySelectorAll('details.part')].map(d => d.id)")
         assert not {'sure', 'unknown', 'more', 'balance', 'focus'} & set(ids) and {'matrix', 'classes', 'data'} <= set(ids)
         assert page.locator('nav.beside a').count() == len(ids) and page.locator('img').count() == 0
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('viewport', screens, ids=lambda v: f'{v["width"]}')
+def test_the_page_of_two_classifiers_has_no_serious_fault(browser, tmp_path, viewport, scheme):
+    "It fits a phone, and axe-core finds nothing serious"
+    from quickcls.evaluate.paired import compare_runs
+    from quickcls.report.paired_page import write_versus
+    from quickcls.report.record import read_facts
+    from tests.axe import serious_faults
+    vocab = [f'class number {i}' for i in range(5)]
+    for name, wrong in (('first', .1), ('second', .4)): classifier_folder(tmp_path/name, vocab, 90, wrong=wrong)
+    path = write_versus(compare_runs(*(read_facts(tmp_path/n) for n in ('first', 'second'))), tmp_path/'versus.html')
+    with browser.new_context(viewport=viewport, color_scheme=scheme, bypass_csp=True) as c:
+        page = c.new_page()
+        page.goto(path.as_uri())
+        assert serious_faults(page) == [] and page.evaluate('document.documentElement.scrollWidth') == viewport['width']

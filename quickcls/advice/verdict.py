@@ -73,6 +73,6 @@ def weakest(
     scores, pairs = ev.per_class(), ev.most_confused()
     if not len(pairs): return None
     wrong = pairs.groupby('actual')['count'].sum()
-    name = max(wrong.index, key=lambda c: (1 - scores.recall_high[c], wrong[c]))
+    name = max((c for c in scores.index if c in wrong.index), key=lambda c: (1 - scores.recall_high[c], wrong[c]))
     first = pairs[pairs.actual == name].iloc[0]
     return Weakest(name, int(wrong[name]), int(scores.support[name]), first.predicted, int(first['count']))
