@@ -37,8 +37,10 @@ def next_steps(
 )->list: # of `Step`, the most useful first
     "What to do next"
     metrics, name = held.metrics(), shlex.quote(model)
-    found = [_shortcut(focus), _differ(metrics, trust.cross_validation), *_mistakes(crossed or held), _collect(held, crossed, trust, metrics)]
-    if not decided: found.append(_decide(len(held.vocab), name))
+    use = [] if decided else [_decide(len(held.vocab), name)]
+    collect, good = [_collect(held, crossed, trust, metrics)], (verdict(metrics, trust.cross_validation).accuracy or 0) >= .95
+    found = [_shortcut(focus), _differ(metrics, trust.cross_validation), *_mistakes(crossed or held)]
+    found += [*use, *collect] if good and len(held.vocab) == 2 else [*collect, *use]
     share = Step('share', 'Share it as a page where anyone can try it.', None, f'quickcls demo {name} --space')
     return [s for s in found if s][:most - 1] + [share]
 

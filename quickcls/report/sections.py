@@ -172,6 +172,7 @@ def table_of_contents(
     if o := ctx['open_set']: add('unknown', 'None of these', f'{o["refused"]:,} of {n:,} rejected')
     if d := ctx['decision']: add('decision', 'Decision', d['aim'])
     if t := ctx['two']: add('thresholds', 'Decision threshold', f'cost of a miss: {t["cost"]:g}' if t['cost'] else f'miss at most {t["allowed"]}')
+    if ctx.get('learned'): add('learned', 'How it learned')
     if c := ctx['learning']: add('more', 'Would more images help?', _forecast(c))
     if w := ctx['weights']: add('balance', 'Balance', f'largest {w["ratio"]:.1f} times the smallest')
     add('data', 'The data', image_count(len(ctx['facts'].table)))
