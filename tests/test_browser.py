@@ -51,6 +51,10 @@ def test_a_cell_opens_its_images(browser, report):
 def test_by_keyboard(browser, report):
     path, _ = report(['cat', 'dog'])
     with opened(browser, path) as page:
+        page.keyboard.press('Tab')
+        page.keyboard.press('Enter') # the first key press leads past the contents
+        page.keyboard.press('Tab')
+        assert page.evaluate("document.activeElement.closest('.steps') !== null")
         page.locator('button[data-cell="0-1"]').focus()
         page.keyboard.press('Enter')
         assert page.locator('#panel').is_visible()

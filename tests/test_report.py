@@ -257,7 +257,7 @@ def test_the_first_screen_says_how_good_it_is_and_what_to_do(tmp_path):
     vocab = ['defect', 'ok']
     folder, table = folder_of(tmp_path, vocab, wrong=.1, trust=full_trust(vocab))
     add_neighbours(folder, table, vocab)
-    first = re.search('<section id="answer">.*?</section>', write_report(folder).read_text(), re.S)[0]
+    first = re.search('<section id="answer".*?</section>', write_report(folder).read_text(), re.S)[0]
     assert '90.0%' in first and '90 of 100' in first and '(87 to 92)' in first and '120 images' in first
     assert re.search(r'Weakest class:</b> <bdi>(defect|ok): \d+ of its \d+ images', first) and first.count('<li>') == 3
     assert 'quickcls demo model --space' in first and not re.search('macro|F1|recall|interval|calibrat', first)
