@@ -23,7 +23,8 @@ def from_command_line():
 _both = re.compile(r'\s*\((?:in Python: [^()]*|\w+=)\)')
 _value = r"""'[^']*'|"[^"]*"|[\w%-]+(?:[=,+][\w%…-]+)+|[\w.@%-]*[\d.%@_][\w.@%/-]*|none|partial|full|scratch|NAME"""
 _option = re.compile(rf'(?<![\w`-])--([a-z][a-z-]*[a-z])(?:[ =]({_value})(?![\w/]))?')
-_switches = {'force', 'offline', 'no-images', 'with-images', 'class-weights', 'share', 'json', 'measure', 'prune', 'verbose', 'quiet', 'teach'}
+_switches = {'force', 'offline', 'no-images', 'with-images', 'class-weights', 'share', 'json', 'measure', 'prune', 'verbose', 'quiet',
+             'teach'}
 
 def for_caller(
     text:str # A message, with options of the command line

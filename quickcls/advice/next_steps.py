@@ -48,7 +48,8 @@ def _shortcut(focus):
     classes = [c['class'] for c in (focus or {}).get('classes', []) if c['suspected']]
     if not classes: return None
     more = f' and {len(classes) - 1} more' if len(classes) > 1 else ''
-    return Step('shortcut', f'Check a suspected shortcut: {short_name(classes[0])}{more} may be recognised by something beside the object.', 'focus')
+    what = f'{short_name(classes[0])}{more} may be recognised by something beside the object.'
+    return Step('shortcut', f'Check a suspected shortcut: {what}', 'focus')
 
 def _differ(metrics, cv):
     own = metrics['without_twins'] if 'without_twins' in metrics else metrics
@@ -61,9 +62,11 @@ def _mistakes(ev):
     t = ev.table[ev.table.label != ev.table.predicted]
     if not len(t): return []
     n = int((t[[f'p_{c}' for c in ev.vocab]].max(axis=1) >= sure).sum())
-    if n: return [Step('labels', f'Check the {"label" if n == 1 else "labels"} of {_images(n)} that it gets wrong while over 90 % sure.', 'mistakes')]
-    return [Step('mistakes', f'Look at the {"worst of the " if len(t) > 12 else ""}{len(t):,} mistakes: correct labels, remove images that show no class.' if len(t) > 1
-                 else 'Look at the one mistake: is its label right?', 'mistakes')]
+    labels = 'label' if n == 1 else 'labels'
+    if n: return [Step('labels', f'Check the {labels} of {_images(n)} that it gets wrong while over 90 % sure.', 'mistakes')]
+    if len(t) == 1: return [Step('mistakes', 'Look at the one mistake: is its label right?', 'mistakes')]
+    worst = 'worst of the ' if len(t) > 12 else ''
+    return [Step('mistakes', f'Look at the {worst}{len(t):,} mistakes: correct labels, remove images that show no class.', 'mistakes')]
 
 def _images(n): return 'the one image' if n == 1 else f'the {n:,} images'
 
@@ -85,5 +88,6 @@ def _percent(v): return f'{100*v:.0f} %' if v >= .01 else 'under 1 %'
 
 def _decide(classes, name):
     if classes == 2:
-        return Step('decide', 'Say which mistake is worse. It then leaves doubtful images to a person.', 'thresholds', f'quickcls decide {name} --max-miss 1/200')
+        command = f'quickcls decide {name} --max-miss 1/200'
+        return Step('decide', 'Say which mistake is worse. It then leaves doubtful images to a person.', 'thresholds', command)
     return Step('decide', 'Let it leave doubtful images to a person.', None, f'quickcls decide {name}')

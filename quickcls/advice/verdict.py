@@ -24,7 +24,8 @@ class Verdict:
         if self.accuracy is None: return 'Unknown: all held-out images are duplicates of training images.'
         low, high = (round(100*v) for v in (self.low, self.high))
         if self.accuracy == 1: return f'All {self.n:,} tested images were right. Of 100 new images like these, at least {low} should be.'
-        if self.accuracy >= .995: return 'More than 99 of 100 new images like these will be right' + (f' (at least {low}).' if low < 99 else '.')
+        at_least = f' (at least {low})' if low < 99 else ''
+        if self.accuracy >= .995: return f'More than 99 of 100 new images like these will be right{at_least}.'
         return f'About {100*self.accuracy:.0f} of 100 new images like these will be right ({low} to {high}).'
 
     @property

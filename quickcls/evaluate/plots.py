@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['most_rows', 'right_colour', 'wrong_colour', 'folded', 'plot_confusion_matrix', 'plot_per_class', 'plot_most_confused',
-           'plot_top_k', 'plot_roc', 'plot_precision_recall', 'plot_reliability', 'plot_images']
+           'plot_top_k', 'plot_reliability', 'plot_images']
 
 # %% ../../nbs/evaluate/02_plots.ipynb #imports
 import math
@@ -110,7 +110,8 @@ def _cell_colours(shade, untested):
 def _colour_legend(ax, mistakes, untested):
     "What the colours mean"
     from matplotlib.patches import Patch
-    shown = [('right', right_colour)] + [('a mistake', wrong_colour)]*bool(mistakes) + [('class without images', (0, 0, 0, faint[3]/2))]*bool(untested)
+    grey = 'class without images', (0, 0, 0, faint[3]/2)
+    shown = [('right', right_colour)] + [('a mistake', wrong_colour)]*bool(mistakes) + [grey]*bool(untested)
     handles = [Patch(color=colour, label=label, linewidth=0) for label, colour in shown]
     ax.legend(handles=handles, loc='lower left', bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.2, handlelength=1, handleheight=1,
               borderaxespad=.4)
@@ -199,57 +200,6 @@ def plot_top_k(
         ax.set_xticks(t.k, [number_text(k) for k in t.k])
         ax.set_xlim(t.k.min() - .4, t.k.max() + .8)
         ax.set(xlabel='first k answers', ylabel='the right class is among them')
-    return fig
-
-# %% ../../nbs/evaluate/02_plots.ipynb #plot-roc
-def plot_roc(
-    curve, # DataFrame: false_alarms, found (shares from 0 to 1), threshold; a row a threshold, in order
-    area:float, # Under the curve, 0 to 1
-    positive:str, # The class that is looked for
-    points=None, # DataFrame: name, false_alarms, found; thresholds to mark
-    title:str='' # Above it
-): # matplotlib Figure
-    "What share of a class is found, against the share of false alarms"
-    c = curve.dropna(subset=['false_alarms', 'found'])
-    height = 4.9 + .2*len([] if points is None else points)
-    with new_figure(5, height, title, f'ROC curve of {short_name(positive)}') as fig:
-        ax = fig.subplots()
-        _draw_curve(ax, c.false_alarms, c.found, area, points, ('false_alarms', 'found'), '{}: {:.1%} false alarms, {:.1%} found')
-        ax.plot([0, 1], [0, 1], color=dim, linewidth=1, linestyle=':', zorder=1)
-        ax.set_xlabel(f'false alarms, of all that are not {short_name(positive)}')
-        ax.set_ylabel(f'found, of all that are {short_name(positive)}')
-    return fig
-
-def _draw_curve(ax, x, y, area, points, columns, sentence, **kw):
-    "A curve in the unit square with its area, and points on it with a sentence each"
-    ax.plot(x, y, color=blue, linewidth=1.8, label=f'area under the curve {area:.3f}' if is_number(area) else None, **kw)
-    marked = [] if points is None else points.dropna(subset=list(columns))[['name', *columns]].itertuples(index=False)
-    for i, (name, a, b) in enumerate(marked):
-        ax.plot([a], [b], 'osD^vP'[i % 6], color=ink, markersize=6.5, linestyle='', clip_on=False, zorder=3,
-                label=sentence.format(short_name(name), a, b))
-    for which in 'xy': percent_axis(ax, which, [[0, 1]], .015)
-    ax.set_aspect('equal')
-    draw_legend(ax)
-
-# %% ../../nbs/evaluate/02_plots.ipynb #plot-precision-recall
-def plot_precision_recall(
-    curve, # DataFrame: recall, precision (shares from 0 to 1), threshold; a row a threshold, in order
-    area:float, # Under the curve (average precision), 0 to 1
-    positive:str, # The class that is looked for
-    points=None, # DataFrame: name, recall, precision; thresholds to mark
-    title:str='' # Above it
-): # matplotlib Figure
-    "How often an alarm is right, against the share of a class that is found"
-    c = curve.dropna(subset=['recall', 'precision'])
-    falling = len(c) > 1 and c.recall.iloc[0] > c.recall.iloc[-1] # the order of scikit-learn
-    steps = 'steps-post' if falling else 'steps-pre' # no straight lines between the points (Davis & Goadrich, 2006)
-    height = 4.9 + .2*len([] if points is None else points)
-    with new_figure(5, height, title, f'Precision and recall of {short_name(positive)}') as fig:
-        ax = fig.subplots()
-        sentence = '{}: {:.1%} found, {:.1%} right'
-        _draw_curve(ax, c.recall, c.precision, area, points, ('recall', 'precision'), sentence, drawstyle=steps)
-        ax.set_xlabel(f'recall: found, of all that are {short_name(positive)}')
-        ax.set_ylabel(f'precision: right, of all called {short_name(positive)}')
     return fig
 
 # %% ../../nbs/evaluate/02_plots.ipynb #plot-reliability

@@ -17,7 +17,8 @@ from ..decide.decision import decision_of
 from .card import write_card
 from .record import Facts, facts_on, image_count, keep_author, numbers, public_command, read_facts, recipe, sentence, share
 from .thumbnails import Kept, Packed, in_order_of_worth, most_right, thumbnail, thumbnails, zip_name
-from .sections import cell_images, decision, examples, file_name, glance, heat_thumbnails, looked_at, matrix, table_of_contents, worst_mistakes
+from .sections import (cell_images, decision, examples, file_name, glance, heat_thumbnails, looked_at, matrix, table_of_contents,
+                       worst_mistakes)
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class

@@ -79,7 +79,8 @@ def examples(
 )->list: # of dict name, path, file, n (images in all); in the order of the classes
     "A typical image of each class: rightly predicted and held out where there is one"
     t = facts.table
-    t = t.assign(right=t.label == t.predicted, held=t.split != 'train').sort_values(['right', 'held', 'loss'], ascending=[False, False, True], kind='stable')
+    t = t.assign(right=t.label == t.predicted, held=t.split != 'train')
+    t = t.sort_values(['right', 'held', 'loss'], ascending=[False, False, True], kind='stable')
     first, n = t.groupby('label').path.first(), t.label.value_counts()
     return [dict(name=c, path=first[c], file=file_name(first[c]), n=int(n[c])) for c in facts.vocab[:most_examples] if c in first]
 
@@ -144,7 +145,7 @@ def heat_thumbnails(facts, rows, space, image, kept):
 # %% ../../nbs/report/04_sections.ipynb #decision
 def decision(
     facts:Facts
-)->dict|None: # rule, aim, on (which images), n, right, asked, wrong, rows: list of dict class, n, right, asked, wrong; None without a decision
+)->dict|None: # rule, aim, on (which images), n, right, asked, wrong, and rows of class, n, right, asked, wrong; None: no decision
     "The saved decision, and what to expect of it"
     d = decision_of(facts.info)
     if not d: return None
@@ -171,7 +172,8 @@ def table_of_contents(
     if c := ctx['calibration']: add('sure', 'Confidence', f'on average {100*c["ece_after"]:.1f} points off')
     if o := ctx['open_set']: add('unknown', 'None of these', f'{o["refused"]:,} of {n:,} rejected')
     if d := ctx['decision']: add('decision', 'Decision', d['aim'])
-    if t := ctx['two']: add('thresholds', 'Decision threshold', f'cost of a miss: {t["cost"]:g}' if t['cost'] else f'miss at most {t["allowed"]}')
+    if t := ctx['two']:
+        add('thresholds', 'Decision threshold', f'cost of a miss: {t["cost"]:g}' if t['cost'] else f'miss at most {t["allowed"]}')
     if ctx.get('learned'): add('learned', 'How it learned')
     if c := ctx['learning']: add('more', 'Would more images help?', _forecast(c))
     if w := ctx['weights']: add('balance', 'Balance', f'largest {w["ratio"]:.1f} times the smallest')
