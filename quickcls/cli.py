@@ -10,6 +10,7 @@ __all__ = ['commands', 'modules', 'functions', 'earlier', 'shares', 'places', 'd
 import contextlib, os, re, sys
 from contextlib import nullcontext
 from pathlib import Path
+from .caller import from_command_line
 from .core import QuickclsError, explain_os_error, plain_text, print_json
 from .folders.what_is import check_order, expect
 from .terminal.idle import idle_options
@@ -26,7 +27,8 @@ def report(
     out:str=None, # File of the page (default: report.html in the classifier's folder; versus-….html here for two)
     max_miss:str='1/200', # With two classes: the share of one class that may be missed, for the decision threshold
     cost:float=None, # With two classes: how many false alarms one miss costs; in place of --max-miss
-    no_images:bool=False # Keep images out of the page: for data that must stay private
+    no_images:bool=False, # Keep images out of the page: for data that must stay private
+    author:str=None # Who made the classifier; later reports name the author too
 ):
     "Write one page about a classifier, or about two of them side by side"
     from quickcls.decide.aim import share_of
@@ -45,7 +47,7 @@ def report(
         page = write_versus(versus, out or f'versus-{facts[0].name}-{facts[1].name}.html', images=not no_images)
     else:
         print(summary(facts[0]))
-        page = write_report(facts[0], out=out, max_miss=share, cost=cost, images=not no_images)
+        page = write_report(facts[0], out=out, max_miss=share, cost=cost, images=not no_images, author=author)
     print(page)
 
 # %% ../nbs/60_cli.ipynb #shown
@@ -203,7 +205,8 @@ def main(
     argv = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace') # file names may be invalid UTF-8
-    with contextlib.redirect_stdout(Shown(sys.stdout)), contextlib.redirect_stderr(Shown(sys.stderr, bars=True)): return _main(argv)
+    with contextlib.redirect_stdout(Shown(sys.stdout)), contextlib.redirect_stderr(Shown(sys.stderr, bars=True)), from_command_line():
+        return _main(argv)
 
 def _main(argv):
     "`main` without the filter of control characters"

@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['QuickclsError', 'explain_os_error', 'attempt', 'cache_dir', 'remove_leftovers', 'write_whole', 'check_free',
-           'check_writable', 'whole_file', 'cache_file', 'check_apart', 'read_template', 'print_json', 'in_notebook',
-           'plain_text', 'import_openvino']
+           'check_writable', 'whole_file', 'cache_file', 'check_apart', 'read_template', 'print_json', 'plain_text',
+           'import_openvino']
 
 # %% ../nbs/00_core.ipynb #imports
 import errno, os, re, secrets, shutil, sys, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
+from .caller import for_caller
 
 # %% ../nbs/00_core.ipynb #quickcls-error
 class QuickclsError(Exception):
     "An expected failure: one line with what was found, what was expected, what to do"
+    def __str__(self): return for_caller(super().__str__())
 
 # %% ../nbs/00_core.ipynb #explain-os-error
 _os_reasons = {errno.ENOSPC: 'the disk is full: free some space, or choose another place',
@@ -263,11 +265,6 @@ def print_json(d:dict):
     "Print one line of JSON and flush it; control characters are written as `\\u001b`"
     import json
     print(_acts.sub(lambda m: f'\\u{ord(m[0]):04x}', json.dumps(d, ensure_ascii=False)), flush=True)
-
-def in_notebook()->bool: # True in Jupyter, False in a terminal or a script
-    "Is this a notebook?"
-    shell = sys.modules.get('IPython')
-    return bool(shell) and type(shell.get_ipython()).__name__ == 'ZMQInteractiveShell'
 
 # %% ../nbs/00_core.ipynb #plain-text
 # Control characters, line ends, bidi overrides, lone surrogates

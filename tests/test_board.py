@@ -73,7 +73,7 @@ def test_long_embeddings_keep_their_neighbours():
 
 def test_errors_come_before_the_work(written, monkeypatch, tmp_path):
     "No TensorBoard, a folder among the images, rows that do not belong together"
-    with pytest.raises(QuickclsError, match='--tensorboard'): check_board(written.set/'runs', written.set)
+    with pytest.raises(QuickclsError, match='tensorboard='): check_board(written.set/'runs', written.set)
     with pytest.raises(QuickclsError, match=r'\b20 embeddings.*\b3 rows'):
         write_board(tmp_path, name='x', embeddings=written.x, table=written.table[:3])
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)

@@ -51,6 +51,10 @@ def test_a_cell_opens_its_images(browser, report):
 def test_by_keyboard(browser, report):
     path, _ = report(['cat', 'dog'])
     with opened(browser, path) as page:
+        page.keyboard.press('Tab')
+        page.keyboard.press('Enter') # the first key press leads past the contents
+        page.keyboard.press('Tab')
+        assert page.evaluate("document.activeElement.closest('.steps') !== null")
         page.locator('button[data-cell="0-1"]').focus()
         page.keyboard.press('Enter')
         assert page.locator('#panel').is_visible()
@@ -101,7 +105,7 @@ def test_dark_and_print(browser, report):
         page.emulate_media(media='print')
         assert (
             page.evaluate(lightness) > 240
-            and not page.locator('nav').is_visible()
+            and not page.locator('nav:visible').count()
             and not page.locator('[data-show]').first.is_visible()
             and page.locator('button[data-cell]').first.is_visible()
         )
@@ -113,3 +117,107 @@ def test_without_javascript_the_figures_are_there(browser, report):
         page = c.new_page()
         page.goto(path.as_uri())
         assert 'need JavaScript' in page.inner_text('body') and page.locator('svg').count() >= 3
+
+screens = [dict(width=1280, height=800), dict(width=390, height=844)]
+
+@pytest.mark.parametrize('classes', [2, 5, 40])
+@pytest.mark.parametrize('viewport', screens, ids=lambda v: f'{v["width"]}')
+def test_the_answer_is_on_the_first_screen(browser, report, viewport, classes):
+    "How good, the weakest class, one figure, what to do next, how to share; nothing hides it"
+    path, _ = report([f'class number {i}' for i in range(classes)], n=120)
+    with opened(browser, path, viewport=viewport) as page:
+        for what in ('.figure', '.lead', '.weakest', '.glance', '.steps'):
+            box = page.locator(f'#answer {what}').bounding_box()
+            assert box['y'] >= 0 and box['y'] + box['height'] <= viewport['height'] and box['x'] + box['width'] <= viewport['width'], what
+        assert page.locator('.steps li').count() == 3 and '--space' in page.locator('.steps li').last.inner_text()
+
+@pytest.mark.parametrize('viewport', screens, ids=lambda v: f'{v["width"]}')
+def test_contents_stick_and_open_what_is_folded(browser, report, viewport):
+    "Also by keyboard; a step that names a section leads to it"
+    path, _ = report(['cat', 'dog', 'owl'])
+    with opened(browser, path, viewport=viewport) as page:
+        page.mouse.wheel(0, 2000)
+        page.wait_for_timeout(300)
+        if viewport['width'] < 1000: page.locator('.menu > summary').press('Enter')
+        link, part = page.locator('nav a[href="#again"]:visible'), page.locator('#again')
+        assert part.get_attribute('open') is None and link.bounding_box()['y'] < viewport['height']
+        link.press('Enter')
+        page.wait_for_timeout(600)
+        top = part.bounding_box()['y']
+        assert part.locator('pre, table').first.is_visible() and -5 < top < viewport['height']
+        part.locator('summary').press('Enter')
+        assert not part.locator('table').first.is_visible()
+        step = page.locator('.steps a').first
+        step.click()
+        assert page.locator(step.get_attribute('href')).get_attribute('open') is not None
+
+def test_an_address_with_a_section_opens_it(browser, report):
+    path, _ = report(['cat', 'dog', 'owl'])
+    with browser.new_context() as c:
+        page = c.new_page()
+        page.goto(path.as_uri() + '#data')
+        assert page.locator('#data table').is_visible()
+
+def test_print_shows_all_and_folds_again(browser, report):
+    path, _ = report(['cat', 'dog', 'owl'])
+    with opened(browser, path) as page:
+        assert not page.locator('#data table').is_visible()
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media='print')
+        assert all(t.is_visible() for t in page.locator('.part table').all())
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.emulate_media(media='screen')
+        assert not page.locator('#data table').is_visible()
+        page.get_by_role('button', name='Open all sections').first.click()
+        assert page.locator('#data table').is_visible()
+
+@pytest.mark.parametrize('classes', [13, 40])
+def test_wide_tables_scroll_inside_and_show_it(browser, report, classes):
+    "With everything open, a phone scrolls only downwards; a matrix that is cut off has a shadow at that edge"
+    path, _ = report([f'class number {i}' for i in range(classes)], n=200)
+    with opened(browser, path, viewport=screens[1]) as page:
+        page.evaluate("document.querySelectorAll('details.part').forEach(d => d.open = true)")
+        page.wait_for_timeout(200)
+        assert page.evaluate('document.documentElement.scrollWidth') == 390
+        edge = page.locator('.edge:has(> .matrix)')
+        assert edge.get_attribute('class').split() == ['edge', 'after'] and page.locator('.edge:has(> .matrix) + .hint').is_visible()
+        page.evaluate("document.querySelector('.matrix').scrollTo(9999, 0)")
+        page.wait_for_timeout(200)
+        assert edge.get_attribute('class').split() == ['edge', 'before']
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('viewport', screens, ids=lambda v: f'{v["width"]}')
+def test_no_serious_fault_of_accessibility(browser, report, viewport, scheme):
+    "With everything open, a cell of the matrix too"
+    from tests.axe import serious_faults
+    path, _ = report([f'class number {i}' for i in range(5)])
+    with browser.new_context(viewport=viewport, color_scheme=scheme, bypass_csp=True) as c:
+        page = c.new_page()
+        page.goto(path.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        page.locator('button[data-cell]').first.click()
+        assert serious_faults(page) == []
+
+def test_without_a_part_there_is_no_section(browser, tmp_path):
+    "No cross-validation, no images, no mistake: nothing is empty"
+    classifier_folder(tmp_path/'model', ['cat', 'dog'], 60, wrong=0)
+    with opened(browser, write_report(tmp_path/'model', images=False)) as page:
+        ids = page.evaluate("[...document.querySelectorAll('details.part')].map(d => d.id)")
+        assert not {'sure', 'unknown', 'more', 'balance', 'focus'} & set(ids) and {'matrix', 'classes', 'data'} <= set(ids)
+        assert page.locator('nav.beside a').count() == len(ids) and page.locator('img').count() == 0
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('viewport', screens, ids=lambda v: f'{v["width"]}')
+def test_the_page_of_two_classifiers_has_no_serious_fault(browser, tmp_path, viewport, scheme):
+    "It fits a phone, and axe-core finds nothing serious"
+    from quickcls.evaluate.paired import compare_runs
+    from quickcls.report.paired_page import write_versus
+    from quickcls.report.record import read_facts
+    from tests.axe import serious_faults
+    vocab = [f'class number {i}' for i in range(5)]
+    for name, wrong in (('first', .1), ('second', .4)): classifier_folder(tmp_path/name, vocab, 90, wrong=wrong)
+    path = write_versus(compare_runs(*(read_facts(tmp_path/n) for n in ('first', 'second'))), tmp_path/'versus.html')
+    with browser.new_context(viewport=viewport, color_scheme=scheme, bypass_csp=True) as c:
+        page = c.new_page()
+        page.goto(path.as_uri())
+        assert serious_faults(page) == [] and page.evaluate('document.documentElement.scrollWidth') == viewport['width']

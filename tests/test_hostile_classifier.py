@@ -267,7 +267,7 @@ def test_a_report_keeps_the_thumbnails_that_it_has(trained, folder, tmp_path):
     try:
         said = []
         again = thumbs_of(write_report(folder, say=said.append))
-        assert again == before and len(said) == 1 and '--data' in said[0] and '\n' not in said[0] and 'kept' in said[0]
+        assert again == before and len(said) == 1 and 'data=' in said[0] and '\n' not in said[0] and 'kept' in said[0]
         assert (
             thumbs_of(write_report(folder, out=tmp_path / 'new.html', say=said.append)) == {} and 'kept' not in said[1]
         )  # there is no page before it

@@ -5,6 +5,7 @@ import pytest
 from tests.helpers import repo
 
 order = (
+    'caller',
     'core',
     'terminal',
     'folders',
@@ -17,6 +18,7 @@ order = (
     'model',
     'evaluate',
     'explain',
+    'advice',
     'report',
     'predict',
     'train',

@@ -44,10 +44,12 @@ def test_parts_run_to_the_end_twice(run, tmp_path):
     (tmp_path/'models'/'parts').mkdir(parents=True)
     for _ in range(2): nb = run(path)
     assert outputs(nb) == {*shows_images, *plots} and outputs(nb, ['application/vnd.jupyter.widget-view+json']) == {'upload'}
-    assert {p.name for p in (tmp_path / 'models').iterdir()} == {'parts', 'parts-notebook'} and not list(
+    assert {p.name for p in (tmp_path / 'models').iterdir()} == {'parts', 'parts-notebook', 'parts-notebook-space'} and not list(
         (tmp_path / 'models' / 'parts').iterdir()
     )
-    assert 'accuracy 9' in texts(nb) and 'error' not in {o.output_type for c in nb.cells if c.cell_type == 'code' for o in c.outputs}
+    found = [o for c in nb.cells if c.cell_type == 'code' for o in c.outputs]
+    assert 'error' not in {o.output_type for o in found} and 'stderr' not in {o.get('name') for o in found} # a bar there is a pink block
+    assert 'accuracy 9' in texts(nb) and 'text/html' in next(c for c in nb.cells if c.id == 'upload').outputs[0].data # answers are kept
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['hymenoptera', 'flowers', 'lego_bricks'])
@@ -160,7 +162,7 @@ def test_a_notebook_is_not_overwritten_unless_forced(tmp_path, monkeypatch, caps
         and 'my-pets.ipynb' in capsys.readouterr().out
     )
     path.write_text('mine')
-    with pytest.raises(QuickclsError, match='--force'): new_notebook('../my pets')
+    with pytest.raises(QuickclsError, match='force=True'): new_notebook('../my pets')
     assert path.read_text() == 'mine'
     new_notebook('../my pets', force=True)
     nbformat.validate(nbformat.read(path, 4))

@@ -40,6 +40,20 @@ def test_a_matrix_of_up_to_50_classes_is_whole():
     pd.testing.assert_frame_equal(part, counts)
     assert place.tolist() == list(range(50)) and 'most mistakes' not in (plot_confusion_matrix(counts).get_suptitle() or '')
 
+@pytest.mark.parametrize('classes', [2, 13, 40])
+def test_hits_and_mistakes_have_two_hues_and_classes_without_images_are_grey(tmp_path, classes):
+    counts = counts_of(classes, [(0, 1, 2)])
+    counts.iloc[-1] = 0
+    fig = plot_confusion_matrix(counts)
+    colours = np.asarray(fig.axes[0].images[0].get_array())
+    (red, _, blue, opacity), (other_red, _, other_blue, _) = colours[0, 1], colours[0, 0]
+    assert red > blue and other_red < other_blue and opacity > .3
+    assert len(np.unique(colours[-1], axis=0)) == 1 and colours[-1, 0, :3].max() == 0 and colours[-1, 0, 3] < .2
+    assert fig.axes[0].get_yticklabels()[-1].get_text() == f'class {classes - 1:03} (no images)'
+    assert [t.get_text() for t in fig.axes[0].get_legend().get_texts()] == ['right', 'a mistake', 'class without images']
+    assert all(t.get_fontsize() >= 4.5 for t in fig.axes[0].texts)
+    assert max(pixels(fig, tmp_path/'a.png')) < 2200
+
 def test_folding_keeps_every_image():
     counts = counts_of(60, [(i, (i*7) % 60, i % 4) for i in range(60)])
     part, place = folded(counts, 10)

@@ -33,7 +33,7 @@ def test_luna_yields_four_maps(size):
 @pytest.mark.parametrize('offline', [True, False])
 def test_luna_has_no_weights_to_be_had(offline):
     "One line that says what to do; nobody looks over the network"
-    with pytest.raises(QuickclsError, match='luna.*--strategy scratch') as e:
+    with pytest.raises(QuickclsError, match="luna.*strategy='scratch'") as e:
         get_weights(backbones['luna'], offline=offline)
     assert '\n' not in str(e.value)
 

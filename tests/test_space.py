@@ -122,7 +122,7 @@ def repo_settings():
 
 def test_nothing_of_somebody_else_is_replaced(made, tmp_path):
     model, space = made
-    with pytest.raises(QuickclsError, match='--force'): write_space(model, space)
+    with pytest.raises(QuickclsError, match='force=True'): write_space(model, space)
     (tmp_path/'diary').mkdir()
     (tmp_path/'diary'/'app.py').write_text('print(1)')
     with pytest.raises(QuickclsError, match='diary|again'): write_space(model, tmp_path/'diary', force=True)
@@ -134,7 +134,7 @@ def test_nothing_of_somebody_else_is_replaced(made, tmp_path):
     (again/'old').touch()
     write_space(model, again, force=True)
     assert not (again/'old').exists() and not (again/'examples').exists()
-    with pytest.raises(QuickclsError, match='--space'): write_space(model, model/'space')
+    with pytest.raises(QuickclsError, match='space='): write_space(model, model/'space')
     with pytest.raises(QuickclsError, match='diary'): write_space(tmp_path/'diary', tmp_path/'new')
     with pytest.raises(QuickclsError, match='examples'): write_space(model, tmp_path/'new', examples=tmp_path/'diary')
     assert not (tmp_path/'new').exists() and sorted(p.name for p in tmp_path.iterdir()) == ['again', 'diary']

@@ -91,7 +91,7 @@ def test_rare_classes_are_offered_weights_by_name(tmp_path):
     clf = train(tmp_path/'set', out=tmp_path/'m', **lite0)
     w = clf.trust.class_weights
     assert w['largest'] == ['common', 40] and w['smallest'] == ['rare', 9] and not w['used'] and w['plain'] != w['weighted']
-    assert '--class-weights' in str(clf.trust)
+    assert 'class_weights=True' in str(clf.trust)
     used = train(tmp_path/'set', out=tmp_path/'n', class_weights=True, **lite0).trust.class_weights
     assert used['used'] and used['weighted']['balanced_accuracy'] == pytest.approx(w['weighted']['balanced_accuracy'], abs=.1)
 

@@ -52,7 +52,7 @@ class Versus:
         return {name: int(rows.sum()) for name, rows in found.items()}
 
     def test(self)->dict: # As `mcnemar`
-        "Is the difference significant?"
+        "Which is better, or are they tied?"
         c = self.counts()
         return mcnemar(c['only_a'], c['only_b'], len(self.table))
 
@@ -67,13 +67,13 @@ class Versus:
         return t.loc[(t.p_a - t.p_b).abs().sort_values(ascending=False, kind='stable').index]
 
     def verdict(self)->str: # One sentence
-        "Is the difference significant?"
+        "Which is better, or are they tied?"
         c, r = self.counts(), self.test()
         if not c['only_a'] + c['only_b']: return f'{self.a} and {self.b} are right on the same images.'
-        counted = f'McNemar p = {r["p"]:.2g}: only {self.a} is right on {_images(c["only_a"])}, only {self.b} on {c["only_b"]:,}'
-        if r['p'] >= .05: return f'The difference is not significant ({counted}).'
+        counted = f'{self.a} alone is right on {_images(c["only_a"])}, {self.b} alone on {c["only_b"]:,} (McNemar p = {r["p"]:.2g})'
+        if r['p'] >= .05: return f'The two are statistically tied: {counted}.'
         best, worst = (self.b, self.a) if r['difference'] > 0 else (self.a, self.b)
-        return f'{best} is better than {worst}: the difference is significant ({counted}).'
+        return f'{best} is better than {worst}, by more than chance: {counted}.'
 
     def __str__(self):
         c, r, n = self.counts(), self.test(), len(self.table)

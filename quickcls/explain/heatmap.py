@@ -9,6 +9,7 @@ __all__ = ['orange', 'azure', 'methods', 'kinds_of_file', 'laid_over', 'HeatMap'
 # %% ../../nbs/explain/03_heatmap.ipynb #imports
 from dataclasses import dataclass, field
 from pathlib import Path
+from ..caller import for_caller
 from ..core import QuickclsError, explain_os_error, print_json
 from ..folders.names import nfc
 from ..terminal.suggest import did_you_mean
@@ -91,7 +92,7 @@ class HeatMap:
         "What the numbers mean"
         if self.method == 'occlusion': return 'occlusion: how much the log-odds fall when a place is covered'
         if not self.linear: return 'Grad-CAM: the head is not linear, so the sum of the cells is approximate'
-        if not self.exact: return 'class activation from several windows, stitched; without --size it is exact'
+        if not self.exact: return for_caller('class activation from several windows, stitched; without --size it is exact')
         return (f'class activation, exact: the cells add {self.cells.sum():+.2f} to {self.label} against {self.against or "the others"}, '
                 f'compared with a usual image; features that are missing from the image add {self.nowhere:+.2f}')
 

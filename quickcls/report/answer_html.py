@@ -10,6 +10,7 @@ __all__ = ['most_marks', 'weakest_mark', 'words', 'Answer', 'ask', 'strongest', 
 # %% ../../nbs/report/08_answer_html.ipynb #imports
 import html
 from dataclasses import dataclass
+from ..caller import in_notebook
 from ..core import QuickclsError, read_template
 from ..data.csv_text import csv_text
 from ..model.classifier import Classifier
@@ -258,11 +259,17 @@ def demo_widget(
     except ImportError: raise QuickclsError('The upload box needs ipywidgets, which is not installed: pip install ipywidgets') from None
     style = f'<style>{read_template("answers.css")}</style>'
     button = widgets.FileUpload(multiple=True, description='Choose images', layout=dict(width='max-content'))
-    answers = widgets.HTML(style)
+    answers, kept = widgets.HTML(style), _kept_output()
     def answer(change):
-        answers.value = style
-        for f in button.value:
-            found = answer_html(ask(clf, bytes(f['content']), k=k))
-            answers.value += f'<p class="qc-soft">{name_html(f["name"])}</p>{found}'
+        found = ((f['name'], answer_html(ask(clf, bytes(f['content']), k=k))) for f in button.value)
+        text = style + ''.join(f'<p class="qc-soft">{name_html(name)}</p>{said}' for name, said in found)
+        if kept: kept.update({'text/html': text}, raw=True)
+        else: answers.value = text
     button.observe(answer, 'value')
     return widgets.VBox([button, answers])
+
+def _kept_output():
+    "In a notebook an output for the answers, which is saved with it; a widget alone leaves nothing there. Elsewhere None"
+    if not in_notebook(): return None
+    from IPython.display import display
+    return display({'text/html': '<i>The answers to the images you choose appear here.</i>'}, raw=True, display_id=True)

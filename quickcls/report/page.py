@@ -7,16 +7,23 @@ __all__ = ['most_skipped', 'most_bytes', 'most_thumbnail_bytes', 'page_context',
            'write_page', 'write_report']
 
 # %% ../../nbs/report/05_page.ipynb #imports
+from datetime import date
 from pathlib import Path
+from ..caller import for_caller
 from ..core import QuickclsError, attempt, explain_os_error
+from ..advice.next_steps import next_steps
+from ..advice.verdict import weakest
+from ..decide.decision import decision_of
 from .card import write_card
-from .record import Facts, facts_on, numbers, image_count, public_command, read_facts, recipe, sentence, share, summary
-from .thumbnails import Kept, in_order_of_worth, most_right, thumbnail, thumbnails
-from .sections import cell_images, file_name, heat_thumbnails, looked_at, matrix, worst_mistakes
+from .record import Facts, facts_on, image_count, keep_author, numbers, public_command, read_facts, recipe, sentence, share
+from .thumbnails import Kept, Packed, in_order_of_worth, most_right, thumbnail, thumbnails, zip_name
+from .sections import (cell_images, decision, examples, file_name, glance, heat_thumbnails, looked_at, matrix, table_of_contents,
+                       worst_mistakes)
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class
 from ..heads.open_set import refused
+from ..data.formats import NotAnImage
 from ..saved.folder import card_file, check_replaceable
 from ..evaluate.thresholds import images_to_prove
 
@@ -27,15 +34,23 @@ def page_context(
     facts:Facts,
     max_miss:float=1/200, # Share of a class that may be missed, for the thresholds
     cost:float=None, # Cost of a miss, in false alarms; used instead of `max_miss`
-    say=lambda text: None # Called with a line for each figure that cannot be drawn
+    say=lambda text: None, # Called with a line for each figure that cannot be drawn
+    images:bool=True # Will the page show thumbnails?
 )->dict: # What `report.html` prints, without the images
     "All text and figures of the page"
     trust = facts.trust
-    ctx = dict(facts=facts, summary=summary(facts), warnings=facts.warnings, cross_validation=trust.cross_validation,
-               calibration=trust.calibration, learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
+    ctx = dict(facts=facts, images=images, warnings=facts.warnings, cross_validation=trust.cross_validation, calibration=trust.calibration,
+               learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
                two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts))
-    ctx |= _numbers(facts) | _mistakes(facts) | _data(facts)
-    return ctx | dict(figures=figures(facts, ctx, say), contents=_contents(ctx))
+    ctx |= _first_screen(facts) | _numbers(facts) | _mistakes(facts) | _data(facts)
+    return ctx | dict(figures=figures(facts, ctx, say), contents=table_of_contents(ctx))
+
+def _first_screen(facts):
+    "The answer, its weakest point, one figure, what to do next; an example of each class"
+    steps = next_steps(facts.held, facts.trust, crossed=facts.crossed, focus=facts.focus, model=facts.name,
+                       decided=bool(facts.info.get('decision')))
+    return dict(verdict=facts.verdict, weakest=weakest(facts.tested), glance=glance(facts.tested), steps=steps, examples=examples(facts),
+                decision=decision(facts), today=date.today().isoformat())
 
 def _numbers(facts):
     "Figures of the whole classifier, confusion matrix, figures of each class"
@@ -49,7 +64,8 @@ def _mistakes(facts):
     "The worst mistakes, and how many there are in cross-validation"
     kind, worst = worst_mistakes(facts)
     errors = facts.crossed.metrics()['errors'] if facts.crossed else 0
-    return dict(mistakes=kind, crossed_errors=errors, worst=worst, neighbours=any(w['near'] for w in worst))
+    held = sum(w['split'] != 'fold' for w in worst) # the others are from cross-validation
+    return dict(mistakes=kind, crossed_errors=errors, worst=worst, worst_held=held, neighbours=any(w['near'] for w in worst))
 
 def _data(facts):
     "Counts, skipped files, and how the classifier was made"
@@ -58,15 +74,6 @@ def _data(facts):
                 largest=int(counts.train.max()), smallest=int(counts.train.min()), notes=metrics.get('notes'),
                 above=str(facts.data.get('folder') or '').rstrip('/') + '/', skipped=metrics.get('skipped') or [],
                 command=public_command(metrics.get('command') or ''), recipe=recipe(facts), most_skipped=most_skipped)
-
-def _contents(ctx):
-    "(id, title) of each section"
-    found = [('numbers', 'Numbers'), ('matrix', 'Confusion matrix'), ('classes', 'Each class')]
-    found.append(('mistakes', 'Least confident' if ctx['mistakes'] == 'none' else 'Worst mistakes'))
-    if ctx['focus']: found.append(('focus', 'What it looks at'))
-    found += [('sure', 'Confidence'), ('unknown', 'None of these')]
-    if ctx['two']: found.append(('thresholds', 'Decision threshold'))
-    return found + [('more', 'Would more images help?'), ('balance', 'Balance'), ('data', 'The data'), ('again', 'How to reproduce it')]
 
 def _class_rows(facts):
     "A row a class, with the recall of cross-validation; of many classes the weakest first"
@@ -90,7 +97,8 @@ def _open_set(facts, most=6):
 def _two_classes(facts, max_miss, cost):
     "Curves and thresholds if there are two classes with held-out images; the curves are of the rarer class"
     if len(facts.vocab) != 2 or facts.held.table.label.nunique() != 2: return None
-    positive, crossed = facts.counts.sum(axis=1).idxmin(), facts.crossed
+    d, crossed = decision_of(facts.info), facts.crossed
+    positive = d and d.positive or facts.counts.sum(axis=1).idxmin()
     source = crossed or facts.held
     rows = source.thresholds(max_miss, cost).to_dict('records')
     for r in rows: r['held'] = facts.held.at_threshold(r['class'], r['threshold']) if crossed else None
@@ -120,7 +128,7 @@ def _drawings(facts, ctx):
     if many and ctx['confused']: drawn['most_confused'] = ev.plot_most_confused
     if len(facts.vocab) > 3: drawn['top_k'] = ev.plot_top_k
     if two := ctx['two']:
-        line = next(t['threshold'] for t in two['thresholds'] if t['class'] == two['positive'])
+        line = _marked(facts, two)
         drawn['roc'] = lambda: ev.plot_roc(two['positive'], threshold=line)
         drawn['precision_recall'] = lambda: ev.plot_precision_recall(two['positive'], threshold=line)
     if ctx['calibration']: drawn['reliability'] = trust.plot_reliability
@@ -128,6 +136,15 @@ def _drawings(facts, ctx):
     if ctx['learning']: drawn['learning_curve'] = trust.plot_learning_curve
     if ctx['learning'] and many: drawn['curve_per_class'] = trust.plot_per_class
     return drawn
+
+def _marked(facts, two):
+    "Thresholds to mark in the curves of two classes: those of the saved decision, else the proposed one"
+    d, positive = decision_of(facts.info), two['positive']
+    if not d: return next(t['threshold'] for t in two['thresholds'] if t['class'] == positive)
+    other, = (c for c in facts.vocab if c != positive)
+    low, high = d.thresholds[other], d.thresholds[positive]
+    found = {None if t is None else round(t, 9) for t in (high, None if low is None else 1 - low)} - {None}
+    return sorted(found) or None
 
 # %% ../../nbs/report/05_page.ipynb #render
 most_bytes = 4_900_000 # of a page
@@ -143,11 +160,11 @@ def render_report(
 )->str: # HTML
     "The page"
     image, kept = image or facts.images.image, kept or Kept(facts.images)
-    ctx, worth = page_context(facts, max_miss, cost, say), in_order_of_worth(facts.held)
+    ctx, worth = page_context(facts, max_miss, cost, say, images), in_order_of_worth(facts.held)
     paths = _number_images(ctx, worth)
     numbers = {p: i for i, p in paths.items()}
     cells = cell_images(worth, facts.vocab, ctx['matrix']['place'], numbers)
-    ctx.update(cells=dict(classes=facts.vocab, cells=cells), images=images, thumbs={}, gone=0)
+    ctx.update(cells=dict(classes=facts.vocab, cells=cells), thumbs={}, gone=0)
     page = new_page('report.html', ctx)
     if not images: return page
     space = min(most_thumbnail_bytes, most_bytes - len(page.encode('utf-8', 'replace')))
@@ -163,6 +180,7 @@ def render_report(
 def _number_images(ctx, worth):
     "number → path of the images to show, the most important first; those of the worst mistakes get their number as `key`"
     shown = [v for w in ctx['worst'] for v in (w, *w['near'])]
+    shown += ctx['examples']
     if ctx['open_set']: shown += ctx['open_set']['least']
     paths = [v['path'] for v in shown] + list(worth.path[worth.wrong | (worth['rank'] < most_right)])
     numbers = {p: i for i, p in enumerate(dict.fromkeys(paths))}
@@ -201,6 +219,7 @@ def write_report(
     *, data:str=None, # A labelled folder to report on, in place of the images held out in training
     out:str=None, # The page (default: report.html in that folder, report-<data>.html for other data)
     name:str=None, # Name of the classifier on the page (default: the name of its folder)
+    author:str=None, # Who made it; kept in the folder, so that later reports name the author too
     max_miss:float=1/200, # With two classes: the share of one that may be missed, between 0 and 1
     cost:float=None, # With two classes: the cost of a miss, in false alarms; used instead of `max_miss`
     images:bool=True, # Include thumbnails? Without them the page holds no images, but still file names
@@ -210,17 +229,29 @@ def write_report(
     if not 0 <= max_miss < 1:
         raise QuickclsError(f'max_miss is {max_miss}; expected a share between 0 and 1, for instance 0.005 to miss at most 1 in 200.')
     facts = model if isinstance(model, Facts) else read_facts(model, name)
+    if author is not None: keep_author(facts, author)
     if data: facts = facts_on(facts, data)
     usual = facts.folder/(f'report-{Path(facts.on).resolve().name}.html' if facts.on else 'report.html')
     if out is None: # before the work
         check_replaceable(usual)
         if not facts.on: check_replaceable(facts.folder/card_file)
     out, elsewhere = Path(out or usual).expanduser(), out is not None
-    kept = Kept(facts.images, out if images else None)
-    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, kept=kept, say=say))
-    if kept.gone or kept.used: say(kept.message())
+    kept = Kept(facts.images, *([out, usual, facts.folder/'report.html'] if images else []))
+    image = _here_or_packed(facts) if images else None
+    write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, image=image, kept=kept, say=say))
+    if kept.gone or kept.used: say(for_caller(kept.message()))
     if not facts.on: _write_card(facts, elsewhere, say)
     return out
+
+def _here_or_packed(facts):
+    "Function: path and side in pixels → PIL image, from its file or from the thumbnails that were packed with the classifier"
+    packed = attempt(zip_name, lambda: Packed(facts.folder), lambda text: None)
+    def image(path, side):
+        try: return facts.images.image(path, side)
+        except NotAnImage:
+            if not packed: raise
+            return packed.image(path, side)
+    return image
 
 def _write_card(facts, elsewhere, say):
     "The model card; where only a page elsewhere was asked for, a folder that cannot be written to is no failure"

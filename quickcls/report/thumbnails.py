@@ -65,20 +65,14 @@ largest_page, largest_thumbnail = 20_000_000, 200_000 # bytes
 _block = '<script type="application/json" id="{}">(.*?)</script>'
 
 class Kept:
-    "The thumbnails of the existing page"
+    "The thumbnails of existing pages"
     def __init__(self,
         images:KnownImages, # Of the classifier
-        page:Path=None # The page that is replaced; None for no page
+        *pages:Path # The page that is replaced, and other reports of the classifier; the first has precedence
     ):
         self.images, self._thumbs = images, {}
         self.used, self.gone = set(), set() # paths of images whose thumbnail was kept, or is missing
-        if not page or not Path(page).is_file(): return
-        try:
-            with open_regular(page, largest_page) as f: text = f.read().decode('utf-8')
-            cells, thumbs = (parse_json(re.search(_block.format(id), text, re.S)[1].encode(), page) for id in ('cells', 'thumbs'))
-            found = {name: thumbs.get(str(key)) for name, key in cells.get('contents', {}).items()}
-            self._thumbs = {name: uri for name, uri in found.items() if _plain_jpeg(uri)}
-        except (QuickclsError, UnicodeError, TypeError, AttributeError): return # a page of another kind or an old version: keep nothing
+        for page in pages: self._thumbs = _thumbnails_of(page) | self._thumbs
 
     def name(self,
         path:str, # Of an image, as a table names it
@@ -107,6 +101,16 @@ class Kept:
         kept = f'; {kept} kept from the earlier page' if used else ''
         return (f'{what} no longer in the training folder ({short_text(self.images.named, 100)}){kept}. '
                 'Restore the folder, or give labelled images with --data (in Python: data=).')
+
+def _thumbnails_of(page):
+    "Name → `data:` URL of each thumbnail in a page; `{}` if there is no page, or one of another kind or an old version"
+    if not Path(page).is_file(): return {}
+    try:
+        with open_regular(page, largest_page) as f: text = f.read().decode('utf-8')
+        cells, thumbs = (parse_json(re.search(_block.format(id), text, re.S)[1].encode(), page) for id in ('cells', 'thumbs'))
+        found = {name: thumbs.get(str(key)) for name, key in cells.get('contents', {}).items()}
+        return {name: uri for name, uri in found.items() if _plain_jpeg(uri)}
+    except (QuickclsError, UnicodeError, TypeError, AttributeError): return {}
 
 def _plain_jpeg(uri):
     "Is it a small JPEG in base64, and nothing else?"

@@ -145,7 +145,7 @@ trust_parts = dict(
 _skipped = many(record(path=anytext, reason=anytext))
 measured = record(
     trust_=maybe(record(**trust_parts)), data_=data, notes_=maybe(many(anytext, 10_000)), skipped_=maybe(_skipped),
-    command_=maybe(anytext), valid_=maybe(scores))
+    command_=maybe(anytext), valid_=maybe(scores), author_=maybe(text(200)), trained_=maybe(text(40)))
 
 _pixels = number(0, largest_side, whole=True)
 _zones = record(border=share, corners=share, background=share)

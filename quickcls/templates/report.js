@@ -64,6 +64,52 @@ for (const s of switches) s.addEventListener('click', () => {
   for (const b of cells) b.textContent = b.dataset[s.dataset.show];
 });
 
+// Sections fold; a link to one, and printing, open it.
+const parts = [...document.querySelectorAll('details.part')], menu = document.querySelector('.menu');
+
+function reveal(hash) {
+  const part = parts.find(p => '#' + p.id === hash);
+  if (!part) return;
+  part.open = true;
+  part.scrollIntoView();
+}
+
+for (const a of document.querySelectorAll('a[href^="#"]')) a.addEventListener('click', () => { if (menu) menu.open = false; reveal(a.hash); });
+addEventListener('hashchange', () => reveal(location.hash));
+reveal(location.hash);
+
+let folded = [];
+addEventListener('beforeprint', () => { folded = parts.filter(p => !p.open); for (const p of folded) p.open = true; });
+addEventListener('afterprint', () => { for (const p of folded) p.open = false; });
+
+const alls = [...document.querySelectorAll('[data-all]')];
+function nameAll() { for (const b of alls) b.textContent = parts.every(p => p.open) ? 'Fold all sections' : 'Open all sections'; }
+for (const b of alls) {
+  b.hidden = false;
+  b.addEventListener('click', () => { const open = !parts.every(p => p.open); for (const p of parts) p.open = open; });
+}
+for (const p of parts) p.addEventListener('toggle', nameAll);
+nameAll();
+
+// What is wider than the page scrolls: a shadow at the edge shows where more is, and the keyboard reaches it.
+function edges(box) {
+  const frame = element('div', 'edge'), hint = element('p', 'hint', 'Scroll sideways to see all of it.');
+  box.before(frame);
+  frame.append(box);
+  frame.after(hint);
+  const update = () => {
+    const room = box.scrollWidth - box.clientWidth, wide = room > 2;
+    frame.classList.toggle('before', wide && box.scrollLeft > 2);
+    frame.classList.toggle('after', wide && box.scrollLeft < room - 2);
+    hint.hidden = !wide;
+    if (wide || box.scrollHeight > box.clientHeight + 2) box.tabIndex = 0; else box.removeAttribute('tabindex');
+  };
+  box.addEventListener('scroll', update, {passive: true});
+  new ResizeObserver(update).observe(box);
+  update();
+}
+for (const box of document.querySelectorAll('.matrix, .wide, figure.chart')) edges(box);
+
 // Inside another page: report the height, so that there is only one scroll bar.
 if (parent !== window) {
   document.documentElement.classList.add('framed');

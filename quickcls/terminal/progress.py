@@ -8,7 +8,7 @@ __all__ = ['moment', 'hidden', 'progress', 'working', 'above', 'say']
 # %% ../../nbs/terminal/02_progress.ipynb #imports
 import os, sys, threading, time
 from contextlib import contextmanager
-from ..core import in_notebook
+from ..caller import in_notebook, progress_stream
 from .text import Lines, show, wrapped
 
 # %% ../../nbs/terminal/02_progress.ipynb #state

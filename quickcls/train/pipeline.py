@@ -7,6 +7,7 @@ __all__ = ['Pipeline', 'summary_of', 'run_summary', 'train']
 
 # %% ../../nbs/train/03_pipeline.ipynb #imports
 import shlex, time
+from datetime import date
 from pathlib import Path
 from fastcore.meta import delegates
 from ..core import attempt, check_apart, check_free
@@ -211,6 +212,7 @@ class Pipeline:
         tried = self.choice and [{k: v for k, v in t.items() if k != 'views'} for t in self.choice.tried]
         skipped = [dict(path=self.public.of(s.path), reason=s.reason) for s in self.items.skipped]
         facts = dict(command=public_command(self.command), trust=self.trust.to_dict(), notes=self.items.notes, skipped=skipped)
+        facts |= dict(trained=date.today().isoformat())
         return facts | dict(seconds=self.run.seconds, advice=self.advice, auto=tried)
 
     def note(self, text):
