@@ -11,7 +11,7 @@ __all__ = ['blue', 'ink', 'dim', 'faint', 'frame_colours', 'image_fonts', 'clean
 import math, re, textwrap
 from contextlib import contextmanager
 from pathlib import Path
-from ..core import in_notebook
+from ..caller import in_notebook
 
 # %% ../../nbs/evaluate/01_style.ipynb #short-name
 def clean_text(

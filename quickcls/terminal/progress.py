@@ -42,7 +42,7 @@ def progress(
     off = _quiet() or not _live() or total < 1
     with _drawn(tqdm(total=total, desc=desc, unit=unit, disable=off, **_one_line())) as bar: yield bar
 
-def _one_line(): return dict(position=0, leave=False, dynamic_ncols=True, file=sys.stderr) # all in the same place
+def _one_line(): return dict(position=0, leave=False, dynamic_ncols=True, file=progress_stream()) # all in the same place
 
 @contextmanager
 def working(

@@ -10,7 +10,6 @@ __all__ = ['Run', 'import_ahead', 'embed_all', 'embed_background', 'drop_damaged
 import json, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from ..core import QuickclsError, attempt, whole_file
 from ..terminal.progress import progress, working
 from ..data.csv_text import csv_table
