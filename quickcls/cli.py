@@ -153,7 +153,7 @@ commands = dict(
     backbones='List the pretrained networks',
     cache='Show or prune the cache of this machine')
 modules = dict( # of commands whose function is in another module
-    train='train.pipeline', compare='train.compare', preview='train.augment_preview', backbones='features.benchmark', demo='demo',
+    train='train.pipeline', compare='compare.command', preview='train.augment_preview', backbones='features.benchmark', demo='demo',
     new='report.notebook', explain='explain.heatmap', tag='explain.regions')
 functions = dict(new='new_notebook') # of commands whose function has a longer name
 # options of version 0.1: old scripts and saved commands still work

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 import numpy as np, pandas as pd
 import pytest
 from quickcls.features import extractors
-from quickcls.train.compare import compare
-from quickcls.train.compare_results import kept_runs
+from quickcls.compare.command import compare
+from quickcls.compare.results import kept_runs
 from quickcls.core import QuickclsError, cache_dir
 from quickcls.data.items import scan_folder
-from quickcls.train.grid import Scenario, Trials
+from quickcls.compare.grid import Scenario, Trials
 from quickcls.features.store import Store
 from tests.helpers import some_parts, write_folder
 from tests.test_browser import opened
@@ -96,7 +96,7 @@ def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
 
 def test_on_after_a_kill(parts, tmp_path, python):
     code = (
-        'import sys; from quickcls.train.compare import compare; compare(sys.argv[1], arch=sys.argv[2], '
+        'import sys; from quickcls.compare.command import compare; compare(sys.argv[1], arch=sys.argv[2], '
         'out=sys.argv[3], train_pct="20,40,60,70", quiet=True, offline=True)'
     )
     p, kept = python(code, parts, arch, tmp_path/'c', start=True), tmp_path/'c'/'runs.jsonl'
@@ -218,7 +218,7 @@ def test_two_views_learn_together_and_leave_no_network_behind(parts, graphs_of, 
         assert t.accuracy[0] > .5 and t.seconds[0] > before.seconds[0] and {p.name for p in cache_dir('graphs').iterdir()} == graphs
 
 def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
-    from quickcls.train.grid import plan_scenarios
+    from quickcls.compare.grid import plan_scenarios
     plan = plan_scenarios('auto', preset='thesis', strategy='head,full')
     assert len(plan) == 15 and [s.strategy for s in plan if s.arch == 'luna'] == ['scratch']
     t = compare(parts, arch='swin_tiny,luna', out=tmp_path/'c', offline=True, quiet=True)

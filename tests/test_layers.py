@@ -17,6 +17,7 @@ order = (
     'explain',
     'report',
     'train',
+    'compare',
     'app',
     'demo',
     'cli',
@@ -86,7 +87,7 @@ light = (
     'heads.crossval heads.calibration heads.open_set '
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
     'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
-    'train.grid train.compare app.builder app.space'
+    'compare.grid compare.command app.builder app.space'
 ).split()
 
 
