@@ -6,13 +6,12 @@
 __all__ = ['imbalance', 'Trust', 'describe_calibration', 'weigh_classes', 'describe_weights', 'doubts', 'check', 'trust_of']
 
 # %% ../../nbs/evaluate/06_diagnostics.ipynb #imports
-import math
 from dataclasses import asdict, dataclass, field, fields
 from fastcore.basics import patch
 from ..core import QuickclsError, attempt
 from ..heads.calibration import calibrate
 from ..model.classifier import Classifier
-from ..heads.crossval import cross_validate, fit_work, folds_within, most_work, parse_folds
+from ..heads.crossval import beyond_chance, cross_validate, fit_work, folds_within, most_work, parse_folds
 from ..data.items import class_numbers
 from ..saved.descriptions import read_metrics
 from ..saved.folder import metrics_file
@@ -167,9 +166,8 @@ def _many_refused(o):
 
 def _disagree(best, cv, what):
     "Does the accuracy of the split differ from the cross-validated one by more than chance?"
-    gap, high = best['accuracy'] - cv['accuracy'], best if best['accuracy'] > cv['accuracy'] else cv
-    low = cv if high is best else best
-    if abs(gap) <= math.hypot(high['accuracy'] - high['interval'][0], low['interval'][1] - low['accuracy']): return []
+    gap = best['accuracy'] - cv['accuracy']
+    if not beyond_chance(best, cv): return []
     easier = 'its held-out images are easier than the others, or resemble training images'
     harder = ('its held-out images differ from the training ones (another camera, light or day), '
               'or the training images have near-duplicates, which make cross-validation look too good')

@@ -25,10 +25,11 @@ class EpochLog:
         self.path, self.patience, self.seed, self.say = path, patience, seed, say
         self.history, self.best, self.state = [], None, None # `best`: (loss, epoch)
 
-    def add(self, learn, epoch, train_loss, valid_loss, accuracy, seconds):
+    def add(self, learn, epoch, train_loss, valid_loss, accuracy, lr, seconds):
         "Note an epoch, and keep its state where its loss is the lowest so far"
         numbers = dict(train_loss=train_loss, valid_loss=valid_loss, accuracy=accuracy, seconds=seconds)
-        self.history.append(dict(epoch=epoch) | {k: round(float(v), 5) for k, v in numbers.items()})
+        kept = {k: round(float(v), 5) for k, v in numbers.items()}
+        self.history.append(dict(epoch=epoch) | kept | dict(lr=float(f'{lr:.4g}')))
         if self.best is None or valid_loss < self.best[0]:
             self.best = (float(valid_loss), epoch)
             self.state = {k: v.detach().cpu().clone() for k, v in learn.model.state_dict().items()}
@@ -72,13 +73,14 @@ def log_epochs(log:EpochLog, bar, start:int): # fastai `Callback`
         order = 60 # after fastai's recorder
         def before_epoch(self):
             set_seed(log.seed*1000 + self.epoch)
-            self.began = time.perf_counter()
+            self.began, self.top = time.perf_counter(), 0
+        def before_step(self): self.top = max(self.top, *(h['lr'] for h in self.opt.hypers))
         def after_batch(self):
             if self.training: bar.update(len(self.y))
         def after_epoch(self):
             if self.epoch < start: return # done in an earlier run
             train_loss, valid_loss, accuracy = self.recorder.values[-1]
-            log.add(self.learn, self.epoch + 1, train_loss, valid_loss, accuracy, time.perf_counter() - self.began)
+            log.add(self.learn, self.epoch + 1, train_loss, valid_loss, accuracy, self.top, time.perf_counter() - self.began)
             log.save(self.learn)
             bar.set_postfix_str(f'validation {accuracy:.1%}')
             if log.should_stop: raise CancelFitException()

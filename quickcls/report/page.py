@@ -12,7 +12,7 @@ from ..core import QuickclsError, attempt, explain_os_error
 from .card import write_card
 from .record import Facts, facts_on, numbers, image_count, public_command, read_facts, recipe, sentence, share, summary
 from .thumbnails import Kept, in_order_of_worth, most_right, thumbnail, thumbnails
-from .sections import cell_images, file_name, heat_thumbnails, looked_at, matrix, worst_mistakes
+from .sections import cell_images, file_name, heat_thumbnails, how_it_learned, looked_at, matrix, worst_mistakes
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class
@@ -33,7 +33,8 @@ def page_context(
     trust = facts.trust
     ctx = dict(facts=facts, summary=summary(facts), warnings=facts.warnings, cross_validation=trust.cross_validation,
                calibration=trust.calibration, learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
-               two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts))
+               two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts),
+               learned=how_it_learned(facts))
     ctx |= _numbers(facts) | _mistakes(facts) | _data(facts)
     return ctx | dict(figures=figures(facts, ctx, say), contents=_contents(ctx))
 
@@ -66,6 +67,7 @@ def _contents(ctx):
     if ctx['focus']: found.append(('focus', 'What it looks at'))
     found += [('sure', 'Confidence'), ('unknown', 'None of these')]
     if ctx['two']: found.append(('thresholds', 'Decision threshold'))
+    if ctx['learned']: found.append(('learned', 'How it learned'))
     return found + [('more', 'Would more images help?'), ('balance', 'Balance'), ('data', 'The data'), ('again', 'How to reproduce it')]
 
 def _class_rows(facts):
@@ -124,6 +126,7 @@ def _drawings(facts, ctx):
         drawn['roc'] = lambda: ev.plot_roc(two['positive'], threshold=line)
         drawn['precision_recall'] = lambda: ev.plot_precision_recall(two['positive'], threshold=line)
     if ctx['calibration']: drawn['reliability'] = trust.plot_reliability
+    if ctx['learned']: drawn['losses'] = ctx['learned']['figure']
     if ctx['open_set']: drawn['refused'] = trust.plot_open_set
     if ctx['learning']: drawn['learning_curve'] = trust.plot_learning_curve
     if ctx['learning'] and many: drawn['curve_per_class'] = trust.plot_per_class

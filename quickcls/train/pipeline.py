@@ -27,6 +27,7 @@ from ..heads.linear import by_strength
 from ..saved.known_images import remember_folders
 from .steps import Run, check_splits, check_tuned, draw_beside, drop_damaged, embed_all, embed_background, evaluate_splits
 from .steps import fit_splits, import_ahead, neighbours, own_weights, write_tables
+from .tuned import head_alone, history_table, tuning_facts, tuning_warnings
 from ..features.store import data_fingerprint
 from ..evaluate.diagnostics import doubts
 from ..evaluate.none_of_these import answers_of, with_held_out
@@ -41,6 +42,7 @@ class Pipeline:
         self.options, self.say, self.run = options, say, Run(say)
         self.command, self.out, self.folder = options.command, options.target, Path(options.folder).expanduser()
         self.choice, self.tuned, self.taken = None, None, None # of `--auto`, of a backbone that is trained, of `--corrections`
+        self.tuning = None # `tuning_facts` of a backbone that is trained
 
     def train(self)->Classifier: # Saved
         "All steps"
@@ -118,7 +120,8 @@ class Pipeline:
         self.drop_damaged()
         self.say(f'{o.strategy}: {", ".join(map(str, views))} is trained, for {o.epochs} epoch{"s"[:o.epochs > 1]} at most')
         curves = board_callbacks(o.tensorboard, self.out.name)
-        how = dict(strategy=o.strategy, unfreeze=o.unfreeze, head=o.head, levels=o.levels, augment=o.augment, weights=o.weights, **o.fit)
+        how = dict(strategy=o.strategy, unfreeze=o.unfreeze, head=o.head, levels=o.levels, augment=o.augment, weights=o.weights)
+        how |= dict(**o.fit, **o.pace)
         self.tuned = tune(self.items, views, offline=o.offline, say=self.say, cbs=curves, **how)
 
     def extractors(self)->list: # of `Graph` or `Words`, one a view
@@ -139,6 +142,11 @@ class Pipeline:
         self.items, self.splits, self.copies = embed_all(self.scanned, self.items, self.embeddings, **how)
         self.other = o.background and embed_background(o.background, self.items, self.embeddings, o.seed, self.run)
 
+    @property
+    def augment(self)->str:
+        "Augmentation of what is kept: a head that stays alone saw no copies"
+        return 'none' if self.tuned and not self.tuned.gained else self.options.augment
+
     def fit(self):
         "The head on the embeddings of the training images"
         if self.tuned: self.head = self.tuned.head()
@@ -148,8 +156,10 @@ class Pipeline:
         "Cross-validation, calibration, none of these, and advice"
         o = self.options
         known = dict(late=late_columns(self.graphs, o.levels), keep=o.keep_known, background=self.other)
-        if self.tuned: found = check_tuned(self.items, self.splits, self.tuned, self.head, seed=o.seed, ood=known)
-        else: found = check_splits(self.items, self.splits, self.copies, self.head, folds=o.folds, **o.fit, ood=known)
+        if self.tuned and self.tuned.gained: found = check_tuned(self.items, self.splits, self.tuned, self.head, seed=o.seed, ood=known)
+        else:
+            fit = o.fit | dict(epochs=self.head.notes.get('epochs', o.epochs)) # those of the head, where it is kept after a fine-tuning
+            found = check_splits(self.items, self.splits, self.copies, self.head, folds=o.folds, **fit, ood=known)
         self.trust, self.folded, self.open_set = found
         self.advice = None if self.tuned else advise_on(self.items, self.splits, self.graphs)
 
@@ -159,18 +169,29 @@ class Pipeline:
         self.table, self.ev, self.metrics = evaluate_splits(self.items, self.splits, self.head, trust.temperature, self.open_set)
         if self.open_set: trust.open_set = with_held_out(trust.open_set, *answers_of(self.ev))
         trust.warnings += doubts(self.metrics, trust.cross_validation, open_set=trust.open_set)
+        if self.tuned: self.judge_tuning()
         if self.choice:
             trust.warnings.append(f'this was chosen from {len(self.choice.tried)} by cross-validation of the training images, '
                                   'which flatters the cross-validated accuracy a little; the held-out images were not used')
         advice = f'\nstrategy: {self.advice["why"]}' if self.advice else ''
-        self.say(f'\n{self.ev}\n\n{trust}{advice}\n')
+        judged = f'\nstrategy: {self.tuning["verdict"]}' if self.tuning else ''
+        self.say(f'\n{self.ev}\n\n{trust}{advice}{judged}\n')
+
+    def judge_tuning(self):
+        "Was training the network worth it?"
+        o, held = self.options, self.items.table[self.items.table.split == self.ev.table.split.iloc[0]]
+        how = dict(head=o.head, levels=o.levels, weights=o.weights, class_weights=o.class_weights, seed=o.seed)
+        how['offline'] = o.offline or o.strategy == 'scratch' # who starts from random weights wants none downloaded
+        alone = head_alone(self.items, held, [g.view for g in self.graphs], **how) if self.tuned.gained else None
+        self.tuning = tuning_facts(self.tuned, self.ev, alone)
+        self.trust.warnings[:0] = tuning_warnings(self.tuning)
 
     def about_data(self)->dict:
         "What the classifier remembers about its images"
         o, t = self.options, self.items.table
         corrected = self.taken and int(self.taken.table.sha256.isin(t.sha256).sum())
         found = dict(folder=self.items.folder, n_train=len(self.splits['train'][0]), n_valid=self.ev.n, fingerprint=data_fingerprint(t))
-        asked = dict(valid_pct=o.valid_pct, seed=o.seed, group_pattern=o.group_pattern, augment=str(o.augment))
+        asked = dict(valid_pct=o.valid_pct, seed=o.seed, group_pattern=o.group_pattern, augment=str(self.augment))
         asked |= dict(split_by=o.split_by, classes=o.classes)
         return found | asked | dict(class_weights=o.class_weights, background=o.background, corrections=corrected)
 
@@ -183,7 +204,7 @@ class Pipeline:
         views, trained = [g.view for g in self.graphs], (self.head, self.trust.temperature, self.open_set)
         self.made = made = Classifier(self.items.vocab, views, self.options.levels, *trained, info, self.graphs, body_state=own)
         tables = dict(predictions=lambda: self.table, cross_validation=lambda: self.folded, confusion_matrix=self.ev.confusion_matrix,
-                      neighbours=lambda: neighbours(self.ev, self.items, self.splits))
+                      neighbours=lambda: neighbours(self.ev, self.items, self.splits), history=lambda: history_table(self.head.notes))
         facts = self.facts()
         def beside(folder): write_tables(folder, made, self.ev, tables, facts, self.note)
         self.classifier = made.save(self.out, force=self.options.force, beside=beside)
@@ -193,7 +214,7 @@ class Pipeline:
         tried = self.choice and [{k: v for k, v in t.items() if k != 'views'} for t in self.choice.tried]
         skipped = [s.__dict__ for s in self.items.skipped]
         facts = dict(command=self.command, trust=self.trust.to_dict(), notes=self.items.notes, skipped=skipped)
-        return facts | dict(seconds=self.run.seconds, advice=self.advice, auto=tried)
+        return facts | dict(tuning=self.tuning, seconds=self.run.seconds, advice=self.advice, auto=tried)
 
     def note(self, text):
         "Say what is missing, though the classifier is there"
