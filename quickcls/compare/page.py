@@ -89,7 +89,7 @@ def _row(row, c, recommended):
     marks = dict(take=row['scenario'] == recommended.scenario, tied=row['within_chance'])
     return marks | dict(cells=cells, by=values, low=row['low'], high=row['high'], accuracy=row['accuracy'], name=c.short_label(row))
 
-def _front(row, c): return f'{row["scenario"]}: {c.short_label(row)}, {row["accuracy"]:.1%} in {duration(row["seconds"])}'
+def _front(row, c): return f'number {row["scenario"]} ({c.short_label(row)}, {row["accuracy"]:.1%} in {duration(row["seconds"])})'
 
 def _figures(c):
     "name → inline SVG, each wide and narrow"

@@ -48,7 +48,8 @@ def wrapped_command(
 def text_table(
     rows:list, # of dict: column → text
     heads:dict, # column → its heading, in order
-    *, left:tuple=(), # Columns of words; the others are numbers, to the right
+    *, names:tuple=(), # Columns of names, which may be shortened
+    left:tuple=(), # Other columns that begin at the left; the rest are numbers
     minor:tuple=(), # Columns that may be left out, the first one first
     width:int=None, # Characters a line; those of the terminal where this is None
     most:int=None # Rows; None: all
@@ -58,9 +59,9 @@ def text_table(
     def size(k): return max(len(heads[k]), *(len(r.get(k, '')) for r in rows), 0)
     def total(): return sum(size(k) + 2 for k in keys) - 2
     while total() > width and minor: keys.remove(minor.pop(0))
-    for k in sorted((k for k in keys if k in left), key=size, reverse=True):
+    for k in sorted((k for k in keys if k in names), key=size, reverse=True):
         if total() <= width: break
         room = max(12, size(k) - total() + width)
         rows = [r | {k: short_name(r.get(k, ''), room)} for r in rows]
-    def line(r): return '  '.join(f'{r.get(k, ""):{"<" if k in left else ">"}{size(k)}}' for k in keys).rstrip()
+    def line(r): return '  '.join(f'{r.get(k, ""):{"<" if k in (*names, *left) else ">"}{size(k)}}' for k in keys).rstrip()
     return [line(heads), *(line(r) for r in rows[:most])]
