@@ -7,6 +7,7 @@ from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
 from quickcls.data.split import split_items
 from quickcls.model.auto import advise
+from quickcls.model.early_stopping import rates
 from quickcls.model.finetune import tune
 from tests.helpers import halves, repo
 
@@ -73,7 +74,7 @@ def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path,
     from quickcls.model.classifier import Classifier
     from quickcls.model.learner import body_blocks, body_list
     monkeypatch.setattr(module, 'validation_pct', .3)
-    monkeypatch.setitem(module.rates, 'partial', (1e-4, 3e-3, 1e-4))
+    monkeypatch.setitem(rates, 'partial', (1e-4, 3e-3, 1e-4))
     monkeypatch.setenv('QUICKCLS_PRECISION', 'f32') # at such a rate the network shouts, and what bf16 rounds is a matter of whole logits
     tuned = tune(few, views, strategy='partial', unfreeze=2, **quick | dict(epochs=1, head='fastai'))
     before, after = (
@@ -111,7 +112,7 @@ def test_goes_on_where_it_was_stopped(few, own_tuning, strategy, batch):
 
 def test_the_head_alone_is_kept_where_nothing_is_better(parts, head_alone, monkeypatch):
     "And is the very head that `train` makes: it has learned from the watched images too"
-    monkeypatch.setitem(module.rates, 'full', (.1, .1, .1))
+    monkeypatch.setitem(rates, 'full', (.1, .1, .1))
     lines = []
     tuned = tune(parts, views, strategy='full', seed=42, **quick | dict(epochs=1, say=lines.append))
     assert tuned.best_epoch == 0 and 'head' in lines[-1]

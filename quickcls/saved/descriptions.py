@@ -120,7 +120,7 @@ _refused = record(
 trust_parts = dict(
     cross_validation_=maybe(_crossed), calibration_=maybe(_calibrated), learning_curve_=maybe(_curve), class_weights_=maybe(_weights),
     open_set_=maybe(_refused), warnings_=maybe(many(anytext, 1000)))
-_seen = record(accuracy=share, loss=number(0), interval=interval)
+_seen = record(accuracy=share, loss=maybe(number(0)), interval=interval)
 _beside = record(n=count, accuracy=share, interval=interval, network=share, only_head=count, only_network=count, p=share)
 _tuning = record(
     strategy=text(300), kept=one_of('network', 'head'), best_epoch=count, epochs=count, verdict=anytext,

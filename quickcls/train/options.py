@@ -16,7 +16,7 @@ from ..features.embed import check_levels
 from ..features.augment import parse_augment
 from ..heads.crossval import parse_folds
 from ..heads.fit import check_head, check_strategy
-from ..model.finetune import check_pace
+from ..model.early_stopping import check_pace
 
 # %% ../../nbs/train/00_options.ipynb #training-class
 basic = ('out', 'force', 'quality', 'arch', 'head', 'strategy', 'augment', 'valid_pct', 'seed', 'offline') # those that `--help` shows first

@@ -6,6 +6,7 @@
 __all__ = ['head_alone', 'tuning_facts', 'verdict', 'tuning_warnings', 'history_table']
 
 # %% ../../nbs/train/01a_tuned.ipynb #imports
+import math
 from ..core import QuickclsError
 from ..data.items import class_numbers
 from ..evaluate.paired import mcnemar
@@ -51,7 +52,8 @@ def tuning_facts(
 def _interval(scores, n):
     "Accuracy and loss with the 95 % interval of the accuracy"
     low, high = accuracy_interval(round(scores['accuracy']*n), n)
-    return dict(accuracy=round(scores['accuracy'], 6), loss=round(scores['loss'], 6), interval=(low, high))
+    loss = round(scores['loss'], 6) if math.isfinite(scores['loss']) else None # the network gives no numbers any more
+    return dict(accuracy=round(scores['accuracy'], 6), loss=loss, interval=(low, high))
 
 def _beside(table, alone):
     "The head alone beside the tuned network, each image once"
@@ -69,9 +71,11 @@ def verdict(
     "Did fine-tuning help?"
     v, h = facts['validation'], facts['head_alone']
     if facts['kept'] == 'head':
-        losses = f'{v["network"]["loss"]:.3f} fine-tuned, {v["head"]["loss"]:.3f} for the head alone'
-        return f'fine-tuning brought no gain; head kept (loss on {v["n"]} validation images: {losses})'
-    if h is None: return f'what a head alone would reach is unknown: the network has no pretrained weights on this machine'
+        held, (tuned, head) = facts['held_out'], (v[k]['loss'] for k in ('network', 'head'))
+        right = f'fine-tuning brought no gain; head kept, right on {held["accuracy"]:.1%} of {held["n"]} held-out images'
+        if tuned is None: return f'{right} (the network gives no numbers any more: the learning rate is too high)'
+        return f'{right} (loss on {v["n"]} validation images: {tuned:.3f} fine-tuned, {head:.3f} for the head alone)'
+    if h is None: return 'what the head alone would reach is unknown: there are no pretrained weights of this network here'
     trained = 'trained from scratch' if facts['strategy'] == 'scratch' else 'fine-tuned'
     both = f'{trained} {h["network"]:.1%}, head alone {h["accuracy"]:.1%} of the same {h["n"]} held-out images (McNemar p = {h["p"]:.2g})'
     if h['p'] >= .05: return f'training the network brought no gain beyond chance: {both}'
