@@ -258,7 +258,7 @@ def plot_history(
     "The losses of a training, epoch by epoch"
     second = next((c for c in ('valid_loss', 'held_out_loss') if c in history), None)
     names = dict(train_loss='training images', valid_loss='validation images', held_out_loss='held-out images')
-    with new_figure(6.4, 3.4, title, 'Loss of each epoch on training images and on others') as fig:
+    with new_figure(4.9, 3.1, title, 'Loss of each epoch on training images and on others') as fig:
         ax = fig.subplots()
         if not len(history):
             draw_message(ax, 'no epochs')
