@@ -93,12 +93,12 @@ class Comparison:
         if n == 1: return f'One scenario: {self.result(b)}.'
         quickest = ('the quickest' if r.seconds == self._candidates.seconds.min() else 'the best of the quickest') + most
         everything = f'{"Both" if n == 2 else f"All {n}"} {of.partition(" ")[2]}'
-        if ties == n - 1: return f'{everything} are within chance of the best: take {quickest}, {self.result(r)}.'
+        if ties == n - 1: return f'{everything} are within chance of the best: take {quickest}, {self.result(r, not most)}.'
         best = f'Best of {of}: {self.result(b)}'
         if not ties: return f'{best}; all others are worse beyond chance.'
         others = '1 other is statistically tied' if ties == 1 else f'{ties} others are statistically tied'
         if r.scenario == b.scenario: return f'{best}; {others}, and none{most} is clearly quicker.'
-        return f'{best}; {others}; {quickest.replace("quickest", "quickest of them", 1)} is {self.result(r)}.'
+        return f'{best}; {others}; {quickest.replace("quickest", "quickest of them", 1)} is {self.result(r, not most)}.'
 
     def caution(self)->str: # One or two sentences; empty where there is one row or none
         "How far the order of the rows can be trusted"
@@ -107,19 +107,19 @@ class Comparison:
         if n < fewest_wins: return f'With {n} test images no lead is beyond chance. {luck}'
         return f'With {n:,} test images a lead below {100*fewest_wins/n:.1f} points is never beyond chance. {luck}'
 
-    def result(self, row)->str: # ridge head, 143 training images (87.7% of 57 test images, 2.7 s)
+    def result(self, row, counted:bool=True)->str: # ridge head, 143 training images (87.7% of 57 test images, 2.7 s)
         "A row and its numbers in a sentence"
         mean = _spread(row)
         measured = f'{share(row.accuracy)}{mean}' if mean else f'{share(row.accuracy)} of {row.n_test:,.0f} test images'
-        return f'{self.label(row)} ({measured}, {duration(row.seconds)})'
+        return f'{self.label(row, counted)} ({measured}, {duration(row.seconds)})'
 
     @cached_property
     def words(self): # Function: scenario → dict of axis → words, for the axes that differ
         return names_of([scenario_of(r) for r in self.table.to_dict('records')])
 
-    def label(self, row)->str: # The axes that differ
+    def label(self, row, counted:bool=True)->str: # The axes that differ, with the number of training images or without
         "A row's name in a sentence"
-        words = self.words(scenario_of(row))
+        words = {k: w for k, w in self.words(scenario_of(row)).items() if counted or k != 'pct'} or dict(arch=row['arch'])
         if 'strategy' in words: words['strategy'] = f'strategy {words["strategy"]}'
         if 'head' in words: words['head'] = f'{words["head"]} head'
         if words.get('augment') == 'none': words['augment'] = 'no augmented copies'
