@@ -4,7 +4,7 @@ from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 order = ('caller', 'core', 'terminal', 'folders', 'data', 'saved', 'backbones', 'features', 'heads', 'decide', 'model', 'evaluate',
-         'explain', 'advice', 'report', 'predict', 'train', 'asking', 'app', 'demo', 'cli', 'all')
+         'explain', 'advice', 'report', 'predict', 'train', 'compare', 'asking', 'app', 'demo', 'cli', 'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 
 def package_of(path:Path)->str: # `quickcls/data/items.py` → `data`

@@ -17,7 +17,7 @@ from quickcls.explain.regions import Tags # adds `Classifier.tag`
 from quickcls.evaluate.plots import plot_images
 from quickcls.report.page import write_report
 from quickcls.train.pipeline import train
-from quickcls.train.compare import compare
+from quickcls.compare.command import compare
 from quickcls.report.notebook import new_notebook
 from quickcls.report.answer_html import demo_widget
 

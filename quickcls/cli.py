@@ -90,7 +90,7 @@ commands = dict(
     cache='Show or prune the cache of this machine')
 modules = dict( # of commands whose function is in another module
     predict='predict.command', decide='predict.deciding', undo='predict.sorting',
-    train='train.pipeline', compare='train.compare', preview='train.augment_preview', backbones='features.benchmark',
+    train='train.pipeline', compare='compare.command', preview='train.augment_preview', backbones='features.benchmark',
     cache='features.store', demo='demo',
     new='report.notebook', explain='explain.heatmap', tag='explain.regions')
 functions = dict(new='new_notebook', decide='decide_on') # of commands whose function has a longer name

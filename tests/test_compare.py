@@ -1,16 +1,19 @@
 "Scenarios side by side: the same images for all, each through the network once, and on from where it stopped"
 import re, shutil, sys, time
+from dataclasses import asdict
 from types import SimpleNamespace
 import numpy as np, pandas as pd
 import pytest
 from quickcls.features import extractors
-from quickcls.train.compare import compare
-from quickcls.train.compare_results import kept_runs
+from quickcls.compare.command import compare
+from quickcls.compare.results import Comparison
+from quickcls.compare.runs import kept_runs
 from quickcls.core import QuickclsError, cache_dir
 from quickcls.data.items import scan_folder
-from quickcls.train.grid import Scenario, Trials
+from quickcls.compare.grid import Scenario, Trials
 from quickcls.features.store import Store
 from tests.helpers import some_parts, write_folder
+from tests.axe import serious_faults
 from tests.test_browser import opened
 from tests.test_classic import has
 
@@ -51,21 +54,28 @@ def test_a_row_a_scenario(done, parts):
         set(missing.arch) == {'alexnet'} and missing.reason.str.contains('weights').all()
     )  # never trained from random numbers under its name
     assert 'test images' in done.c.sentence() and f'train {parts} --arch {arch}' in done.c.command(done.c.best)
+    assert done.c.recommended.within_chance and done.c.recommended.n_train == own[own.within_chance].n_train.max()
 
 def test_each_image_passes_once(done):
     "However many rows: 80 images, and one random view of those that some row learns from"
     assert len(done.rows) == len(set(done.rows)) == 80 + int(done.t.n_train.max())
 
 def test_the_files(done):
-    assert {'runs.jsonl', 'compare.csv', 'compare.md', 'compare.html', 'compare.png'} == {p.name for p in done.out.iterdir()}
+    kinds = {'runs.jsonl', 'pages.json', 'compare.csv', 'compare.md', 'compare.html', 'compare.png'}
+    assert kinds == {p.name for p in done.out.iterdir()}
     assert len(pd.read_csv(done.out/'compare.csv')) == 16
     text = (done.out/'compare.md').read_text()
-    assert text.count('\n| ') == 18 and 'alexnet' in text and '--offline' in text
+    assert text.count('\n| ') == 2 + 8 and text.count('alexnet') == 1 and '--offline' in text # those that cannot be run are one line
 
 @pytest.mark.parametrize('width', [80, 120])
-def test_the_table_fits_a_terminal(done, width):
+def test_it_fits_a_terminal_and_the_sentence_is_first(done, width, monkeypatch):
     lines = done.c.lines(width)
-    assert max(map(len, lines)) <= width and 'test acc' in lines[1] and len(lines) == 18
+    assert max(map(len, lines)) <= width and sum(line.count('%–') for line in lines) == 8
+    monkeypatch.setenv('COLUMNS', str(width))
+    text = str(done.c).splitlines()
+    assert max(map(len, text)) <= width and done.c.sentence().startswith(text[0])
+    command = ' '.join(line.rstrip('\\').strip() for line in text[text.index('Train it:') + 1:] if line.startswith('  '))
+    assert command.split() == done.c.command(done.c.recommended).split()
 
 def test_a_second_call_has_nothing_to_do_and_others_add_rows(done, parts, tmp_path, monkeypatch):
     ran, run, out = [], Trials.run, shutil.copytree(done.out, tmp_path/'c')
@@ -89,6 +99,7 @@ def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
     c = compare(parts, arch=arch, train_pct='10', repeats=3, out=tmp_path/'c', quiet=True, offline=True)
     each = [float(a) for a in c.best.accuracies.split()]
     assert len(each) == 3 and all(t in c.sentence() for t in ('3 splits', f'{min(each):.1%}', f'{max(each):.1%}'))
+    assert '3 splits' in c.note
     whole = int((Trials(scan_folder(parts), valid_pct=.3).items(0).table.split == 'train').sum())
     for text in (str(c), *((c.out / f'compare.{kind}').read_text() for kind in ('md', 'html'))):
         assert re.search(rf'\b{whole} training images.*\b{c.best.n_train:.0f}\b', ' '.join(text.split()))
@@ -96,7 +107,7 @@ def test_what_the_command_does_otherwise_is_said(parts, tmp_path):
 
 def test_on_after_a_kill(parts, tmp_path, python):
     code = (
-        'import sys; from quickcls.train.compare import compare; compare(sys.argv[1], arch=sys.argv[2], '
+        'import sys; from quickcls.compare.command import compare; compare(sys.argv[1], arch=sys.argv[2], '
         'out=sys.argv[3], train_pct="20,40,60,70", quiet=True, offline=True)'
     )
     p, kept = python(code, parts, arch, tmp_path/'c', start=True), tmp_path/'c'/'runs.jsonl'
@@ -218,7 +229,7 @@ def test_two_views_learn_together_and_leave_no_network_behind(parts, graphs_of, 
         assert t.accuracy[0] > .5 and t.seconds[0] > before.seconds[0] and {p.name for p in cache_dir('graphs').iterdir()} == graphs
 
 def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
-    from quickcls.train.grid import plan_scenarios
+    from quickcls.compare.grid import plan_scenarios
     plan = plan_scenarios('auto', preset='thesis', strategy='head,full')
     assert len(plan) == 15 and [s.strategy for s in plan if s.arch == 'luna'] == ['scratch']
     t = compare(parts, arch='swin_tiny,luna', out=tmp_path/'c', offline=True, quiet=True)
@@ -240,9 +251,84 @@ def test_visual_words_are_learned_from_each_row_s_own_images(parts, tmp_path, mo
 @pytest.mark.parametrize('width', [390, 1280])
 def test_the_page_asks_nobody_and_needs_no_sideways_scroll(done, browser, width):
     with opened(browser, done.out/'compare.html', viewport=dict(width=width, height=800)) as page:
-        assert page.locator('.scenarios tbody tr').count() == len(done.c.table) and page.locator('svg').count() == 1
+        assert page.locator('.scenarios tbody').first.locator('tr').count() == 8 and page.locator('svg:visible').count() == 2
         assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+        assert page.locator('.lead').inner_text() == done.c.sentence()
+        failed = page.locator('.failed')
+        assert failed.count() == 1 and '8 scenarios' in failed.inner_text() and not page.get_by_text('weights not on').is_visible()
+        failed.locator('summary').focus()
+        page.keyboard.press('Enter')
+        assert page.get_by_text('weights not on').is_visible() and 'alexnet' in failed.inner_text()
+
+def test_the_page_sorts_by_keyboard(done, browser):
+    with opened(browser, done.out/'compare.html', viewport=dict(width=1280, height=800)) as page:
+        rows = page.locator(".scenarios tbody").first.locator("tr")
+        def column(name): return [float(v) for v in rows.evaluate_all(f"r => r.map(e => e.dataset.{name})")]
+        def sorted_by(): return page.locator('[aria-sort=ascending], [aria-sort=descending]').all_inner_texts()
+        assert column('accuracy') == sorted(column('accuracy'), reverse=True) and len(sorted_by()) == 1
+        page.locator('th button[data-column=seconds]').focus()
+        page.keyboard.press('Enter')
+        assert column('seconds') == sorted(column('seconds')) and page.locator('th.seconds').get_attribute('aria-sort') == 'ascending'
+        page.keyboard.press('Space')
+        assert column('seconds') == sorted(column('seconds'), reverse=True) and len(sorted_by()) == 1
+        page.locator('th button[data-column=accuracy]').click()
+        assert column('accuracy') == sorted(column('accuracy'), reverse=True)
+
+def test_the_command_is_copied(done, browser):
+    with opened(browser, done.out/'compare.html', permissions=['clipboard-read', 'clipboard-write']) as page:
+        page.locator('button[data-copy]').click()
+        page.get_by_role('button', name='copied').wait_for()
+        assert page.evaluate('navigator.clipboard.readText()') == done.c.public_command() and '--offline' in done.c.public_command()
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_the_page_is_accessible(done, browser, scheme):
+    with browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+        page = context.new_page()
+        page.goto((done.out/'compare.html').as_uri())
+        assert serious_faults(page) == []
+
+def test_another_seed_is_another_page(parts, tmp_path, browser):
+    "And an index names both; the same settings go on on their own page, and only theirs are forgotten"
+    how, out = dict(arch=arch, out=tmp_path/'c', offline=True, quiet=True), tmp_path/'c'
+    first, second = compare(parts, **how), compare(parts, **how, seed=7, head='linear,ridge')
+    whole = (out/'compare.html').read_bytes()
+    assert (first.stem, second.stem) == ('compare', 'compare-seed7') and len(pd.read_csv(out/'compare.csv')) == 1
+    again = compare(parts, **how, seed=7, head='svm')
+    assert again.stem == second.stem and len(again.table) == 3 and (out/'compare.html').read_bytes() == whole
+    assert len(compare(parts, **how, seed=7, fresh=True).table) == 1 and len(kept_runs(out/'runs.jsonl')) == 2
+    with opened(browser, out/'index.html') as page:
+        assert page.locator('tbody a').all_inner_texts() == ['compare', 'compare-seed7'] and 'seed 7' in page.inner_text('main')
+    other = shutil.copytree(parts, tmp_path/'elsewhere'/'parts') # another folder of the same name
+    assert compare(other, **how).stem not in ('compare', 'compare-seed7') and len(list(out.glob('*.csv'))) == 3
+
+def made_up(*rows):
+    "A `Comparison` of (images that are wrong of 60, seconds, axes)"
+    def run(wrong, seconds, pct=70, **axes):
+        right = np.arange(60) >= wrong
+        counts = dict(n_train=2*pct, n_test=60, n_side=140, n_groups=60, right=np.packbits(right).tobytes().hex())
+        times = dict(pass_seconds=seconds, fit_seconds=0, images_per_s=99, mb=13, train_accuracy=1, accuracy=right.mean())
+        return dict(scenario=asdict(Scenario('efficientnet_lite0', pct=pct, **axes)), repeat=0) | counts | times
+    return Comparison('made up', [run(*row, **axes) for *row, axes in rows])
+
+def test_ties_come_first():
+    "Five of sixty images are chance, six are not"
+    linear, ridge, svm = (dict(head=h) for h in ('linear', 'ridge', 'svm'))
+    tied = made_up((0, 50, linear), (5, 9, ridge), (5, 30, svm))
+    assert tied.sentence().startswith('All 3') and tied.recommended['head'] == 'ridge' and tied.table.efficient.sum() == 1
+    some = made_up((0, 50, linear), (5, 20, ridge), (6, 1, svm))
+    assert some.recommended['head'] == 'ridge' and '1 other' in some.sentence() and '91.7%' in some.sentence()
+    assert some.table[some.table.efficient]['head'].tolist() == ['linear', 'svm'] # no line through the tie between them
+    none = made_up((0, 50, linear), (6, 1, svm))
+    assert none.recommended['head'] == 'linear' and 'tied' not in none.sentence()
+    assert '10.0 points' in none.caution()
+    barely = made_up((0, 3.7, linear), (3, 3., ridge)) # a second is nothing to gain
+    assert barely.recommended['head'] == 'linear'
+
+def test_the_row_to_take_learned_from_most_images():
+    c = made_up((0, 50, dict(pct=70)), (2, 9, dict(pct=70, head='ridge')), (3, 1, dict(pct=20)))
+    assert (c.recommended['head'], c.recommended.n_train) == ('ridge', 140) and '140 training images' in c.sentence()
+    assert len(c.plot().axes[0].get_lines()) >= 2 and 'training images' in c.plot().axes[0].get_xlabel()
 
 def test_from_the_command_line(parts, tmp_path, quickcls):
     r = quickcls('compare', parts, '--arch', arch, '--out', tmp_path/'c', '--offline')
-    assert r.returncode == 0 and 'One scenario' in r.stdout and 'Train it:' in r.stdout
+    assert r.returncode == 0 and 'One scenario' in r.stdout and 'Train it:' in r.stdout and str(tmp_path/'c'/'compare.html') in r.stdout

@@ -1,14 +1,20 @@
-"Networks that learn: better than the head alone, stopped and gone on with, kept at epoch 0, from scratch; advice"
+"Networks that learn: better than the head alone, stopped and gone on with, kept at epoch 0, from scratch; what is said about it"
+import json, re
 from dataclasses import replace
-import numpy as np, pytest
+from types import SimpleNamespace
+import numpy as np, pandas as pd, pytest
 from quickcls.model import finetune as module
 from quickcls.backbones.registry import parse_views
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
 from quickcls.data.split import split_items
 from quickcls.model.auto import advise
+from quickcls.model.early_stopping import rates
 from quickcls.model.finetune import tune
-from tests.helpers import halves, repo
+from quickcls.evaluate.predictions import Evaluation
+from quickcls.saved.tables import read_table
+from quickcls.train.tuned import history_table, tuning_facts, tuning_warnings
+from tests.helpers import halves, repo, some_parts
 
 views = parse_views('efficientnet_lite0', 96)
 quick = dict(head='linear', levels='all', epochs=2, say=lambda text: None)
@@ -73,7 +79,7 @@ def test_early_blocks_stay_and_the_saved_classifier_says_the_same(few, tmp_path,
     from quickcls.model.classifier import Classifier
     from quickcls.model.learner import body_blocks, body_list
     monkeypatch.setattr(module, 'validation_pct', .3)
-    monkeypatch.setitem(module.rates, 'partial', (1e-4, 3e-3, 1e-4))
+    monkeypatch.setitem(rates, 'partial', (1e-4, 3e-3, 1e-4))
     monkeypatch.setenv('QUICKCLS_PRECISION', 'f32') # at such a rate the network shouts, and what bf16 rounds is a matter of whole logits
     tuned = tune(few, views, strategy='partial', unfreeze=2, **quick | dict(epochs=1, head='fastai'))
     before, after = (
@@ -101,6 +107,7 @@ def test_goes_on_where_it_was_stopped(few, own_tuning, strategy, batch):
     lines = []
     path = stopped()
     again = tune(few, seen, **given | dict(say=lines.append))
+    assert [(r['epoch'], r['lr']) for r in again.history] == [(r['epoch'], r['lr']) for r in whole.history] # one history
     assert 'epoch 1' in lines[0] and not path.exists()
     assert again.logits(held_out(few)) == pytest.approx(whole.logits(held_out(few)), abs=1e-4) and [
         r['valid_loss'] for r in again.history
@@ -111,7 +118,7 @@ def test_goes_on_where_it_was_stopped(few, own_tuning, strategy, batch):
 
 def test_the_head_alone_is_kept_where_nothing_is_better(parts, head_alone, monkeypatch):
     "And is the very head that `train` makes: it has learned from the watched images too"
-    monkeypatch.setitem(module.rates, 'full', (.1, .1, .1))
+    monkeypatch.setitem(rates, 'full', (.1, .1, .1))
     lines = []
     tuned = tune(parts, views, strategy='full', seed=42, **quick | dict(epochs=1, say=lines.append))
     assert tuned.best_epoch == 0 and 'head' in lines[-1]
@@ -150,3 +157,101 @@ def test_advice():
         (advise(n, 2, near)['strategy'], advise(n, 2, near)['near']) for n, near in ((300, 0.6), (300, 0.2), (6000, 0.2), (300, None))
     ] == [('head', True), ('head', False), ('full', False), ('head', None)]
     assert 'ImageNet' not in advise(300, 2, None)['why']
+
+@pytest.fixture(scope='module')
+def fallen_back(tmp_path_factory, graphs_of):
+    "Folder of a classifier whose fine-tuning gave no numbers any more, so that the head alone was kept"
+    from quickcls.train.pipeline import train
+    out = tmp_path_factory.mktemp('fallen')/'model'
+    folder = some_parts(out.parent/'parts', slice(40))
+    def nothing(learn, model, rows, kept=None): return np.full((len(rows), 2), np.nan, np.float32)
+    with pytest.MonkeyPatch.context() as m, graphs_of(str(parse_views('efficientnet_lite0', 64)[0]), out.parent/'cache'):
+        m.setattr(module, 'outputs', nothing)
+        how = dict(arch='efficientnet_lite0@64', strategy='partial', unfreeze=1, epochs=1, lr=1e-3, bs=32, patience=1)
+        train(folder, out=out, offline=True, quiet=True, **how)
+    return out
+
+def test_the_head_that_is_kept_keeps_its_checks(fallen_back):
+    "Cross-validation and none of these, as with the strategy head; what was tried is told in numbers, card and report"
+    metrics, info = (json.loads((fallen_back/f).read_text()) for f in ('metrics.json', 'classifier.json'))
+    trust, tuning, notes = metrics['trust'], metrics['tuning'], info['head']['notes']
+    assert trust['cross_validation']['folds'] == 5 and trust['cross_validation']['n'] == 80 and trust['open_set']['n'] > 20
+    assert (tuning['kept'], tuning['strategy'], tuning['head_alone']) == ('head', 'partial', None)
+    assert tuning['validation']['network']['loss'] is None and tuning['validation']['head']['loss'] > 0
+    assert notes['tried'] == 'partial' and 'strategy' not in notes and info['data']['augment'] == 'none'
+    card = (fallen_back/'README.md').read_text()
+    assert 'frozen' in card and 'partial was tried' in card and f'{tuning["held_out"]["accuracy"]:.1%}' in card
+    assert '--lr 0.001 --bs 32 --patience 1' in card # trains the same again
+
+def test_the_history_is_kept(fallen_back, browser):
+    "An epoch a row; the report draws it, and holds the verdict on fine-tuning"
+    history = read_table(fallen_back/'history.csv')
+    assert list(history) == ['epoch', 'train_loss', 'valid_loss', 'accuracy', 'lr', 'seconds'] and history.epoch.tolist() == [1]
+    assert 1e-4 < history['lr'][0] <= 1e-3 and history.seconds[0] > 0 # the highest rate of the epoch
+    (fallen_back/'history.csv').write_text('epoch,train_loss\n1,<script>\n')
+    with pytest.raises(QuickclsError, match='history.csv.*train_loss'): read_table(fallen_back/'history.csv')
+    history.to_csv(fallen_back/'history.csv', index=False)
+    with browser.new_context(viewport=dict(width=390, height=844)) as context:
+        page = context.new_page()
+        page.goto((fallen_back/'report.html').as_uri())
+        section = page.locator('#learned')
+        verdict = json.loads((fallen_back/'metrics.json').read_text())['tuning']['verdict']
+        assert section.locator('svg').count() == 1 and verdict[1:] in section.inner_text()
+        assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+
+def test_heads_that_learn_in_epochs_have_a_history():
+    x, y = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32), np.arange(40) % 2
+    table = history_table(module.fit_head('mlp:4', (x, y), (x, y), n_out=2, epochs=3).notes)
+    assert table.epoch.tolist() == [1, 2, 3] and list(table)[1:] == ['train_loss', 'held_out_loss']
+    assert history_table(module.fit_head('linear', (x, y), (x, y), n_out=2).notes) is None
+
+def judged(network, head, validation, n=60):
+    "`tuning_facts` of a network that names `network` held-out images right, beside a head that names `head` of them right"
+    right, alone = np.arange(n) < network, np.arange(n) >= n - head
+    table = pd.DataFrame(dict(
+        label='a', predicted=np.where(right, 'a', 'b'), sha256=[str(i) for i in range(n)], loss=.1, twin=False, split='valid'
+    ))
+    tuned = SimpleNamespace(
+        notes=dict(strategy='partial'), gained=True, best_epoch=2, history=[{}]*3,
+        on_validation=dict(n=30, network=dict(accuracy=validation, loss=.1), head=dict(accuracy=.9, loss=.2)),
+    )
+    return tuning_facts(tuned, Evaluation(table, ['a', 'b']), alone)
+
+def test_validation_that_flatters_beyond_chance_is_told_with_both_numbers():
+    "100 % against 57 % went unsaid once"
+    warning, *_ = tuning_warnings(judged(34, 34, 1.))
+    assert '100.0%' in warning and '56.7%' in warning
+    assert tuning_warnings(judged(58, 57, 1.)) == []
+
+@pytest.mark.parametrize('network, head, better', [(58, 57, None), (60, 50, 'network'), (50, 60, 'head')])
+def test_the_head_alone_is_beside_the_network(network, head, better):
+    "On the same images, by McNemar's test"
+    facts = judged(network, head, network/60)
+    h = facts['head_alone']
+    assert (h['accuracy'], h['network']) == (pytest.approx(head/60, abs=1e-6), pytest.approx(network/60, abs=1e-6))
+    assert (h['p'] < .05) == (better is not None) and all(f'{n/60:.1%}' in facts['verdict'] for n in (network, head))
+    assert [w for w in tuning_warnings(facts) if '--strategy' in w] == ([facts['verdict']] if better == 'head' else [])
+
+@pytest.mark.parametrize('options, told', [
+    ('--lr 0.001', '--lr.*--strategy'), ('--bs 8 --patience 2 --strategy head', '--bs.*--patience.*--strategy'),
+    ('--strategy full --lr 0', 'lr.*above 0'), ('--strategy full --bs 1', '2 to 1024'), ('--strategy partial --patience 0', '1 or more'),
+])
+def test_a_pace_that_cannot_be_meant_is_refused(quickcls, tmp_path, options, told):
+    r = quickcls('train', repo/'datasets'/'parts', *options.split(), '--out', tmp_path/'m')
+    assert r.returncode == 1 and re.search(told, r.stderr) and len(r.stderr.splitlines()) == 1 and not (tmp_path/'m').exists()
+
+def test_no_batch_of_one(few):
+    "Batch norm needs two images"
+    rows = few.table[:9]
+    loader = module.image_loader(rows, few.vocab, parse_views('efficientnet_lite0', 32), bs=8, shuffle=True)
+    assert [len(y) for _, y in loader] == [9] and len(loader) == 1
+
+def test_patience():
+    "Stops after so many epochs without a lower validation loss; a loss that is no number is never the best"
+    from torch import nn
+    log, learn = module.EpochLog('unused', patience=2, seed=0, say=lambda text: None), SimpleNamespace(model=nn.Linear(1, 1))
+    stops = []
+    for epoch, loss in enumerate((float('nan'), .5, .6, .7), 1):
+        log.add(learn, epoch, loss, loss, .5, 1e-4, 1.)
+        stops.append(log.should_stop)
+    assert stops == [False, False, False, True] and log.best == (.5, 2) and log.history[0]['valid_loss'] is None

@@ -22,6 +22,7 @@ order = (
     'report',
     'predict',
     'train',
+    'compare',
     'asking',
     'app',
     'demo',
@@ -93,7 +94,7 @@ light = (
     'heads.crossval heads.calibration heads.open_set decide.decision decide.aim decide.wanted '
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
     'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
-    'predict.command predict.deciding train.grid train.compare app.builder app.space'
+    'predict.command predict.deciding compare.grid compare.command app.builder app.space'
 ).split()
 
 

@@ -184,7 +184,7 @@ def test_training_stops_before_the_network(tmp_path, make, monkeypatch):
 def test_commands_take_the_options(tmp_path, monkeypatch):
     "train, compare, preview and new read the same folders"
     from quickcls.report.notebook import new_notebook
-    from quickcls.train.compare import compare
+    from quickcls.compare.command import compare
     from quickcls.train.augment_preview import preview
     from quickcls.train.pipeline import Pipeline, train
     class Scanned(Exception): pass
@@ -194,7 +194,7 @@ def test_commands_take_the_options(tmp_path, monkeypatch):
     options = dict(split_by='train=fold0,test=fold1', classes='cat,dog')
     monkeypatch.setattr(Pipeline, 'embed', stop)
     with pytest.raises(Scanned): train(data, out=tmp_path/'out', quiet=True, **options)
-    monkeypatch.setattr('quickcls.train.compare.run_all', lambda plan, trials, *a: seen.append(trials.items(0)) or stop(None))
+    monkeypatch.setattr('quickcls.compare.command.run_all', lambda plan, trials, *a: seen.append(trials.items(0)) or stop(None))
     with pytest.raises(Scanned): compare(data, out=tmp_path/'compare', quiet=True, arch='efficientnet_lite0', **options)
     assert seen[0].vocab == ['cat', 'dog'] and seen[0].table.split.value_counts().to_dict() == dict(train=6, valid=6)
     preview(data, out=tmp_path/'sheet.png', n=2, **options)

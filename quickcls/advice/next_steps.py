@@ -8,7 +8,7 @@ __all__ = ['sure', 'Step', 'next_steps']
 # %% ../../nbs/advice/02_next_steps.ipynb #imports
 import shlex
 from dataclasses import dataclass
-from ..evaluate.diagnostics import more_than_chance
+from ..heads.crossval import beyond_chance
 from ..evaluate.style import short_name
 from .verdict import verdict, weakest
 
@@ -53,7 +53,7 @@ def _shortcut(focus):
 
 def _differ(metrics, cv):
     own = metrics['without_twins'] if 'without_twins' in metrics else metrics
-    if not own or not cv or not more_than_chance(own, cv): return None
+    if not own or not cv or not beyond_chance(own, cv): return None
     a, b = (f'{100*m["accuracy"]:.0f}' for m in (own, cv))
     return Step('differ', f'Find out why {a} of 100 held-out images are right, but {b} of 100 in cross-validation.', 'numbers')
 

@@ -7,7 +7,7 @@ __all__ = ['Verdict', 'verdict', 'Weakest', 'weakest']
 
 # %% ../../nbs/advice/01_verdict.ipynb #imports
 from dataclasses import dataclass
-from ..evaluate.diagnostics import more_than_chance
+from ..heads.crossval import beyond_chance
 from ..evaluate.style import short_name
 
 # %% ../../nbs/advice/01_verdict.ipynb #verdict-class
@@ -49,7 +49,7 @@ def verdict(
     own = held['without_twins'] if 'without_twins' in held else held
     found = [Verdict(m['accuracy'], *m['interval'], m['n'], crossed) for m, crossed in ((own, False), (cv, True)) if m]
     if not found: return Verdict(None, 0, 1, held['n'], False)
-    if own and cv and more_than_chance(own, cv): return min(found, key=lambda v: v.accuracy)
+    if own and cv and beyond_chance(own, cv): return min(found, key=lambda v: v.accuracy)
     return min(found, key=lambda v: v.high - v.low)
 
 # %% ../../nbs/advice/01_verdict.ipynb #weakest

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['shares', 'least_for_forecast', 'fit_power_law', 'law_error', 'LearningCurve', 'learning_curve', 'plot_learning_curve',
-           'plot_curve_per_class']
+           'plot_curve_per_class', 'plot_history']
 
 # %% ../../nbs/evaluate/04_learning_curve.ipynb #imports
 from dataclasses import dataclass
@@ -248,3 +248,33 @@ def plot_curve_per_class(
         percent_axis(ax, 'x', [[0], t.error, t.forecast])
         draw_legend(ax, 2)
     return fig
+
+# %% ../../nbs/evaluate/04_learning_curve.ipynb #plot-history
+def plot_history(
+    history, # DataFrame: epoch, train_loss, and valid_loss or held_out_loss
+    best:int=None, # The epoch that was kept; None where no epoch was chosen, 0 where none was better than the start
+    title:str='' # Above it
+): # matplotlib Figure
+    "The losses of a training, epoch by epoch"
+    second = next((c for c in ('valid_loss', 'held_out_loss') if c in history), None)
+    names = dict(train_loss='training images', valid_loss='validation images', held_out_loss='held-out images')
+    with new_figure(4.9, 3.1, title, 'Loss of each epoch on training images and on others') as fig:
+        ax = fig.subplots()
+        if not len(history):
+            draw_message(ax, 'no epochs')
+            return fig
+        for column, colour, marker in (('train_loss', ink, 's'), (second, blue, 'o')):
+            if column: ax.plot(history.epoch, history[column], f'{marker}-', color=colour, markersize=4, linewidth=1.4, label=names[column])
+        kept = history[history.epoch == best]
+        if second and len(kept):
+            ax.plot(kept.epoch, kept[second], 'o', color=blue, markersize=11, markerfacecolor='none', label=f'kept: epoch {best}')
+        _epoch_axis(ax, history.epoch)
+        draw_legend(ax, 3)
+    return fig
+
+def _epoch_axis(ax, epochs):
+    "Whole epochs, and losses from zero"
+    from matplotlib.ticker import MaxNLocator
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    ax.set(xlabel='epoch', ylabel='loss', xlim=(epochs.min() - .5, epochs.max() + .5))
+    ax.set_ylim(bottom=0)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['blue', 'ink', 'dim', 'faint', 'frame_colours', 'image_fonts', 'clean_text', 'short_name', 'figure_style',
            'new_figure', 'percent_axis', 'name_rows', 'draw_intervals', 'draw_legend', 'draw_message', 'is_number',
-           'percent_text', 'number_text', 'save_figure', 'figure_svg', 'draw_box', 'plot_scenarios']
+           'percent_text', 'number_text', 'save_figure', 'figure_svg', 'draw_box']
 
 # %% ../../nbs/evaluate/01_style.ipynb #imports
 import math, re, textwrap
@@ -234,61 +234,3 @@ def _font(text, size):
         gap = bytes(font.getmask('\uffff'))
         if all(c.isspace() or bytes(font.getmask(c)) != gap for c in text): return font
     return own
-
-# %% ../../nbs/evaluate/01_style.ipynb #plot-scenarios
-_spans = {.001: '1 ms', .01: '10 ms', .1: '0.1 s', .2: '0.2 s', .5: '0.5 s', 1: '1 s', 2: '2 s', 5: '5 s', 10: '10 s', 20: '20 s',
-          60: '1 min', 120: '2 min', 300: '5 min', 600: '10 min', 1800: '30 min', 3600: '1 h', 7200: '2 h', 18000: '5 h', 86400: '1 day'}
-
-def plot_scenarios(
-    table, # DataFrame: seconds (above 0), accuracy (0 to 1), efficient (bool), label (text), colour (text: what the dot's colour means)
-    title:str='' # Above it
-): # matplotlib Figure
-    "Accuracy against time, one dot a row; the efficient ones joined and named"
-    t = table[(table.seconds > 0) & table.accuracy.notna()]
-    front = t[t.efficient].sort_values(['seconds', 'accuracy'])
-    with new_figure(9.4, max(3.9, .3*len(front) + 1.6), title, 'Accuracy against training time, a dot a scenario') as fig:
-        ax = fig.subplots()
-        if not len(t):
-            ax.text(.5, .5, 'nothing to show', ha='center', color=dim, transform=ax.transAxes)
-            return fig
-        _scenario_dots(ax, t)
-        ax.step(front.seconds, front.accuracy, where='post', color=ink, linewidth=1, zorder=2)
-        ax.set_xscale('log')
-        _time_axis(ax, t.seconds)
-        percent_axis(ax, 'y', [t.accuracy], .06)
-        ax.set(xlabel='training duration', ylabel='testing accuracy')
-        _names_beside(ax, front)
-    return fig
-
-def _scenario_dots(ax, t):
-    "A dot a row, a colour and a marker for each kind, and a legend where there are several"
-    kinds = list(dict.fromkeys(t.colour))
-    for i, kind in enumerate(kinds):
-        own, marker = t[t.colour == kind], 'osD^v<>P'[i//len(frame_colours) % 8]
-        ax.scatter(own.seconds, own.accuracy, 34, color=frame_colours[i % len(frame_colours)], alpha=.75, linewidths=0, marker=marker,
-                   label=short_name(kind, 34), zorder=3)
-    if len(kinds) < 2: return
-    ax.legend(loc='lower left', bbox_to_anchor=(0, 1.01), ncols=min(3, len(kinds)), columnspacing=1.4, handletextpad=.2)
-def _time_axis(ax, seconds):
-    "Limits around `seconds`, and ticks as people say them"
-    low, high = seconds.min()/1.25, seconds.max()*1.25
-    while len(ticks := [s for s in _spans if low <= s <= high]) < 2: low, high = low/1.2, high*1.2
-    every = math.ceil(len(ticks)/7)
-    ax.set_xticks(ticks[::every], [_spans[s] for s in ticks[::every]])
-    ax.set_xticks([], minor=True)
-    ax.set_xlim(low, high)
-
-def _names_beside(ax, front):
-    "The names of the front in a column at the right, each with a thin line to its dot"
-    low, high = ax.get_ylim()
-    gap, places = (high - low)/max(len(front) + 1, 10), []
-    for a in front.accuracy: places.append(max(a, places[-1] + gap) if places else a)
-    down = max(0, places[-1] - high + gap/2)
-    for i in reversed(range(len(places))):
-        last = i == len(places) - 1
-        places[i] = min(places[i] - (down if last else 0), high if last else places[i + 1] - gap)
-    line = dict(arrowstyle='-', color=faint, linewidth=.8, relpos=(0, .5), shrinkA=2, shrinkB=3)
-    for (_, r), y in zip(front.iterrows(), places):
-        text, beside = f'{r.accuracy:.1%}  {short_name(r.label, 56)}', (1.04, (y - low)/(high - low))
-        ax.annotate(text, (r.seconds, r.accuracy), beside, textcoords='axes fraction', va='center', fontsize=9, annotation_clip=False,
-                    arrowprops=line, zorder=1)

@@ -130,6 +130,7 @@ def believed(
     "What is known beside the accuracy: confusions, calibration, learning curve, class weights"
     cal, curve, weights = facts.trust.calibration, facts.trust.learning_curve, facts.trust.class_weights
     rows = [sentence(describe_confused(facts.held))]
+    if tuning := facts.metrics.get('tuning'): rows.append(sentence(tuning['verdict']))
     if cal:
         before = f'before temperature scaling with {cal["temperature"]:.2f}: {cal["ece_before"]:.3f}'
         chance = f'with perfect calibration, up to {cal["ece_chance"]:.3f} is chance'

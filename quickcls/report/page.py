@@ -17,8 +17,8 @@ from ..decide.decision import decision_of
 from .card import write_card
 from .record import Facts, facts_on, image_count, keep_author, numbers, public_command, read_facts, recipe, sentence, share
 from .thumbnails import Kept, Packed, in_order_of_worth, most_right, thumbnail, thumbnails, zip_name
-from .sections import (cell_images, decision, examples, file_name, glance, heat_thumbnails, looked_at, matrix, table_of_contents,
-                       worst_mistakes)
+from .sections import (cell_images, decision, examples, file_name, glance, heat_thumbnails, how_it_learned, looked_at, matrix,
+                       table_of_contents, worst_mistakes)
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class
@@ -41,7 +41,7 @@ def page_context(
     trust = facts.trust
     ctx = dict(facts=facts, images=images, warnings=facts.warnings, cross_validation=trust.cross_validation, calibration=trust.calibration,
                learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
-               two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts))
+               two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts), learned=how_it_learned(facts))
     ctx |= _first_screen(facts) | _numbers(facts) | _mistakes(facts) | _data(facts)
     return ctx | dict(figures=figures(facts, ctx, say), contents=table_of_contents(ctx))
 
@@ -132,6 +132,7 @@ def _drawings(facts, ctx):
         drawn['roc'] = lambda: ev.plot_roc(two['positive'], threshold=line)
         drawn['precision_recall'] = lambda: ev.plot_precision_recall(two['positive'], threshold=line)
     if ctx['calibration']: drawn['reliability'] = trust.plot_reliability
+    if ctx['learned']: drawn['losses'] = ctx['learned']['figure']
     if ctx['open_set']: drawn['refused'] = trust.plot_open_set
     if ctx['learning']: drawn['learning_curve'] = trust.plot_learning_curve
     if ctx['learning'] and many: drawn['curve_per_class'] = trust.plot_per_class
@@ -189,14 +190,15 @@ def _number_images(ctx, worth):
 
 def new_page(
     template:str, # Name of a file in `quickcls/templates`
-    ctx:dict # Values for the template; optional: `scale_from`, start of the bars, and `above`, a prefix to cut from paths
+    ctx:dict, # Values for the template; optional: `scale_from`, start of the bars, and `above`, a prefix to cut from paths
+    *, script:str='report.js' # Its script, a file in the same place
 )->str: # HTML
     "A page with its style, its script and the hash of the script"
     import base64, hashlib
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
     env = Environment(loader=PackageLoader('quickcls'), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    style, script = (env.loader.get_source(env, f'report.{s}')[0].replace('\r\n', '\n') for s in ('css', 'js'))
+    style, script = (env.loader.get_source(env, f)[0].replace('\r\n', '\n') for f in ('report.css', script))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     low, above = ctx.get('scale_from', 0), ctx.get('above', '')
     env.filters.update(share=share, count='{:,}'.format, images=image_count, exact='{:.3g}'.format, short=short_name, sentence=sentence,

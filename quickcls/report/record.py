@@ -211,7 +211,7 @@ def recipe(
     notes = head.get('notes') or {}
     tuned = notes.get('strategy')
     rows = [('backbone', f'{_views(facts)}; {facts.info["levels"]} levels; {f"trained here ({tuned})" if tuned else "frozen"}'),
-            ('training of the network', tuned and _epochs(notes)),
+            ('training of the network', _epochs(notes) if tuned else notes.get('tried') and _tried(notes)),
             ('head', head['kind'] + ('' if tuned else _head_training(notes))),
             ('class weights', 'balanced' if data.get('class_weights') else None),
             ('augmented copies of each training image', None if data.get('augment') in (None, 0, '0', 'none') else data['augment']),
@@ -234,6 +234,10 @@ def _epochs(notes):
     "Early stopping in words"
     chosen = f'epoch {notes.get("best_epoch")} of at most {notes.get("epochs")}'
     return f'{chosen}, chosen on {notes.get("n_watched")} validation images'
+
+def _tried(notes):
+    "A fine-tuning that was not kept"
+    return f'{notes["tried"]} was tried for {len(notes.get("history") or [])} epochs and brought no gain; the head alone is kept'
 
 def _head_training(notes):
     "How the head was trained, in words"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['most_listed', 'most_examples', 'first_heat', 'matrix', 'cell_images', 'file_name', 'glance', 'examples',
-           'worst_mistakes', 'looked_at', 'heat_thumbnails', 'decision', 'table_of_contents']
+           'worst_mistakes', 'looked_at', 'heat_thumbnails', 'how_it_learned', 'decision', 'table_of_contents']
 
 # %% ../../nbs/report/04_sections.ipynb #imports
 import re
@@ -15,6 +15,9 @@ from ..evaluate.plots import folded, most_rows
 from ..evaluate.style import short_name
 from .thumbnails import thumbnail, thumbnails
 from ..explain.heatmap import laid_over
+from ..evaluate.learning_curve import plot_history
+from ..saved.folder import history_file
+from ..saved.tables import read_table
 
 # %% ../../nbs/report/04_sections.ipynb #matrix
 most_listed = 5000 # images that the page names in all
@@ -141,6 +144,18 @@ def heat_thumbnails(facts, rows, space, image, kept):
     def load(path): return thumbnail(path, 176, 70, lambda im: laid_over(im, about[path]['cells'], facts.focus['resize']), image)
     def instead(path): return kept.get(path, about[path]['cells'])
     return thumbnails({e['key']: p for p, e in about.items()}, space, load=load, instead=instead)
+
+# %% ../../nbs/report/04_sections.ipynb #how-it-learned
+def how_it_learned(
+    facts:Facts
+)->dict|None: # tuning, history (rows of `history.csv`), best, seconds, figure (function that draws); None where there are no epochs
+    "The losses of its training, and the head alone beside it"
+    history, tuning = read_table(facts.folder/history_file), facts.metrics.get('tuning')
+    if history is None or not len(history): return None
+    best = tuning['best_epoch'] if tuning else None
+    seconds = float(history.seconds.sum()) if 'seconds' in history else None
+    def figure(): return plot_history(history, best)
+    return dict(tuning=tuning, rows=history.to_dict('records'), best=best, seconds=seconds, figure=figure)
 
 # %% ../../nbs/report/04_sections.ipynb #decision
 def decision(

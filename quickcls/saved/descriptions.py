@@ -59,7 +59,8 @@ backbone = record(
     keypoints_=maybe(one_of('akaze', 'sift')))
 view = record(backbone=backbone, size=side, resize=_resize, digest_=plain_name, weights_=text(300))
 layer = record(kind=one_of('batchnorm', 'dropout', 'linear', 'relu'), eps_=number(0, 1e6), p_=number(0, .9999999))
-notes = record(C_=positive, epochs_=_option, best_epoch_=_option, n_watched_=_option, strategy_=maybe(text(300)))
+notes = record(C_=positive, epochs_=_option, best_epoch_=_option, n_watched_=_option, strategy_=maybe(text(300)), tried_=maybe(text(300)),
+               history_=maybe(many(mapping(anything))))
 _head = record(kind=text(300), layers_=many(layer, 1000), notes_=notes)
 _open_set = record(keep=number(0, .9999999, above=True), late=_late, sure_=maybe(share), floor_=share)
 _measured = record(n=count, right=count, wrong=count, asked=count)
@@ -142,10 +143,17 @@ _refused = record(
 trust_parts = dict(
     cross_validation_=maybe(_crossed), calibration_=maybe(_calibrated), learning_curve_=maybe(_curve), class_weights_=maybe(_weights),
     open_set_=maybe(_refused), warnings_=maybe(many(anytext, 1000)))
+_seen = record(accuracy=share, loss=maybe(number(0)), interval=interval)
+_beside = record(n=count, accuracy=share, interval=interval, network=share, only_head=count, only_network=count, p=share)
+_tuning = record(
+    strategy=text(300), kept=one_of('network', 'head'), best_epoch=count, epochs=count, verdict=anytext,
+    validation=record(n=count, network=_seen, head=maybe(_seen)), held_out=record(accuracy=share, interval=interval, n=count),
+    head_alone=maybe(_beside))
 _skipped = many(record(path=anytext, reason=anytext))
 measured = record(
     trust_=maybe(record(**trust_parts)), data_=data, notes_=maybe(many(anytext, 10_000)), skipped_=maybe(_skipped),
-    command_=maybe(anytext), valid_=maybe(scores), author_=maybe(text(200)), trained_=maybe(text(40)))
+    command_=maybe(anytext), valid_=maybe(scores), author_=maybe(text(200)), trained_=maybe(text(40)),
+    tuning_=maybe(_tuning))
 
 _pixels = number(0, largest_side, whole=True)
 _zones = record(border=share, corners=share, background=share)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['format_version', 'description_file', 'graph_file', 'weights_file', 'metrics_file', 'focus_file', 'card_file',
-           'images_file', 'predictions_file', 'crossed_file', 'neighbours_file', 'largest_file', 'again', 'share',
-           'count', 'anytext', 'deepest', 'open_regular', 'read_bytes', 'check_replaceable', 'Said', 'Wrong',
-           'short_text', 'found', 'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping', 'record',
-           'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests', 'mark_of', 'still_there',
-           'folder_there']
+           'images_file', 'predictions_file', 'crossed_file', 'neighbours_file', 'history_file', 'largest_file',
+           'again', 'share', 'count', 'anytext', 'deepest', 'open_regular', 'read_bytes', 'check_replaceable', 'Said',
+           'Wrong', 'short_text', 'found', 'number', 'text', 'flag', 'anything', 'one_of', 'maybe', 'many', 'mapping',
+           'record', 'interval', 'read_json', 'parse_json', 'digest_of', 'digests', 'checked_digests', 'mark_of',
+           'still_there', 'folder_there']
 
 # %% ../../nbs/saved/01_folder.ipynb #imports
 import hashlib, json, os
@@ -23,10 +23,10 @@ from ..data.formats import NotAnImage, kind_of_file
 format_version = 1 # of `classifier.json`
 description_file, graph_file, weights_file = 'classifier.json', 'model.onnx', 'weights.safetensors'
 metrics_file, focus_file, card_file, images_file = 'metrics.json', 'focus.json', 'README.md', 'pictures.zip'
-predictions_file, crossed_file, neighbours_file = 'predictions.csv', 'cross_validation.csv', 'neighbours.csv'
+predictions_file, crossed_file, neighbours_file, history_file = 'predictions.csv', 'cross_validation.csv', 'neighbours.csv', 'history.csv'
 largest_file = {description_file: 16_000_000, graph_file: 2_000_000_000, weights_file: 4_000_000_000, # bytes
                 metrics_file: 64_000_000, focus_file: 64_000_000, card_file: 4_000_000, images_file: 64_000_000,
-                predictions_file: 512_000_000, crossed_file: 512_000_000, neighbours_file: 512_000_000}
+                predictions_file: 512_000_000, crossed_file: 512_000_000, neighbours_file: 512_000_000, history_file: 4_000_000}
 again = 'Copy the folder again, or train again.' # What to do with a damaged one
 
 # %% ../../nbs/saved/01_folder.ipynb #open-regular

@@ -16,6 +16,7 @@ from ..features.embed import check_levels
 from ..features.augment import parse_augment
 from ..heads.crossval import parse_folds
 from ..heads.fit import check_head, check_strategy
+from ..model.early_stopping import check_pace
 
 # %% ../../nbs/train/00_options.ipynb #training-class
 basic = ('out', 'force', 'quality', 'arch', 'head', 'strategy', 'augment', 'valid_pct', 'seed', 'offline') # those that `--help` shows first
@@ -37,6 +38,9 @@ class Training:
         head:str=None, # linear (where this is not given), ridge, svm, fastai, or mlp:N with N hidden units
         levels:str=None, # all stages of the backbone (where this is not given), or last
         epochs:int=None, # Passes over the embeddings (fastai, mlp) or the images (partial, full, scratch); 10 where this is not given
+        lr:float=None, # Highest learning rate of fine-tuning, above 0 to 1 (1e-4 where this is not given, 3e-3 from scratch)
+        bs:int=None, # Images a batch of fine-tuning, 2 to 1024 (16 where this is not given)
+        patience:int=None, # Epochs without a lower validation loss after which fine-tuning stops (a third of --epochs if not given)
         valid_pct:float=usual_valid_pct, # Share of the images that is held out, where the folder has no splits of its own
         resize:str='squish', # How an image becomes a square: squish, crop or pad
         size:int=None, # Side of the square in pixels (the backbone's own where this is not given)
@@ -83,6 +87,7 @@ class Training:
         if self.arch not in (None, 'auto'): parse_views(self.arch, self.size, self.resize)
 
     def _check_numbers(self):
+        check_pace(self.lr, self.bs, self.patience)
         if self.epochs < 1: raise QuickclsError(f'epochs is {self.epochs}; expected at least 1.')
         if not 0 <= self.seed < 2**32: raise QuickclsError(f'seed is {self.seed}; expected 0 to {2**32-1}.')
         if self.size is not None: check_side(self.size)
@@ -91,6 +96,10 @@ class Training:
         if self.auto < 0: raise QuickclsError(f'auto is {self.auto:g}; expected a number of seconds, for instance 60.')
 
     def _check_combinations(self):
+        idle = [f'--{o} {self.given[o]:g}' for o in ('lr', 'bs', 'patience') if self.given[o] is not None]
+        if self.strategy == 'head' and idle:
+            raise QuickclsError(f'{" and ".join(idle)} {"are" if len(idle) > 1 else "is"} for --strategy partial, full or scratch only. '
+                                'Expected them together, or neither.')
         if self.strategy != 'partial' and self.given['unfreeze'] is not None:
             raise QuickclsError(f'--unfreeze {self.unfreeze} is for --strategy partial only. Expected the two together, or neither.')
         if self.strategy == 'scratch' and self.weights:
@@ -114,6 +123,11 @@ class Training:
     def command(self)->str:
         "The command that trains the same"
         return command_line('train', Training, self.given, leave_out=('force', 'quiet', 'verbose', 'tensorboard'))
+
+    @property
+    def pace(self)->dict:
+        "How fast a network is trained"
+        return dict(lr=self.lr, patience=self.patience) | ({} if self.bs is None else dict(bs=self.bs))
 
     @property
     def fit(self)->dict:
