@@ -20,6 +20,7 @@ from .runs import forget_runs, keep_run, kept_runs
 from .grid import Scenario, Trials, plan_scenarios, words_of
 from .text import wrapped
 from ..train.options import Training, command_line
+from ..terminal.progress import progress
 
 # %% ../../nbs/compare/07_command.ipynb #run-all
 def run_all(
