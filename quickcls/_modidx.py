@@ -2373,6 +2373,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'quickcls/predict/sorting.py'),
                                           'quickcls.predict.sorting.Sorter.__init__': ( 'predict/sorting.html#sorter.__init__',
                                                                                         'quickcls/predict/sorting.py'),
+                                          'quickcls.predict.sorting.Sorter._done_before': ( 'predict/sorting.html#sorter._done_before',
+                                                                                            'quickcls/predict/sorting.py'),
                                           'quickcls.predict.sorting.Sorter._free': ( 'predict/sorting.html#sorter._free',
                                                                                      'quickcls/predict/sorting.py'),
                                           'quickcls.predict.sorting.Sorter._sort': ( 'predict/sorting.html#sorter._sort',

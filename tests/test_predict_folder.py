@@ -181,6 +181,17 @@ def test_an_interrupted_run_can_be_continued_and_taken_back(tmp_path, move):
     assert (s.sorted, s.before) == (2, 0 if move else 2) and len(list((tmp_path/'sorted'/'ok').iterdir())) == 4
     assert undo(tmp_path/'sorted') == 0 and contents(tmp_path/'in') == before and not (tmp_path/'sorted').exists()
 
+def test_the_same_image_again_is_moved_again_and_a_half_done_move_is_finished(tmp_path):
+    with Sorter(tmp_path/'sorted', ['ok'], move=True) as s:
+        for _ in range(2):
+            (tmp_path/'1.jpg').write_text('1')
+            s.take(answer(tmp_path/'1.jpg', 'ok'))
+    there = tmp_path/'sorted'/'ok'
+    assert not (tmp_path/'1.jpg').exists() and {p.name for p in there.iterdir()} == {'1.jpg', '1-2.jpg'}
+    os.link(there/'1-2.jpg', tmp_path/'1.jpg') # killed between the two steps of a move
+    with Sorter(tmp_path/'sorted', ['ok'], move=True) as s: s.take(answer(tmp_path/'1.jpg', 'ok'))
+    assert not (tmp_path/'1.jpg').exists() and len(list(there.iterdir())) == 2
+
 def test_what_a_person_changed_stays(tmp_path, capsys):
     for n in '12345': (tmp_path/f'{n}.jpg').write_text(n)
     with Sorter(tmp_path/'copied', ['ok']) as s:

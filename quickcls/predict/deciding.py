@@ -45,7 +45,7 @@ class Deciding:
         "The curve behind the decision"
         from quickcls.predict.decision_plot import plot_lines, plot_sure
         y, probs = self.arrays
-        title = f'{self.folder.resolve().name}: {self.decision}\n{len(y):,} images of {self.decision.measured["on"]}'
+        title = f'{self.decision}\n{self.folder.resolve().name}, {len(y):,} images of {self.decision.measured["on"]}'
         two = len(self.vocab) == 2 and self.decision.aim['kind'] != 'sure'
         return plot_lines(self.decision, y, probs, title, self.named) if two else plot_sure(self.decision, y, probs, title)
 

@@ -90,7 +90,7 @@ class Sorter:
             return
         sha256 = _digest(source)
         earlier = self.done.get(str(source))
-        if earlier and earlier['sha256'] == sha256 and _is(self.folder/earlier['to'], sha256):
+        if earlier and earlier['sha256'] == sha256 and _is(self.folder/earlier['to'], sha256) and self._done_before(source, earlier['to']):
             self.before += 1
             return
         to = self._free(name, source.name)
@@ -99,6 +99,13 @@ class Sorter:
         (_move if self.move else _copy)(source, to)
         self.done[str(source)] = row
         self.sorted += 1
+
+    def _done_before(self, source, to):
+        "Was this image sorted earlier? One that was moved and is there again is a new one, unless a move was killed half-way"
+        if not self.move: return True
+        if not os.path.samefile(source, self.folder/to): return False
+        source.unlink()
+        return True
 
     def _free(self, name, file):
         "A path in a folder that no file has; the folder is made"
