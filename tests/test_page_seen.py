@@ -154,7 +154,7 @@ def test_the_keyboard_is_enough(browser, taught):
         page.keyboard.press('Enter')
         page.get_by_text('Undone: ok').wait_for()
         page.get_by_role('tab', name='Ask').focus()
-        page.keyboard.press('ArrowRight')
+        page.keyboard.press('Tab')
         page.keyboard.press('Enter')
         page.wait_for_selector('iframe.qc-report')
 
