@@ -230,7 +230,8 @@ class Pipeline:
         clf.run = run_summary(clf, self.items, self.run)
         path = shlex.quote(str(out))
         if self.say is not _silent: self.say(summary_of(self).text())
-        self.say(f'\n{out} ({seconds["total"]:.1f} s). Try it: quickcls predict {path} photo.jpg')
+        self.say(f'\nSaved in {out} ({seconds["total"]:.0f} s). Try it:')
+        self.say(f'quickcls predict {path} photo.jpg')
         return clf
 
 def summary_of(
@@ -258,7 +259,7 @@ def _next(out, curve, pairs):
     weak = [c for c in classes if c['forecast'] is not None and c['error'] - c['forecast'] > .005]
     more = f' More images of {weak[0]["class"]} would help most.' if weak else ''
     look = f'open {report}{" and look at the mistakes." if pairs else "."}' if report.is_file() else 'try it on new images.'
-    share = f'quickcls demo {path} --share, or --space FOLDER for Hugging Face'
+    share = f'quickcls demo {path} --share (or --space FOLDER)'
     return [('Next', look + more), ('Share', share)]
 
 def run_summary(clf, items, run)->dict:
