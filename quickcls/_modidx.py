@@ -692,6 +692,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'quickcls.data.items.describe': ('data/items.html#describe', 'quickcls/data/items.py'),
                                      'quickcls.data.items.group_notes': ('data/items.html#group_notes', 'quickcls/data/items.py'),
                                      'quickcls.data.items.in_short': ('data/items.html#in_short', 'quickcls/data/items.py'),
+                                     'quickcls.data.items.is_doubt': ('data/items.html#is_doubt', 'quickcls/data/items.py'),
                                      'quickcls.data.items.look_at': ('data/items.html#look_at', 'quickcls/data/items.py'),
                                      'quickcls.data.items.scan_folder': ('data/items.html#scan_folder', 'quickcls/data/items.py'),
                                      'quickcls.data.items.skipped_note': ('data/items.html#skipped_note', 'quickcls/data/items.py'),

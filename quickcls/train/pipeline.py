@@ -18,7 +18,7 @@ from .tensorboard import board_callbacks, board_training, check_board
 from ..features.extractors import check_views, get_extractors
 from ..model.classifier import Classifier
 from ..data.corrections import take_corrections, with_corrections
-from ..data.items import describe, in_short, scan_folder, skipped_note
+from ..data.items import describe, in_short, is_doubt, scan_folder, skipped_note
 from ..data.split import split_items
 from ..features.embed import Embeddings, late_columns
 from ..model.finetune import tune
@@ -248,8 +248,10 @@ def summary_of(
     pairs = list(ev.most_confused()[['actual', 'predicted', 'count']].itertuples(index=False, name=None))
     few, looked = few_images(done.metrics, trust.cross_validation), (done.looked or {}).get('warnings', [])
     failed = [n for n in done.notes if 'could not be made' in n] # from `attempt`
-    warnings = [w for w in (*failed, *looked, *trust.warnings) if w not in few]
-    notes = [*done.items.notes, *skipped_note(done.items.skipped), *(n for n in done.notes if n not in failed)]
+    doubts_of_data = [n for n in done.items.notes if is_doubt(n)]
+    warnings = [w for w in (*failed, *looked, *doubts_of_data, *trust.warnings) if w not in few]
+    found = [*done.items.notes, *skipped_note(done.items.skipped), *done.notes]
+    notes = [n for n in found if n not in warnings]
     return Summary(held, crossed, scores.to_dict('records'), pairs, _next(done.out, trust.learning_curve, pairs), warnings, notes)
 
 def _next(out, curve, pairs):
