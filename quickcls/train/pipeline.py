@@ -260,7 +260,7 @@ def _next(out, curve, pairs):
     classes = (curve or {}).get('per_class', []) if pairs else []
     weak = [c for c in classes if c['forecast'] is not None and c['error'] - c['forecast'] > .005]
     more = f' More images of {weak[0]["class"]} would help most.' if weak else ''
-    look = f'open {report}{" and look at the mistakes." if pairs else "."}' if report.is_file() else 'try it on new images.'
+    look = f'open {report}{" and look at the mistakes." if pairs else ""}' if report.is_file() else 'try it on new images'
     share = f'quickcls demo {path} --share (or --space FOLDER)'
     return [('Next', look + more), ('Share', share)]
 
