@@ -190,9 +190,9 @@ def test_graphs_that_fail_leave_nothing(own_cache, kind, said):
     'name, near',
     [
         ('resnet33', 'resnet34'),
-        ('ResNet34', 'resnet34'),
-        ('efficientnet-lite0', 'efficientnet_lite0'),
-        ('conv_next_tiny', 'convnext_tiny'),
+        ('ResNets34', 'resnet34'),
+        ('efficientnet-lite', 'efficientnet_lite0'),
+        ('conv_next_tinny', 'convnext_tiny'),
         ('xyzzyqqq', 'quickcls backbones'),
         ('', 'quickcls backbones'),
     ],
@@ -205,7 +205,7 @@ def test_unknown_names_give_the_nearest(name, near):
 def test_the_nearest_names_are_given_once():
     "Our name, timm's and torchvision's are often the same"
     with pytest.raises(QuickclsError) as e: find_backbone('resnet33')
-    near = re.search('nearest: (.*)\\.', str(e.value))[1].split(', ')
+    near = re.search('Did you mean (.*)\\?', str(e.value))[1].split(' or ')
     assert len(near) == len(set(near)), near
 
 def test_unknown_tags_are_explained():

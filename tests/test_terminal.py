@@ -119,7 +119,7 @@ def test_a_step_is_shown_while_it_works():
     "On a terminal: a line that counts the seconds, a bar in its place, nothing left at the end"
     code = ('import time\nfrom quickcls.terminal.progress import progress, say, working\n'
             'with working("preparing"):\n time.sleep(1.2)\n say("said above")\n'
-            ' with progress(2, "images") as bar:\n  bar.update(1)\n  time.sleep(.6)\nprint("the end")\n')
+            ' with progress(2, "images") as bar:\n  bar.update(1)\n  time.sleep(.6)\n time.sleep(1.2)\nprint("the end")\n')
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
     env = {k: v for k, v in os.environ.items() if k != 'QUICKCLS_QUIET'} | dict(PYTHONPATH=str(repo), TERM='xterm')
@@ -134,6 +134,7 @@ def test_a_step_is_shown_while_it_works():
     p.wait()
     text = seen.decode()
     assert 'preparing … 1 s' in text and '1/2' in text and p.returncode == 0
+    assert 'preparing … ' in text[text.rindex('1/2'):] # the line is back after the bar
     screen = [re.split('\r', l.rstrip('\r'))[-1] for l in text.split('\n')]
     assert [l.strip() for l in screen if l.strip()] == ['said above', 'the end']
 
@@ -162,11 +163,14 @@ def test_a_backbone_is_found(typed, meant):
     from quickcls.backbones.registry import find_backbone
     with pytest.raises(QuickclsError, match=meant): find_backbone(typed)
 
-@pytest.mark.parametrize('typed', ['ResNet34', 'resnet-34', 'RESNET_34'])
-def test_a_backbone_in_another_spelling(typed):
+spellings = [('ResNet34', 'resnet34'), ('resnet-34', 'resnet34'), ('efficientnet-lite0', 'efficientnet_lite0'),
+             ('conv_next_tiny', 'convnext_tiny')]
+
+@pytest.mark.parametrize('typed,name', spellings)
+def test_a_backbone_in_another_spelling(typed, name):
     "Case and signs do not matter"
     from quickcls.backbones.registry import find_backbone
-    assert find_backbone(typed).name == 'resnet34'
+    assert find_backbone(typed).name == name
 
 def test_nearest_names():
     assert nearest('cats', ['cat', 'dog']) == ['cat'] and nearest('zebra', ['cat', 'dog']) == []

@@ -58,7 +58,7 @@ def test_json_is_exact_and_harmless(root, model, quickcls):
 
 def test_a_progress_bar_still_moves_on_a_terminal():
     code = (
-        'import sys; sys.argv = ["quickcls"]\nfrom quickcls import cli\nfrom quickcls.core import '
+        'import sys; sys.argv = ["quickcls"]\nfrom quickcls import cli\nfrom quickcls.terminal.progress import '
         'progress\ndef go(name, argv):\n    with progress(3, "counting") as bar:\n'
         '        for _ in range(3): bar.update(1)\n    print("a\\x1b[2Jb")\n    return 0\ncli.call = go\nsys.exit(cli.main(["cache"]))'
     )

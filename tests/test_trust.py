@@ -178,7 +178,7 @@ def test_report_on_the_command_line(quickcls, two, tmp_path):
     assert '168 more' in (a/'report-parts.html').read_text() # 168 alone stands there for the training images too
     assert '50 false alarms' in quickcls('report', a, '--cost', '50').stdout + (a/'report.html').read_text()
     for words, text in (
-        (('report', a, '--max-miss', '7'), "'7'"),
+        (('report', a, '--max-miss', '700'), "'700'"),
         (('report', tmp_path), 'classifier.json'),
         (('report', a, '--out', tmp_path / 'no' / 'such' / 'page.html'), str(tmp_path/'no')),
     ):

@@ -72,7 +72,7 @@ def _drawn(bar):
     try: yield bar
     finally:
         with _lock:
-            if bar in _shown: _shown.remove(bar)
+            _shown[:] = [b for b in _shown if b is not bar] # tqdm takes all bars of one place for equal
             bar.close()
             if _shown: _shown[-1].refresh()
 

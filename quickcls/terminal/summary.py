@@ -58,10 +58,10 @@ def how_good(
 
 def _alone(t):
     "One accuracy as a sentence without its full stop"
-    by = f' in {t.where}' if t.where != 'held out' else ' held out'
+    images = f'{t.n:,} held-out image' + 's'*(t.n != 1) if t.where == 'held out' else f'{_images(t.n)} in {t.where}'
     low, high = math.floor(100*t.interval[0]), math.ceil(100*t.interval[1])
-    if t.accuracy == 1: return f'no mistakes on {_images(t.n)}{by}; of new ones like these at least {low}% are right, with 95% certainty'
-    return f'{percent(t.accuracy)} of {_images(t.n)}{by} are right; of new ones like these {low} to {high}%, with 95% certainty'
+    if t.accuracy == 1: return f'no mistakes on {images}; of new ones like these at least {low}% are right, with 95% certainty'
+    return f'{percent(t.accuracy)} of {images} are right; of new ones like these {low} to {high}%, with 95% certainty'
 
 def _images(n): return f'{n:,} image' + 's'*(n != 1)
 

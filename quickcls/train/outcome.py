@@ -10,7 +10,7 @@ import shlex
 from ..evaluate.diagnostics import few_images
 from ..evaluate.predictions import Evaluation
 from ..terminal.summary import Summary, Tested, sturdier
-from ..data.items import skipped_note
+from ..data.items import is_doubt, skipped_note
 
 # %% ../../nbs/train/02a_outcome.ipynb #summary
 def summary_of(
@@ -27,9 +27,11 @@ def summary_of(
     pairs = list(ev.most_confused()[['actual', 'predicted', 'count']].itertuples(index=False, name=None))
     few, looked = few_images(done.metrics, trust.cross_validation), (done.looked or {}).get('warnings', [])
     failed = [n for n in done.notes if 'could not be made' in n] # from `attempt`
-    warnings = [w for w in (*failed, *looked, *trust.warnings) if w not in few]
+    doubts_of_data = [n for n in done.items.notes if is_doubt(n)]
+    warnings = [w for w in (*failed, *looked, *doubts_of_data, *trust.warnings) if w not in few]
     tuning = [done.tuning['verdict']] if done.tuning else []
-    notes = [*tuning, *done.items.notes, *skipped_note(done.items.skipped), *(n for n in done.notes if n not in failed)]
+    found = [*tuning, *done.items.notes, *skipped_note(done.items.skipped), *done.notes]
+    notes = [n for n in found if n not in warnings]
     return Summary(held, crossed, scores.to_dict('records'), pairs, _next(done.out, trust.learning_curve, pairs), warnings, notes)
 
 def _next(out, curve, pairs):
@@ -38,8 +40,8 @@ def _next(out, curve, pairs):
     classes = (curve or {}).get('per_class', []) if pairs else []
     weak = [c for c in classes if c['forecast'] is not None and c['error'] - c['forecast'] > .005]
     more = f' More images of {weak[0]["class"]} would help most.' if weak else ''
-    look = f'open {report}{" and look at the mistakes." if pairs else "."}' if report.is_file() else 'try it on new images.'
-    share = f'quickcls demo {path} --share, or --space FOLDER for Hugging Face'
+    look = f'open {report}{" and look at the mistakes." if pairs else ""}' if report.is_file() else 'try it on new images'
+    share = f'quickcls demo {path} --share (or --space FOLDER)'
     return [('Next', look + more), ('Share', share)]
 
 def run_summary(clf, items, run)->dict:

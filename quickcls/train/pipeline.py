@@ -15,7 +15,7 @@ from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
 from ..predict.deciding import dropped_decision
-from .options import Training, usual_valid_pct
+from .options import Training, idle_where_split
 from .tensorboard import board_callbacks, board_training, check_board
 from ..features.extractors import check_views, get_extractors
 from ..model.classifier import Classifier
@@ -92,8 +92,8 @@ class Pipeline:
         o = self.options
         self.scanned = scan_folder(o.folder, group_pattern=o.group_pattern, split_by=o.split_by, classes=o.classes)
         self.items = self.split(self.scanned)
-        if self.scanned.table.split.notna().any() and o.valid_pct != usual_valid_pct:
-            self.say(marked(f'--valid-pct {o.valid_pct:.0%} does nothing here: the folders say what is held out.'))
+        if self.scanned.table.split.notna().any():
+            for text in idle_where_split(o): self.say(marked(text))
         self.say(in_short(self.items))
         self.run.detail(describe(self.items))
 
@@ -262,7 +262,8 @@ class Pipeline:
         clf.run = run_summary(clf, self.items, self.run)
         path = shlex.quote(str(out))
         if self.say is not _silent: self.say(summary_of(self).text())
-        self.say(f'\n{out} ({seconds["total"]:.1f} s). Try it: quickcls predict {path} photo.jpg')
+        self.say(f'\nSaved in {out} ({seconds["total"]:.0f} s). Try it:')
+        self.say(f'quickcls predict {path} photo.jpg')
         return clf
 
 # %% ../../nbs/train/03_pipeline.ipynb #train
