@@ -9,7 +9,7 @@ __all__ = ['demo']
 from .core import QuickclsError
 from .model.classifier import Classifier
 from .app.guard import split_hosts
-from .app.builder_page import live_page
+from .builder.page import live_page
 from .report.thumbnails import pack_images
 from .app.predict_page import ask_page, compare_page # compare_page is for apps/
 from .app.server import check_reach, import_gradio, launch, parse_auth

@@ -388,8 +388,8 @@ def test_images_to_learn_from_take_a_bounded_room():
 
 def test_kinds_are_known_by_name_while_others_go():
     "A window that is behind, a double click: nothing happens to a kind that was not meant"
-    from quickcls.app.builder import Live
-    from quickcls.app.builder_page import live_page
+    from quickcls.builder.live import Live
+    from quickcls.builder.page import live_page
     with Live(('this', 'that', 'third', 'fourth'), 'efficientnet_lite0') as live, served(live_page(live)) as url:
         config = httpx.get(f'{url}/config').json()
         ids = {d['targets'][0][0]: d['id'] for d in config['dependencies'] if d['targets'] and d['targets'][0][1] == 'click'}
@@ -411,8 +411,8 @@ def test_a_page_that_cannot_be_taught_has_no_way_to_teach(browser, url):
     assert list(httpx.get(f'{url}/gradio_api/info').json()['named_endpoints']) == ['/predict'] # programs may ask, and nothing else
 
 def test_from_nothing_to_a_saved_classifier(browser, tmp_path, monkeypatch, quickcls):
-    from quickcls.app.builder import Live
-    from quickcls.app.builder_page import live_page
+    from quickcls.builder.live import Live
+    from quickcls.builder.page import live_page
     monkeypatch.chdir(tmp_path)
     files = {
         kind: [as_file(p.read_bytes(), p.name) for p in sorted((repo / 'datasets' / 'parts' / kind).glob('*.jpg'))[:12]]

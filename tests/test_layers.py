@@ -6,6 +6,7 @@ from tests.helpers import repo
 
 order = (
     'core',
+    'texts',
     'folders',
     'data',
     'saved',
@@ -18,6 +19,8 @@ order = (
     'report',
     'train',
     'app',
+    'builder',
+    'line',
     'demo',
     'cli',
     'all',
@@ -86,7 +89,7 @@ light = (
     'heads.crossval heads.calibration heads.open_set '
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
     'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
-    'train.grid train.compare app.builder app.space'
+    'train.grid train.compare builder.live app.space'
 ).split()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 from quickcls.core import QuickclsError
-from quickcls.app.builder import Live, shared_engines
+from quickcls.builder.live import Live, shared_engines
 from quickcls.data.formats import NotAnImage
 from tests.helpers import as_bytes, bad_files, repo
 
