@@ -3,8 +3,8 @@ import ast, re, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-order = ('core', 'texts', 'folders', 'data', 'saved', 'backbones', 'features', 'heads', 'model', 'evaluate', 'explain', 'report', 'train',
-         'app', 'builder', 'line', 'demo', 'cli', 'all')
+order = ('core', 'texts', 'folders', 'data', 'saved', 'backbones', 'features', 'heads', 'decide', 'model', 'evaluate', 'explain', 'report',
+         'train', 'app', 'builder', 'line', 'demo', 'cli', 'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 
 def package_of(path:Path)->str: # `quickcls/data/items.py` → `data`

@@ -13,6 +13,7 @@ order = (
     'backbones',
     'features',
     'heads',
+    'decide',
     'model',
     'evaluate',
     'explain',
@@ -86,7 +87,7 @@ def test_nothing_is_imported_wholesale():
 light = (
     'core data.images data.items data.split data.corrections backbones.registry backbones.weights backbones.onnx_graph backbones.engines '
     'features.augment features.embed features.bow heads.head heads.linear heads.mlp heads.fit '
-    'heads.crossval heads.calibration heads.open_set '
+    'heads.crossval heads.calibration heads.open_set decide.decision decide.aim '
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
     'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
     'train.grid train.compare builder.live app.space'

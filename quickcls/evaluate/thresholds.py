@@ -9,6 +9,7 @@ __all__ = ['images_to_prove', 'describe_threshold']
 import math
 from fastcore.basics import patch
 from ..core import QuickclsError
+from ..decide.aim import at_most
 from .predictions import Evaluation
 
 # %% ../../nbs/evaluate/07_thresholds.ipynb #curves
@@ -79,14 +80,9 @@ def at_threshold(self:Evaluation,
     truth, score = _two_classes(self, positive)
     n, others = int(truth.sum()), int((~truth).sum())
     misses, alarms = int((score[truth] < threshold).sum()), int((score[~truth] >= threshold).sum())
-    missed = dict(misses=misses, n=n, miss_rate=misses/n, miss_high=_at_most(misses, n))
+    missed = dict(misses=misses, n=n, miss_rate=misses/n, miss_high=at_most(misses, n))
     alarmed = dict(false_alarms=alarms, others=others, false_alarm_rate=alarms/others)
     return {'class': positive, 'threshold': float(threshold)} | missed | alarmed
-
-def _at_most(k, n):
-    "The upper bound of a share of which `k` of `n` were counted, with 95 % certainty (Clopper and Pearson, one-sided)"
-    from scipy.stats import binomtest
-    return float(binomtest(k, n, alternative='less').proportion_ci(.95, 'exact').high)
 
 def images_to_prove(
     max_miss:float # The share to prove, above 0 to below 1

@@ -56,7 +56,7 @@ def _setup(station, texts, folder, log, every):
     "What the script of the page needs to know"
     clf = station.clf
     classes = [dict(name=c, look=look) for c, look in station.looks.items()]
-    about = dict(watch=folder and folder.folder.resolve().name, log=log and Path(log).name, every=every, decided=getattr(clf, 'decision', None) is not None)
+    about = dict(watch=folder and folder.folder.resolve().name, log=log and Path(log).name, every=every, decided=clf.decision is not None)
     return dict(texts=texts.of('line'), lang=texts.lang, classes=classes, command=f'quickcls decide {clf.path}', **about)
 
 def _functions(station, watcher):

@@ -24,7 +24,7 @@ def looks_of(
 )->dict: # class → `good`, `bad` or `class`
     "How each class is shown at a line; raises `QuickclsError` for a name that is no class"
     if good: chosen = _named(clf.vocab, good)
-    elif getattr(clf, 'decision', None) and clf.decision.positive: chosen = {c for c in clf.vocab if c != clf.decision.positive}
+    elif clf.decision and clf.decision.positive: chosen = {c for c in clf.vocab if c != clf.decision.positive}
     else: chosen = _good_by_name(clf.vocab)
     if chosen is None: return {c: 'class' for c in clf.vocab}
     return {c: 'good' if c in chosen else 'bad' for c in clf.vocab}
@@ -67,7 +67,7 @@ class Station:
         if not self._turn.acquire(timeout=patience): return None
         try: p, image = self.clf.predict(data), _shown(data, side)
         finally: self._turn.release()
-        decision = 'unreadable' if p.error else (getattr(p, 'answer', None) or ('none_of_these' if p.unknown else p.label))
+        decision = 'unreadable' if p.error else p.answer
         probability = None if p.error else p.top[0]['probability']
         row = LogRow(time_now(), hashlib.sha256(data).hexdigest(), name, p.label or '', probability, decision)
         with self._lock:

@@ -13,6 +13,7 @@ from ..core import QuickclsError, remove_leftovers, write_whole
 from ..backbones.engines import OpenVINOEngine, open_engine
 from ..data.formats import NotAnImage
 from ..data.images import as_source, load_image, path_of, several
+from ..decide.decision import Decision, decision_of
 from ..features.embed import decode_ahead, joined
 from ..heads.head import Head, from_torch, softmax, to_torch
 from ..heads.open_set import OpenSet
@@ -134,12 +135,16 @@ class Classifier:
         "Top classes and known scores of embeddings"
         logits = self.head.logits(x)/self.temperature
         probs, named = softmax(logits), lambda i, p: dict(label=self.vocab[i], probability=round(float(p), 6))
-        top = [[named(i, p[i]) for i in p.argsort()[::-1][:k]] for p in probs]
-        if not self.open_set: return [dict(top=t) for t in top]
-        scores, nearest = self.open_set.judge(x, logits, 3, self.vocab)
-        known = self.open_set.verdicts(scores, probs.max(1))
-        return [dict(top=t, nearest=n) | v for t, n, v in zip(top, nearest, known)]
+        found = [dict(top=[named(i, p[i]) for i in p.argsort()[::-1][:k]]) for p in probs]
+        if self.open_set:
+            scores, nearest = self.open_set.judge(x, logits, 3, self.vocab)
+            known = self.open_set.verdicts(scores, probs.max(1))
+            found = [f | dict(nearest=n) | v for f, n, v in zip(found, nearest, known)]
+        d = self.decision
+        return [f | dict(decision=d and d.of(dict(zip(self.vocab, p)), f.get('unknown', False))) for f, p in zip(found, probs)]
 
+    @property
+    def decision(self)->Decision|None: return decision_of(self.info) # saved by `quickcls decide`
     @property
     def name(self)->str: return self.info.get('name') or self.path.resolve().name # of a saved one: from its description, or its folder's
     @property

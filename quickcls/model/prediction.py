@@ -9,6 +9,7 @@ __all__ = ['Prediction']
 import html
 from dataclasses import asdict, dataclass
 from ..core import plain_text
+from ..decide.decision import decision_words, look_at_it, none_of_these
 from ..heads.open_set import verdict_text
 
 # %% ../../nbs/model/00_prediction.ipynb #prediction-class
@@ -22,10 +23,16 @@ class Prediction:
     known_score:float|None=None # Share of known images that are more unusual, 0 to 1: 1 minus the OOD score as a rank
     nearest:list|None=None # of `{'picture': str, 'label': str, 'similarity': float}`: the most similar training images
     error:str|None=None # Why there is no answer
+    decision:str|None=None # A class to act on, `look_at_it` or `none_of_these`; None: the classifier has no decision saved
 
     @property
     def label(self)->str|None: return self.top[0]['label'] if self.top else None # the most likely class
     def to_dict(self)->dict: return asdict(self) # ready for JSON
+    @property
+    def decision_text(self)->str: return decision_words(self.decision) # for a person: the class, `look at it`, `none of these`; else empty
+    @property
+    def answer(self)->str|None: # the decision; without one the class, or `none_of_these`; None where the image cannot be read
+        return self.decision or (none_of_these if self.unknown else self.label)
     @property
     def verdict(self)->str: return verdict_text(self.unknown, self.unusual) # `none of these`, `unusual`, or nothing
     @property
@@ -37,13 +44,15 @@ class Prediction:
         return '; '.join([self.ood_text, *(f'most like {_named_image(n)}' for n in self.nearest[:1])])
     def __str__(self):
         if self.error: return f'{plain_text(self.path or "image")}: {self.error}'
-        head = [f'none of these: {self.ood_reason}'] if self.unknown else []
+        head = ['look at it'] if self.decision == look_at_it else []
+        if self.unknown: head = [f'none of these: {self.ood_reason}']
         last = [f'unusual: {self.ood_reason}'] if self.verdict == 'unusual' else []
         return '\n'.join(head + [f'{t["probability"]:6.1%}  {plain_text(t["label"])}' for t in self.top] + last)
     __repr__ = __str__
     def _repr_html_(self):
         if self.error: return f'<i>{html.escape(str(self))}</i>'
-        head = f'<p><b>none of these</b>: {html.escape(self.ood_reason)}</p>' if self.unknown else ''
+        head = '<p><b>look at it</b></p>' if self.decision == look_at_it else ''
+        if self.unknown: head = f'<p><b>none of these</b>: {html.escape(self.ood_reason)}</p>'
         last = f'<p><b>unusual</b>: {html.escape(self.ood_reason)}</p>' if self.verdict == 'unusual' else ''
         return f'{head}<table>{"".join(_html_row(**t) for t in self.top)}</table>{last}'
 

@@ -62,10 +62,26 @@ layer = record(kind=one_of('batchnorm', 'dropout', 'linear', 'relu'), eps_=numbe
 notes = record(C_=positive, epochs_=_option, best_epoch_=_option, n_watched_=_option, strategy_=maybe(text(300)))
 _head = record(kind=text(300), layers_=many(layer, 1000), notes_=notes)
 _open_set = record(keep=number(0, .9999999, above=True), late=_late, sure_=maybe(share), floor_=share)
+_measured = record(n=count, right=count, wrong=count, asked=count)
+_decision = record(
+    thresholds=mapping(maybe(number(0, 1, above=True))), measured_=record(on_=text(100), classes_=mapping(_measured)),
+    aim=record(kind=one_of('max_miss', 'cost', 'sure', 'thresholds'), positive_=class_name, max_miss_=share, max_alarms_=share,
+               cost_=positive, ask_=maybe(positive), sure_=share, thresholds_=mapping(share)))
+
+def _decides(v, where):
+    "Are the thresholds those of its classes, and no class called as a decision is?"
+    d, vocab = v.get('decision'), v['vocab']
+    if d is None: return
+    if set(d['thresholds']) != set(vocab): raise Wrong('decision.thresholds', Said('about other classes'), 'one for each class of vocab')
+    if d['aim'].get('positive', vocab[0]) not in vocab: raise Wrong('decision.aim.positive', d['aim']['positive'], 'a class of vocab')
+    own = {'look_at_it', 'none_of_these'} & set(vocab)
+    if own: raise Wrong('decision', Said(f'beside a class {min(own)}'), 'no class of that name')
+
 _described = record(
-    vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive, open_set_=maybe(_open_set),
+    _decides, vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive,
+    open_set_=maybe(_open_set),
     versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)),
-    precision_=maybe(one_of('f32', 'bf16', 'f16')))
+    precision_=maybe(one_of('f32', 'bf16', 'f16')), decision_=maybe(_decision))
 
 def description(v, where):
     "The content of `classifier.json`"

@@ -27,7 +27,7 @@ function fit() { // the largest letters with which the word has room
   const word = $('.qk-word'), side = $('.qk-answer'), waiting = root.dataset.look === 'wait'
   for (let size = waiting ? 46 : Math.min(190, innerWidth/5); size > 22; size -= 4) {
     word.style.fontSize = size + 'px'
-    if (side.scrollHeight <= side.clientHeight && word.offsetHeight < side.clientHeight*.42 && word.offsetHeight < 3.3*size && !broken(word)) break
+    if (side.scrollHeight <= side.clientHeight && word.offsetHeight < side.clientHeight*.36 && word.offsetHeight < 3.3*size && !broken(word)) break
   }
 }
 const measure = document.createElement('canvas').getContext('2d')
