@@ -10,6 +10,7 @@ from .core import QuickclsError
 from .model.classifier import Classifier
 from .app.guard import split_hosts
 from .builder.page import live_page
+from .line.page import check_line, line_page
 from .report.thumbnails import pack_images
 from .app.predict_page import ask_page, compare_page # compare_page is for apps/
 from .app.server import check_reach, import_gradio, launch, parse_auth
@@ -30,6 +31,12 @@ def demo(
     arch:str='auto', # Backbone of a classifier made on the page, as in `quickcls train`
     title:str=None, # Title of the page (default: the folder's name)
     space:str=None, # Write a Hugging Face Space into this folder instead of opening the page
+    kiosk:bool=False, # The page for a line: full screen, one large answer from one camera
+    watch:str=None, # With --kiosk: a folder that images are written into, in place of the camera
+    every:float=None, # With --kiosk: seconds from photo to photo (default: at the press of a button)
+    log:str=None, # With --kiosk: file that gets a row for each answer and correction: line.csv or line.sqlite
+    good:str=None, # With --kiosk: classes shown in green, with commas; the others are red (default: as the decision or the names say)
+    lang:str=None, # Language of the page: en, de (default: QUICKCLS_LANG, else that of this machine)
     force:bool=False, # Overwrite an existing Space?
     open:bool=False # Open the page in a browser?
 ):
@@ -37,6 +44,8 @@ def demo(
     needs_model = dict(teach=teach, with_images=with_images, examples=examples, space=space)
     given = [f'--{k.replace("_", "-")}' for k, v in needs_model.items() if v]
     if given and not model: raise QuickclsError(f'{given[0]} needs a classifier: quickcls demo models/pets {given[0]} …')
+    line = dict(watch=watch, every=every, log=log, good=good)
+    check_line(model, kiosk, line, teach=teach, examples=examples, space=space)
     if with_images: pack_images(model)
     if space:
         from quickcls.app.space import publish_help, write_space
@@ -45,18 +54,19 @@ def demo(
     entry = parse_auth(auth)
     split_hosts(allow_host) # a wrong name is reported before the work
     if teach or not model: check_reach(host, share, entry, 'teaching' if model else 'a page for making classifiers')
-    page = _page(model, title, examples, teach and corrections, arch)
+    if log: check_reach(host, share, entry, 'a log')
+    page = line_page(model, title=title, lang=lang, **line) if kiosk else _page(model, title, examples, teach and corrections, arch, lang)
     url = launch(page, host, port, share=share, auth=entry, allow_host=allow_host, block=False)
     if open:
         import webbrowser
         webbrowser.open(url)
     page.block_thread()
 
-def _page(model, title, examples, corrections, arch):
+def _page(model, title, examples, corrections, arch, lang):
     "The page of a classifier, or without one the page that makes one"
     if not model:
         import_gradio()
-        return live_page(title=title, arch=arch)
+        return live_page(title=title, arch=arch, lang=lang)
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(1) as pool:
         clf = pool.submit(Classifier.load, model)

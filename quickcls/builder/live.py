@@ -49,11 +49,12 @@ class Shot:
     file:Path # Where its bytes are kept
     sha256:str
     x:object # Its embedding, float32 `[d]`
+    size:int # Bytes of the file
 
 class Live:
     "Classes, their images so far, and the classifier trained on them"
     def __init__(self,
-        classes=('one', 'another'), # Names of the first classes
+        classes=('Class 1', 'Class 2'), # Names of the first classes
         arch:str='auto', # As in `train`
         folder:Path=None, # Where images are kept; None: a temporary folder, which `close` removes
         say=print # Called with a message before slow work
@@ -102,7 +103,7 @@ class Live:
             if any(s.sha256 == h for s in shots): return len(shots)
             file = self._keep(data, suffix)
             for k in self._shots: self._forget(k, lambda s: s.sha256 == h)
-            shots.append(Shot(file, h, x))
+            shots.append(Shot(file, h, x, len(data)))
             self._stale = True
             return len(shots)
 
@@ -114,13 +115,38 @@ class Live:
             self._forget(label, lambda s: s is shots[-1])
             return len(self._shots[label])
 
+    def remove(self,
+        images:list # SHA-256 of each, as in `images`
+    ):
+        "Delete images of any classes; those that are not there are passed over"
+        with self._lock:
+            for k in self._shots: self._forget(k, lambda s: s.sha256 in images)
+
+    def move(self,
+        images:list, # As in `remove`
+        label:str # Name of the class that they belong to
+    ):
+        "Move images to another class; those that are not there are passed over"
+        with self._lock:
+            to = self._of(label)
+            for k, shots in self._shots.items():
+                if k == label: continue
+                to += [s for s in shots if s.sha256 in images]
+                self._shots[k] = [s for s in shots if s.sha256 not in images]
+            self._stale = True
+
+    def images(self, label:str)->dict: # SHA-256 → path, in order of arrival
+        "The images of a class"
+        with self._lock: return {s.sha256: s.file for s in self._of(label)}
+
+    @property
+    def size(self)->int: # bytes
+        "What all images take on disk"
+        with self._lock: return sum(s.size for v in self._shots.values() for s in v)
+
     def counts(self)->dict: # class → number of images
         "The images of each class"
         with self._lock: return {k: len(v) for k, v in self._shots.items()}
-
-    def files(self, label:str)->list: # of paths, in order of arrival
-        "The files of a class"
-        with self._lock: return [s.file for s in self._of(label)]
 
     @property
     def clf(self)->Classifier|None: # None until two classes have an image
@@ -153,7 +179,7 @@ class Live:
         check_free(out, force)
         check_apart(out, data, f'{out} (model) and {data} (images) must not contain each other. Choose other folders with out= and data=.')
         with self._lock:
-            self._check_savable()
+            self.check_savable()
             shots = {k: list(v) for k, v in self._shots.items()}
         if data.exists() and (not data.is_dir() or any(data.iterdir())):
             raise QuickclsError(f'{data} already exists and is not an empty folder. Choose another name, or another folder with data=.')
@@ -219,7 +245,7 @@ class Live:
             self._shots[label].remove(s)
             self._stale = True
 
-    def _check_savable(self):
+    def check_savable(self):
         "Raise where there are too few images to train and to test on"
         n = self.counts()
         if len(n) < 2: raise QuickclsError(f'Found {len(n)} class. Expected two or more. Add another class.')

@@ -61,7 +61,7 @@ class Watcher:
     def __init__(self,
         watch:FolderWatch,
         answer, # Function: bytes, name → an answer, or None where it must wait
-        say=print # Called with one line where the folder cannot be read
+        say=print # Called with one line where the folder or the classifier cannot be read
     ):
         self.watch, self.answer, self.say = watch, answer, say
         self.latest, self.gone, self._at, self._end = None, False, None, threading.Event() # gone: can the folder not be read?
@@ -74,8 +74,8 @@ class Watcher:
             try:
                 for path, data in self.watch.look(): self._given(path, data)
                 self.gone = False
-            except OSError as e:
-                if not self.gone: self.say(f'{self.watch.folder} cannot be read: {explain_os_error(e)}')
+            except (OSError, QuickclsError) as e:
+                if not self.gone: self.say(explain_os_error(e) if isinstance(e, OSError) else str(e))
                 self.gone = True
 
     def _given(self, path, data):
