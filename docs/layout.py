@@ -4,7 +4,7 @@ from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 order = ('core', 'texts', 'folders', 'data', 'saved', 'backbones', 'features', 'heads', 'decide', 'model', 'evaluate', 'explain', 'report',
-         'train', 'app', 'builder', 'line', 'demo', 'cli', 'all')
+         'predict', 'train', 'app', 'builder', 'line', 'demo', 'cli', 'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 
 def package_of(path:Path)->str: # `quickcls/data/items.py` → `data`

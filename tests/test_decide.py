@@ -112,3 +112,96 @@ def test_thresholds_that_overlap_are_refused():
 def test_a_decision_is_the_same_after_writing_and_reading():
     d = Decision(dict(defect=.2, ok=None), dict(kind='thresholds', positive='defect'), dict(on='cross-validation', classes={}))
     assert decision_of(json.loads(json.dumps(dict(decision=d.to_dict())))) == d
+
+# `quickcls decide`
+
+def test_decide_saves_what_it_shows_and_predict_obeys(drawn, tmp_path, quickcls):
+    clf = drawn(tmp_path)
+    made = quickcls('decide', clf.path, '--max-miss', '1/50', '--positive', 'defect')
+    d = type(clf).load(clf.path).decision
+    assert made.returncode == 0 and str(d) in ' '.join(made.stdout.split()) and d.aim['max_miss'] == .02 and d.positive == 'defect'
+    assert all(r['wrong'] <= .02*r['n'] for r in d.measured['classes'].values()) and d.measured['classes']['defect']['n'] == 120
+    assert (clf.path/'decision.png').read_bytes().startswith(b'\x89PNG')
+    answer = json.loads(quickcls('predict', clf.path, part, '--json').stdout)
+    assert answer['decision'] == d.of({t['label']: t['probability'] for t in answer['top']}, answer['unknown'])
+    shown = quickcls('decide', clf.path, '--show')
+    assert str(d) in ' '.join(shown.stdout.split())
+    assert quickcls('decide', clf.path, '--clear').returncode == 0
+    assert type(clf).load(clf.path).decision is None and not (clf.path/'decision.png').exists()
+
+def test_decide_in_python_changes_the_open_classifier_and_the_saved_one(drawn, tmp_path):
+    import quickcls.all # noqa: F401, adds `Classifier.decide`
+    clf = drawn(tmp_path)
+    d = clf.decide(thresholds=dict(defect=.999999)).decision
+    assert clf.decision == d == type(clf).load(clf.path).decision and d.thresholds['ok'] == pytest.approx(1e-6)
+
+@pytest.mark.parametrize('words, said', [
+    (['--max-miss', '1/200', '--cost', '5'], '--cost'), (['--max-miss', '2'], "'2'"), (['--cost', '-1', '--positive', 'ok'], '--cost'),
+    (['--positive', 'defekt'], 'Did you mean defect'), (['--thresholds', 'defect=0.2,ok=0.3'], 'overlap'), (['--cost', '5'], '--positive'),
+    (['--thresholds', 'defect'], "'defect'"), (['--ask', '1'], '--cost'), (['--show', '--sure', '90%'], '--sure'), (['--sure', '0'], '--sure')])
+def test_a_wrong_aim_is_one_sentence_and_saves_nothing(drawn, parts, quickcls, words, said):
+    before = (parts.path/'classifier.json').read_bytes()
+    r = quickcls('decide', parts.path, *words)
+    assert r.returncode == 1 and said in r.stderr and r.stderr.count('\n') == 1
+    assert (parts.path/'classifier.json').read_bytes() == before
+
+def test_many_classes_are_decided_by_confidence(tmp_path, quickcls):
+    from tests.helpers import classifier_folder
+    vocab = ['ash', 'oak', 'elm', 'fir']
+    classifier_folder(tmp_path/'trees', vocab, 400, wrong=.1)
+    assert '--sure' in quickcls('decide', tmp_path/'trees', '--max-miss', '1/100').stderr
+    r = quickcls('decide', tmp_path/'trees', '--sure', '95%')
+    d = decision_of(json.loads((tmp_path/'trees'/'classifier.json').read_text()))
+    rows = d.measured['classes'].values()
+    right, wrong = (sum(r[k] for r in rows) for k in ('right', 'wrong'))
+    assert r.returncode == 0 and len(set(d.thresholds.values())) == 1 and right/(right + wrong) >= .95
+    assert d.measured['on'] == 'the held-out images' and 'held-out' in r.stdout
+
+def test_two_odd_images_are_named_with_the_figures_without_them(tmp_path, quickcls):
+    "As with castings: 112 of 150 good ones would be left to a person"
+    import pandas as pd
+    from tests.helpers import classifier_folder
+    y, probs = scored()
+    probs[[3, 7], 0], probs[[3, 7], 1] = (.0005, .0017), (.9995, .9983)
+    classifier_folder(tmp_path/'cast', two, 300)
+    t = pd.read_csv(tmp_path/'cast'/'predictions.csv').iloc[:300]
+    t = t.assign(label=[two[i] for i in y], predicted=[two[i] for i in probs.argmax(1)], split='fold', p_defect=probs[:, 0], p_ok=probs[:, 1])
+    t.to_csv(tmp_path/'cast'/'cross_validation.csv', index=False)
+    said = quickcls('decide', tmp_path/'cast', '--positive', 'defect').stdout
+    assert t.path[3] in said and t.path[7] in said and t.path[4] not in said
+    keep = [i for i in range(300) if i not in (3, 7)]
+    rest = Decision(thresholds_for(miss_aim(), y[keep], probs[keep], two), miss_aim())
+    assert f'without them: {rest}' in ' '.join(said.split()) and '598' in said
+
+def test_no_predictions_no_measured_thresholds(drawn, tmp_path, quickcls):
+    clf = drawn(tmp_path)
+    for f in ('predictions.csv', 'cross_validation.csv'): (clf.path/f).unlink()
+    assert '--thresholds' in quickcls('decide', clf.path).stderr
+    assert quickcls('decide', clf.path, '--thresholds', '0.9').returncode == 0
+    assert type(clf).load(clf.path).decision.thresholds == dict(defect=.9, ok=.9)
+
+def test_a_link_is_not_written_through(drawn, tmp_path, quickcls):
+    clf, other = drawn(tmp_path), tmp_path/'other.json'
+    (clf.path/'classifier.json').rename(other)
+    (clf.path/'classifier.json').symlink_to(other)
+    before = other.read_bytes()
+    assert quickcls('decide', clf.path).returncode == 1 and other.read_bytes() == before
+
+# Another classifier in its place
+
+def test_a_training_into_the_same_folder_drops_the_decision_and_says_how_to_make_it_again(drawn, tmp_path, quickcls):
+    clf = drawn(tmp_path)
+    quickcls('decide', clf.path, '--max-miss', '1/50', '--positive', 'defect')
+    again = ('train', repo/'datasets'/'parts', '--out', clf.path, '--arch', 'efficientnet_lite0', '--force')
+    said = ' '.join(quickcls(*again).stdout.split())
+    assert type(clf).load(clf.path).decision is None
+    assert f'quickcls decide {clf.path} --positive defect --max-miss 0.02' in said
+
+def test_a_taught_class_is_left_to_a_person(drawn, tmp_path):
+    from quickcls.model.update import Teacher
+    clf = drawn(tmp_path)
+    edit(clf, Decision(dict(defect=.2, ok=.8), dict(kind='thresholds')).to_dict())
+    teacher = Teacher.of(type(clf).load(clf.path), tmp_path/'corrections')
+    teacher.teach(part.read_bytes(), 'scratch')
+    p = teacher.clf.predict(part)
+    assert p.label == 'scratch' and p.decision == 'look_at_it'

@@ -18,6 +18,7 @@ order = (
     'evaluate',
     'explain',
     'report',
+    'predict',
     'train',
     'app',
     'builder',
@@ -87,7 +88,7 @@ def test_nothing_is_imported_wholesale():
 light = (
     'core data.images data.items data.split data.corrections backbones.registry backbones.weights backbones.onnx_graph backbones.engines '
     'features.augment features.embed features.bow heads.head heads.linear heads.mlp heads.fit '
-    'heads.crossval heads.calibration heads.open_set decide.decision decide.aim '
+    'heads.crossval heads.calibration heads.open_set decide.decision decide.aim decide.wanted '
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
     'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
     'train.grid train.compare builder.live app.space'

@@ -3,7 +3,8 @@ import csv, json, shutil
 from dataclasses import replace
 import numpy as np, pytest
 from quickcls.all import Classifier, QuickclsError
-from quickcls.cli import in_one_line, main
+from quickcls.cli import main
+from quickcls.predict.summary import in_one_line
 from quickcls.explain.boxes import agreeing
 from quickcls.heads.crossval import cross_validate
 from quickcls.heads.linear import fit_linear

@@ -48,11 +48,22 @@ class Decision:
         return look_at_it if i < 0 else names[i]
 
     def __str__(self):
+        if self.positive and len(self.thresholds) == 2: return self._on_one_scale()
         lines = [f'{c} never' if t is None else f'{c} from {percent(t)} on' for c, t in self.thresholds.items()]
         if len(set(self.thresholds.values())) == 1 and len(lines) > 2:
             t = next(iter(self.thresholds.values()))
             lines = ['always look at it' if t is None else f'the likeliest class from {percent(t)} on']
         return f'{", ".join(lines)}; otherwise look at it'
+
+    def _on_one_scale(self):
+        "Both thresholds as probabilities of the class that must not be missed"
+        p = self.positive
+        other, = (c for c in self.thresholds if c != p)
+        high, low = self.thresholds[p], self.thresholds[other]
+        parts = [f'never {other}' if low is None else f'{other} up to {percent(1 - low)} {p}',
+                 f'never {p}' if high is None else f'{p} from {percent(high)} on']
+        between = low is None or high is None or high > 1 - low + 1e-9
+        return ', '.join(parts) + (', between them look at it' if between else '')
 
 # %% ../../nbs/decide/01_decision.ipynb #percent
 def percent(

@@ -9,7 +9,7 @@ __all__ = ['Prediction']
 import html
 from dataclasses import asdict, dataclass
 from ..core import plain_text
-from ..decide.decision import decision_words, look_at_it, none_of_these
+from ..decide.decision import decision_words, none_of_these
 from ..heads.open_set import verdict_text
 
 # %% ../../nbs/model/00_prediction.ipynb #prediction-class
@@ -44,14 +44,14 @@ class Prediction:
         return '; '.join([self.ood_text, *(f'most like {_named_image(n)}' for n in self.nearest[:1])])
     def __str__(self):
         if self.error: return f'{plain_text(self.path or "image")}: {self.error}'
-        head = ['look at it'] if self.decision == look_at_it else []
+        head = [f'decision: {plain_text(self.decision_text)}'] if self.decision else []
         if self.unknown: head = [f'none of these: {self.ood_reason}']
         last = [f'unusual: {self.ood_reason}'] if self.verdict == 'unusual' else []
         return '\n'.join(head + [f'{t["probability"]:6.1%}  {plain_text(t["label"])}' for t in self.top] + last)
     __repr__ = __str__
     def _repr_html_(self):
         if self.error: return f'<i>{html.escape(str(self))}</i>'
-        head = '<p><b>look at it</b></p>' if self.decision == look_at_it else ''
+        head = f'<p>decision: <b>{html.escape(self.decision_text)}</b></p>' if self.decision else ''
         if self.unknown: head = f'<p><b>none of these</b>: {html.escape(self.ood_reason)}</p>'
         last = f'<p><b>unusual</b>: {html.escape(self.ood_reason)}</p>' if self.verdict == 'unusual' else ''
         return f'{head}<table>{"".join(_html_row(**t) for t in self.top)}</table>{last}'

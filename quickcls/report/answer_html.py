@@ -129,7 +129,7 @@ def table_columns(
 )->list: # of str
     "Columns of a table of answers"
     others = [f'{what}_{i}' for i in range(2, top + 1) for what in ('label', 'probability')]
-    return ['path', 'label', 'probability', *others, 'unknown', 'unusual', 'known_score', 'error']
+    return ['path', 'label', 'probability', *others, 'decision', 'unknown', 'unusual', 'known_score', 'error']
 
 def table_row(
     p:Prediction,
@@ -137,7 +137,7 @@ def table_row(
 )->list:
     "One answer as a row of a CSV file; no name in it is a formula for a spreadsheet"
     named = [v for t in p.top for v in (t['label'], t['probability'])]
-    scores = ['' if v is None else v for v in (p.unknown, p.unusual, p.known_score)]
+    scores = ['' if v is None else v for v in (p.decision, p.unknown, p.unusual, p.known_score)]
     row = [p.path, *named, *['']*(2*top - len(named)), *scores, p.error or '']
     return [csv_text(v) for v in row]
 
@@ -149,7 +149,7 @@ def answers_table(
     top = max((len(a.prediction.top) for a in answers), default=0) or 1
     file = io.StringIO()
     csv.writer(file).writerows([table_columns(top), *(table_row(a.prediction, top) for a in answers)])
-    link = 'data:text/csv;charset=utf-8;base64,' + base64.b64encode(file.getvalue().encode('utf-8', 'replace')).decode()
+    link = 'data:text/csv;charset=utf-8;base64,' + base64.b64encode(file.getvalue().encode('utf-8-sig', 'replace')).decode()
     save = f'<a class="qc-save" download="answers.csv" href="{link}">Save as CSV</a>'
     head = '<thead><tr><th></th><th>image</th><th>most likely</th><th>then</th></tr></thead>'
     body = f'<tbody>{"".join(map(_table_line, answers))}</tbody>'

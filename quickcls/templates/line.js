@@ -4,6 +4,7 @@ const t = (key, fields = {}) => texts['line.' + key].replace(/\{(\w+)\}/g, (_, k
 const share = new Intl.NumberFormat(lang, {style: 'percent', maximumFractionDigits: 1}), clock = new Intl.DateTimeFormat(lang, {timeStyle: 'medium'})
 const memory = {get: k => { try { return localStorage.getItem('quickcls-' + k) } catch { return null } }, set: (k, v) => { try { localStorage.setItem('quickcls-' + k, v) } catch {} }}
 const sleep = ms => new Promise(done => setTimeout(done, ms))
+const can_film = folder || Boolean(navigator.mediaDevices?.getUserMedia)
 let given = null, busy = false, stream = null, sound = memory.get('sound') === 'on', tones = null, ended = false
 
 const signs = {
@@ -55,6 +56,7 @@ function buttons() {
 }
 function show(answer, src) {
   given = answer
+  if (!can_film) alert('camera') // it was read
   alert('connection'); alert('busy'); alert('log', answer.logged ? '' : t('log_failed'))
   const own = texts['line.' + answer.decision + '_hint'] && !classes.some(c => c.name === answer.decision)
   const likely = answer.top.length ? t('most_likely', {name: answer.top[0][0], percent: share.format(answer.top[0][1])}) : ''
@@ -218,9 +220,9 @@ addEventListener('resize', fit)
 document.addEventListener('visibilitychange', awake)
 awake()
 const notes = [every && t('every', {seconds: every.toLocaleString(lang)}), folder && t('folder', {folder}), log ? t('log', {file: log}) : t('no_log'),
-  t(folder || every ? 'keys_folder' : 'keys_camera')].filter(Boolean).map(s => s.replace(/\.?$/, '.'))
+  can_film && matchMedia('(hover: hover)').matches && t(folder || every ? 'keys_folder' : 'keys_camera')].filter(Boolean).map(s => s.replace(/\.?$/, '.'))
 $('.qk-note').textContent = [...notes, ...(decided ? [] : [t('no_decision', {command}) + '.'])].join(' ')
 if (folder) follow()
-else if (!navigator.mediaDevices?.getUserMedia) { $('.qk-file').hidden = false; alert('camera', t('insecure')) }
+else if (!can_film) { $('.qk-file').hidden = false; alert('camera', t('insecure')) }
 else { $('.qk-take').hidden = Boolean(every); camera(); if (every) again() }
 wait()

@@ -13,6 +13,7 @@ from ..core import attempt, check_apart, check_free
 from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
+from ..predict.deciding import dropped_decision
 from .options import Training
 from .tensorboard import board_callbacks, board_training, check_board
 from ..features.extractors import check_views, get_extractors
@@ -186,7 +187,9 @@ class Pipeline:
                       neighbours=lambda: neighbours(self.ev, self.items, self.splits))
         facts = self.facts()
         def beside(folder): write_tables(folder, made, self.ev, tables, facts, self.note)
+        dropped = dropped_decision(self.out)
         self.classifier = made.save(self.out, force=self.options.force, beside=beside)
+        if dropped: self.note(dropped)
 
     def facts(self)->dict:
         "What `metrics.json` says besides the metrics"
