@@ -75,7 +75,7 @@ class Station:
             n, ticket = self.n, secrets.token_urlsafe(12)
             self._rows[ticket] = row
             if len(self._rows) > most_correctable: del self._rows[next(iter(self._rows))]
-        top = [(t['label'], t['probability']) for t in p.top[:2]]
+        top = [(t['label'], t['probability']) for t in p.top]
         return dict(ticket=ticket, n=n, time=row.time, name=name, top=top, decision=decision, look=self.looks.get(decision, decision),
                     logged=self._write(row), image=image, correction='')
 

@@ -12,7 +12,7 @@ const signs = {
   bad: ['<path class="qk-body" d="M30 2h40l28 28v40l-28 28h-40l-28-28v-40z"/>', '<path class="qk-sign" d="M32 32 68 68M68 32 32 68"/>'],
   look_at_it: ['<path class="qk-body" d="M50 6 97 90H3z" stroke="currentColor" stroke-width="6" stroke-linejoin="round"/>', '<path class="qk-sign" d="M50 38v24M50 77v.5"/>'],
   none_of_these: ['<rect class="qk-body" x="4" y="4" width="92" height="92" rx="8"/>', '<path class="qk-sign" d="M35 38c0-22 32-20 30 0-1 11-15 11-15 23M50 77v.5"/>'],
-  class: ['<path class="qk-body" d="M50 1 99 50 50 99 1 50z"/>', '<path class="qk-sign" d="M38 50h24"/>'],
+  class: ['<path class="qk-body" d="M50 1 99 50 50 99 1 50z"/>', ''],
   unreadable: ['<path class="qk-body" d="M18 4h44l22 22v70H18z"/>', '<path class="qk-sign" d="M34 42 68 76M68 42 34 76"/>'],
   wait: ['<circle class="qk-body" cx="50" cy="50" r="47"/>', '']}
 const drawn = look => `<svg viewBox="0 0 100 100">${signs[look].join('')}</svg>`
@@ -59,7 +59,8 @@ function show(answer, src) {
   if (!can_film) alert('camera') // it was read
   alert('connection'); alert('busy'); alert('log', answer.logged ? '' : t('log_failed'))
   const own = texts['line.' + answer.decision + '_hint'] && !classes.some(c => c.name === answer.decision)
-  const likely = answer.top.length ? t('most_likely', {name: answer.top[0][0], percent: share.format(answer.top[0][1])}) : ''
+  const [name, p] = answer.top.find(([c]) => c === answer.decision) || answer.top[0] || []
+  const likely = name === undefined || answer.decision === 'none_of_these' ? '' : t('most_likely', {name, percent: share.format(p)})
   const hint = own && likely ? `${t(answer.decision + '_hint')} (${likely})` : own ? t(answer.decision + '_hint') : likely
   const when = t('count', {n: answer.n, time: clock.format(new Date(answer.time))})
   say(answer.look, own ? t(answer.decision) : answer.decision, hint, when + (folder ? `, ${answer.name}` : ''))
@@ -202,7 +203,7 @@ for (const e of element.querySelectorAll('[data-t]')) e.textContent = texts[e.da
 $('.qk-camera').setAttribute('aria-label', t('camera'))
 video.setAttribute('aria-label', t('video_alt'))
 $('.qk-classes').append(...classes.map((c, i) => {
-  const b = Object.assign(document.createElement('button'), {type: 'button', innerHTML: drawn(c.look)})
+  const b = Object.assign(document.createElement('button'), {type: 'button', innerHTML: c.look === 'class' ? '' : drawn(c.look)})
   b.dataset.look = c.look; b.dataset.name = c.name
   b.append(Object.assign(document.createElement('span'), {textContent: c.name}))
   if (i < 9) b.append(Object.assign(document.createElement('kbd'), {textContent: i + 1, ariaHidden: 'true'}))
