@@ -53,6 +53,7 @@ class Work:
         if not desk: return dict(gone=True)
         if do not in self.words: return dict(errors=[])
         try:
+            if do == 'save': return self.save(desk, asked) # it has a queue of its own
             with self._turn: return getattr(self, do)(desk, asked)
         except QuickclsError as e: return self.state(desk, errors=[self.t('builder.failed', why=str(e))])
 
