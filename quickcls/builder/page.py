@@ -16,7 +16,7 @@ from ..report.answer_html import ask
 from ..app.server import import_gradio, most_bytes, new_page, read_upload
 from ..app.uploads import UploadBudget
 from .live import Live, plenty, shared_engines
-from .visitors import Desk, Visitors, most_images
+from .visitors import Visitors, most_images
 
 # %% ../../nbs/builder/02_page.ipynb #missing
 most_classes, most_at_once = 8, 500 # classes of a page; images of one request
@@ -157,7 +157,8 @@ class Work:
             except QuickclsError as e:
                 return dict(errors=[t('builder.exists', name=name) if 'already' in str(e) else t('builder.failed', why=str(e))])
         m = clf.info.get('metrics') or {}
-        return dict(errors=[], saved=t('builder.saved', path=clf.path), accuracy=m.get('accuracy'), n=m.get('n'), command=f'quickcls demo {clf.path}')
+        told = dict(saved=t('builder.saved', path=clf.path), command=f'quickcls demo {clf.path}')
+        return dict(errors=[], accuracy=m.get('accuracy'), n=m.get('n')) | told
 
 def _text(v): return v if isinstance(v, str) else ''
 def _texts(v): return [s for s in v if isinstance(s, str)] if isinstance(v, list) else []
@@ -188,7 +189,7 @@ def live_page(
     def builder_do(asked): return work(asked)
     heading = title or t('builder.title')
     with new_page(heading, UploadBudget(most_shown)) as page:
-        gr.HTML(html_template=f'<style>{read_template("builder.css")}</style>{read_template("builder.html")}', apply_default_css=False,
-                js_on_load=read_template('builder.js'), setup=dict(texts=t.of('builder'), lang=t.lang, title=heading),
-                server_functions=[builder_do])
+        shown = f'<style>{read_template("builder.css")}</style>{read_template("builder.html")}'
+        setup, script = dict(texts=t.of('builder'), lang=t.lang, title=heading), read_template('calls.js') + read_template('builder.js')
+        gr.HTML(html_template=shown, js_on_load=script, apply_default_css=False, setup=setup, server_functions=[builder_do])
     return page

@@ -19,7 +19,8 @@ class FolderWatch:
     "The new images of a folder, look by look"
     def __init__(self, folder:Path): # Its sub-folders are not watched
         self.folder, self._taken, self._last, self._first = Path(folder).expanduser(), {}, {}, True
-        if not self.folder.is_dir(): raise QuickclsError(f'{folder} is not a folder. Expected --watch with a folder that images are written into.')
+        if self.folder.is_dir(): return
+        raise QuickclsError(f'{folder} is not a folder. Expected --watch with a folder that images are written into.')
 
     def look(self): # Generator of (path, bytes), the newest first; raises `OSError` where the folder cannot be read
         "The images that are complete and were not given before"

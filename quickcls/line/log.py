@@ -109,7 +109,8 @@ class LineLog:
 
     def _check(self):
         "Raise before the page opens where this file is not such a log, or cannot be written"
-        if self.path.is_dir(): raise QuickclsError(f'{self.path} is a folder. Expected a file for the log, for instance {self.path/"line.csv"}.')
+        if self.path.is_dir():
+            raise QuickclsError(f'{self.path} is a folder. Expected a file for the log, for instance {self.path/"line.csv"}.')
         if not self.path.parent.is_dir():
             raise QuickclsError(f'There is no folder {self.path.parent} for the log. Make it, or name another file.')
         found = self._columns_there()
@@ -124,7 +125,8 @@ class LineLog:
         try:
             if not self.path.is_file() or not self.path.stat().st_size: return None
             if self._append is append_csv:
-                with open(self.path, newline='', encoding='utf-8-sig', errors='replace') as f: return next(csv.reader([f.readline(10_000)]), None)
+                with open(self.path, newline='', encoding='utf-8-sig', errors='replace') as f: first = f.readline(10_000)
+                return next(csv.reader([first]), None)
             with _database(self.path) as db: found = [r[1] for r in db.execute('pragma table_info(line)')]
             return found or None
         except OSError as e: raise QuickclsError(f'{self.path} cannot be read as a log: {explain_os_error(e)} Name another file.') from None

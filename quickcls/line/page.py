@@ -37,8 +37,10 @@ def line_page(
     def say(line): print(line, file=sys.stderr, flush=True)
     watcher = Watcher(folder, lambda data, name: station.answer(data, name, shown_side), say) if folder else None
     with new_page(title or clf.name) as page:
-        gr.HTML(html_template=f'<style>{read_template("line.css")}</style>{read_template("line.html")}', js_on_load=read_template('line.js'),
-                apply_default_css=False, setup=_setup(station, texts, folder, log, every), server_functions=_functions(station, watcher))
+        shown = f'<style>{read_template("line.css")}</style>{read_template("line.html")}'
+        script = read_template('calls.js') + read_template('line.js')
+        gr.HTML(html_template=shown, js_on_load=script, apply_default_css=False, setup=_setup(station, texts, folder, log, every),
+                server_functions=_functions(station, watcher))
     page.station, page.close_line = station, watcher.close if watcher else lambda: None
     return page
 
@@ -58,8 +60,10 @@ def check_line(
 
 def _check(watch, every):
     "Raise `QuickclsError` for options that do not fit together"
-    if watch and every: raise QuickclsError('--every is for a camera, --watch for a folder, whose images are answered as they come. Give one of them.')
-    if every is not None and not .2 <= every <= 86_400: raise QuickclsError(f'every is {every:g}; expected seconds from photo to photo, 0.2 or more.')
+    if watch and every:
+        raise QuickclsError('--every is for a camera, --watch for a folder: its images are answered as they come. Give one of them.')
+    if every is None or .2 <= every <= 86_400: return
+    raise QuickclsError(f'every is {every:g}; expected seconds from photo to photo, 0.2 or more.')
 
 def _warm_up(clf):
     "Load the graph before the first image comes"

@@ -1,8 +1,7 @@
 const $ = s => element.querySelector(s), video = $('video'), image = $('.qm-eye img'), list = $('.qm-classes'), keep = $('.qm-keep')
 const {texts, lang, title} = JSON.parse(JSON.stringify(props.setup))
 const t = (key, fields = {}) => texts['builder.' + key].replace(/\{(\w+)\}/g, (_, k) => fields[k])
-const share = new Intl.NumberFormat(lang, {style: 'percent', maximumFractionDigits: 1}), sleep = ms => new Promise(done => setTimeout(done, ms))
-const memory = {get: k => { try { return localStorage.getItem(k) } catch { return null } }, set: (k, v) => { try { localStorage.setItem(k, v) } catch {} }}
+const share = new Intl.NumberFormat(lang, {style: 'percent', maximumFractionDigits: 1})
 const make = (tag, parts = {}, ...inside) => { const e = Object.assign(document.createElement(tag), parts); e.append(...inside); return e }
 const counted = (key, n) => texts[`builder.${key}_${n}`] ? t(`${key}_${n}`, {n}) : t(key + '_n', {n})
 let visitor = memory.get('quickcls-visitor'), state = {classes: []}, stream = null, facing = 'environment', testing = false, recording = null, waiting = [], sending = false
@@ -19,9 +18,13 @@ async function ask(what) { // everything goes through here; null where there was
     return said
   } catch (e) {
     console.warn(e)
-    errors([t(e.status === 429 ? 'busy' : 'connection_lost')])
+    lost()
     return null
   }
+}
+function lost() {
+  errors([t('connection_lost')])
+  recover(() => errors([]))
 }
 async function open() {
   const said = await server.builder_do({do: 'open', visitor})
@@ -31,13 +34,6 @@ async function open() {
   draw(said)
   errors(said.expired ? [t('expired')] : [])
 }
-async function upload(files) { // their descriptions on the server
-  const form = new FormData(), base = (window.gradio_config?.root || location.origin + location.pathname).replace(/\/$/, '')
-  for (const f of files) form.append('files', f)
-  const answer = await fetch(`${base}/gradio_api/upload`, {method: 'POST', body: form, credentials: 'include'})
-  if (!answer.ok) throw Object.assign(Error(await answer.text()), {status: answer.status})
-  return (await answer.json()).map((path, i) => ({path, orig_name: files[i].name}))
-}
 async function add(name, files) {
   const wrong = []
   for (let i = 0; i < files.length; i += 10) {
@@ -46,7 +42,9 @@ async function add(name, files) {
     try { sent = await upload(some) } catch (e) { // one that is too large costs no other
       console.warn(e)
       if (e.status === 413 && some.length > 1) { for (const f of some) wrong.push(...await add(name, [f])); continue }
-      wrong.push(e.status === 413 ? t('too_large', {file: some[0].name, most: 30}) : t(e.status === 429 ? 'busy' : 'connection_lost'))
+      if (e.status === 413) wrong.push(t('too_large', {file: some[0].name, most: 30}))
+      else if (e.status === 429) wrong.push(t('busy'))
+      else { lost(); return [...wrong, t('connection_lost')] }
       continue
     }
     const said = await ask({do: 'add', name, files: sent})
@@ -307,6 +305,6 @@ $('.qm-flip').onclick = () => { facing = facing === 'user' ? 'environment' : 'us
 keep.onsubmit = save
 if (!can_film) { $('.qm-phone').hidden = false; $('.qm-tools').append(make('p', {className: 'qm-tip', textContent: t('insecure')})) }
 bars(null)
-open().catch(e => { console.warn(e); errors([t('connection_lost')]) })
+open().catch(e => { console.warn(e); lost() })
 document.addEventListener('visibilitychange', () => { if (element.isConnected && !document.hidden && visitor && !recording && !document.activeElement.closest?.('.qm-title')) ask({do: 'state'}) })
 const alive = setInterval(() => { if (!element.isConnected) clearInterval(alive); else if (!document.hidden && visitor) server.builder_do({do: 'thumbnails', images: [], visitor}).catch(() => {}) }, 60000)

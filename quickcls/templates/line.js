@@ -2,10 +2,8 @@ const $ = s => element.querySelector(s), root = $('.qk'), video = $('video'), im
 const {texts, lang, classes, watch: folder, log, every, decided, command} = JSON.parse(JSON.stringify(props.setup))
 const t = (key, fields = {}) => texts['line.' + key].replace(/\{(\w+)\}/g, (_, k) => fields[k])
 const share = new Intl.NumberFormat(lang, {style: 'percent', maximumFractionDigits: 1}), clock = new Intl.DateTimeFormat(lang, {timeStyle: 'medium'})
-const memory = {get: k => { try { return localStorage.getItem('quickcls-' + k) } catch { return null } }, set: (k, v) => { try { localStorage.setItem('quickcls-' + k, v) } catch {} }}
-const sleep = ms => new Promise(done => setTimeout(done, ms))
 const can_film = folder || Boolean(navigator.mediaDevices?.getUserMedia)
-let given = null, busy = false, stream = null, sound = memory.get('sound') === 'on', tones = null, ended = false
+let given = null, busy = false, stream = null, sound = memory.get('quickcls-sound') === 'on', tones = null, ended = false
 
 const signs = {
   good: ['<circle class="qk-body" cx="50" cy="50" r="48"/>', '<path class="qk-sign" d="M27 52 44 69 74 34"/>'],
@@ -79,6 +77,7 @@ function failed(error) {
   console.warn(error)
   wait(); image.hidden = true
   alert('connection', t({413: 'too_large', 429: 'busy'}[error.status] || 'connection_lost'))
+  if (![413, 429].includes(error.status)) recover(() => folder || alert('connection'))
 }
 
 // images
@@ -88,20 +87,13 @@ async function send(file) {
   busy = true
   const late = setTimeout(() => root.toggleAttribute('data-busy', true), 400), src = URL.createObjectURL(file)
   try {
-    const answer = await server.line_answer({file: await sent(file), name: file.name})
+    const answer = await server.line_answer({file: (await upload([file]))[0], name: file.name})
     if (answer?.ticket) { if (image.src.startsWith('blob:')) URL.revokeObjectURL(image.src); show(answer, src) }
     else { wait(); image.hidden = true; alert('busy', t('busy')) }
   } catch (e) { failed(e) }
   clearTimeout(late)
   root.toggleAttribute('data-busy', false)
   busy = false
-}
-async function sent(file) { // its description on the server
-  const form = new FormData(), base = (window.gradio_config?.root || location.origin + location.pathname).replace(/\/$/, '')
-  form.append('files', file)
-  const answer = await fetch(`${base}/gradio_api/upload`, {method: 'POST', body: form, credentials: 'include'})
-  if (!answer.ok) throw Object.assign(Error(await answer.text()), {status: answer.status})
-  return {path: (await answer.json())[0], orig_name: file.name}
 }
 async function take() {
   if (busy || !stream || !video.videoWidth) return
@@ -111,7 +103,7 @@ async function take() {
   const blob = await new Promise(done => canvas.toBlob(done, 'image/jpeg', .93))
   await send(new File([blob], `camera-${new Date().toISOString().replace(/[:.]/g, '-')}.jpg`, {type: 'image/jpeg'}))
 }
-async function camera(asked = memory.get('camera')) {
+async function camera(asked = memory.get('quickcls-camera')) {
   stream?.getTracks().forEach(track => { track.onended = null; track.stop() })
   stream = null
   try {
@@ -134,7 +126,7 @@ async function choices(now) { // a list of cameras, where there are several
   const there = (await navigator.mediaDevices.enumerateDevices()).filter(d => d.kind === 'videoinput'), list = $('.qk-camera')
   list.replaceChildren(...there.map((d, i) => new Option(d.label || t('camera_n', {n: i + 1}), d.deviceId, false, d.deviceId === now)))
   list.hidden = there.length < 2
-  if (now) memory.set('camera', now)
+  if (now) memory.set('quickcls-camera', now)
 }
 async function follow() {
   while (!ended && element.isConnected) {
@@ -165,7 +157,7 @@ async function correct(label) {
     if (!noted) return
     alert('log', noted.logged ? '' : t('log_failed'))
     if (given === about) corrected(noted.label)
-  } catch (e) { console.warn(e); alert('connection', t('connection_lost')) }
+  } catch (e) { failed(e) }
 }
 function tone(look) {
   const notes = {bad: [[330, 0], [330, .28]], look_at_it: [[660, 0]], none_of_these: [[660, 0]], unreadable: [[220, 0]]}[look] || []
@@ -183,7 +175,7 @@ function tone(look) {
 }
 function switchSound(on) {
   sound = on
-  memory.set('sound', on ? 'on' : 'off')
+  memory.set('quickcls-sound', on ? 'on' : 'off')
   $('.qk-sound').setAttribute('aria-pressed', on)
 }
 function pressed(e) {
@@ -214,7 +206,7 @@ $('.qk-classes').append(...classes.map((c, i) => {
 switchSound(sound)
 $('.qk-sound').addEventListener('click', e => { switchSound(!sound); if (e.detail) e.currentTarget.blur() })
 $('.qk-take').addEventListener('click', e => { take(); if (e.detail) e.currentTarget.blur() })
-$('.qk-camera').addEventListener('change', e => { memory.set('camera', e.target.value); camera(e.target.value); e.target.blur() })
+$('.qk-camera').addEventListener('change', e => { memory.set('quickcls-camera', e.target.value); camera(e.target.value); e.target.blur() })
 $('.qk-file input').addEventListener('change', e => { if (e.target.files[0]) send(e.target.files[0]); e.target.value = '' })
 addEventListener('keydown', pressed)
 addEventListener('resize', fit)
