@@ -220,8 +220,11 @@ def page_file(folder):
 def upload(tab, i, files): tab.locator('.qm-files input').nth(i).set_input_files(files)
 def shown(tab, *counts):
     "Wait until the classes show so many thumbnails"
-    tab.wait_for_function("ns => JSON.stringify([...document.querySelectorAll('.qm-class')].map(c => "
-                          "[...c.querySelectorAll('.qm-strip img')].filter(i => i.naturalWidth).length)) == JSON.stringify(ns)", arg=list(counts))
+    numbers = """ns => {
+        const loaded = c => [...c.querySelectorAll('.qm-strip img')].filter(i => i.naturalWidth).length
+        return JSON.stringify([...document.querySelectorAll('.qm-class')].map(loaded)) == JSON.stringify(ns)
+    }"""
+    tab.wait_for_function(numbers, arg=list(counts))
 def errors(tab): return tab.locator('.qm-errors p').all_inner_texts()
 
 def test_images_are_seen_moved_and_deleted_and_a_class_asks_first(browser, uploads):

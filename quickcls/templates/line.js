@@ -107,26 +107,26 @@ async function camera(asked = memory.get('quickcls-camera')) {
   stream?.getTracks().forEach(track => { track.onended = null; track.stop() })
   stream = null
   try {
-    const which = asked ? {deviceId: {ideal: asked}} : {facingMode: 'environment'}
+    const which = asked ? {deviceId: {exact: asked}} : {facingMode: 'environment'}
     stream = await navigator.mediaDevices.getUserMedia({video: {...which, width: {ideal: 1600}}})
     const [track] = stream.getVideoTracks()
-    track.onended = () => { stream = null; video.hidden = true; wait(); alert('camera', t('camera_lost')); setTimeout(camera, 3000) }
+    track.onended = () => { stream = null; video.hidden = true; wait(); alert('camera', t('camera_lost')); setTimeout(() => camera(), 3000) }
     video.srcObject = stream
     video.hidden = false
     await video.play()
     alert('camera')
     await choices(track.getSettings().deviceId)
   } catch (e) {
+    if (asked && (e.name === 'OverconstrainedError' || e.name === 'NotFoundError')) return camera('') // the chosen one is not connected
     const denied = e.name === 'NotAllowedError' || e.name === 'SecurityError'
     alert('camera', t(denied ? 'camera_denied' : 'camera_missing'))
-    if (!denied) setTimeout(camera, 3000)
+    if (!denied) setTimeout(() => camera(), 3000)
   }
 }
 async function choices(now) { // a list of cameras, where there are several
   const there = (await navigator.mediaDevices.enumerateDevices()).filter(d => d.kind === 'videoinput'), list = $('.qk-camera')
   list.replaceChildren(...there.map((d, i) => new Option(d.label || t('camera_n', {n: i + 1}), d.deviceId, false, d.deviceId === now)))
   list.hidden = there.length < 2
-  if (now) memory.set('quickcls-camera', now)
 }
 async function follow() {
   while (!ended && element.isConnected) {
