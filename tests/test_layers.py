@@ -91,7 +91,7 @@ light = (
     'heads.crossval heads.calibration heads.open_set decide.decision decide.aim decide.wanted '
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
     'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
-    'train.grid train.compare builder.live app.space'
+    'train.grid train.compare app.space builder.live builder.page line.log line.station line.page texts'
 ).split()
 
 

@@ -71,13 +71,16 @@ class Watcher:
     def close(self): self._end.set()
 
     def _run(self):
-        while not self._end.wait(between):
+        pause = between
+        while not self._end.wait(pause):
+            began = time.monotonic()
             try:
                 for path, data in self.watch.look(): self._given(path, data)
                 self.gone = False
             except (OSError, QuickclsError) as e:
                 if not self.gone: self.say(explain_os_error(e) if isinstance(e, OSError) else str(e))
                 self.gone = True
+            pause = max(between, 2*(time.monotonic() - began)) # a folder of very many files is looked at less often
 
     def _given(self, path, data):
         "Ask about an image; it becomes `latest` unless a newer one was answered"

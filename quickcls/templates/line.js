@@ -3,7 +3,7 @@ const {texts, lang, classes, watch: folder, log, every, decided, command} = JSON
 const t = (key, fields = {}) => texts['line.' + key].replace(/\{(\w+)\}/g, (_, k) => fields[k])
 const share = new Intl.NumberFormat(lang, {style: 'percent', maximumFractionDigits: 1}), clock = new Intl.DateTimeFormat(lang, {timeStyle: 'medium'})
 const can_film = folder || Boolean(navigator.mediaDevices?.getUserMedia)
-let given = null, busy = false, stream = null, sound = memory.get('quickcls-sound') === 'on', tones = null, ended = false
+let given = null, busy = false, stream = null, sound = memory.get('quickcls-sound') === 'on', tones = null
 
 const signs = {
   good: ['<circle class="qk-body" cx="50" cy="50" r="48"/>', '<path class="qk-sign" d="M27 52 44 69 74 34"/>'],
@@ -129,7 +129,7 @@ async function choices(now) { // a list of cameras, where there are several
   list.hidden = there.length < 2
 }
 async function follow() {
-  while (!ended && element.isConnected) {
+  while (element.isConnected) {
     try {
       const {latest, gone} = await server.line_latest({ticket: given?.ticket})
       alert('connection'); alert('folder', gone ? t('folder_gone', {folder}) : '')
@@ -139,7 +139,7 @@ async function follow() {
   }
 }
 async function again() {
-  while (!ended && element.isConnected) {
+  while (element.isConnected) {
     const began = Date.now()
     await take()
     await sleep(Math.max(50, every*1000 - (Date.now() - began)))
