@@ -70,7 +70,8 @@ function draw(now) {
   const more = list.querySelector('.qm-more') || list.appendChild(make('button', {type: 'button', className: 'qm-more', textContent: t('add_class'), onclick: () => ask({do: 'add_class'})}))
   list.append(more)
   more.hidden = now.most
-  $('.qm-hint').textContent = now.hint
+  const hint = $('.qm-hint')
+  if (hint.textContent !== now.hint) { hint.textContent = now.hint; hint.classList.remove('qm-wrong') }
   thumbnails()
   if (testing) test()
   else if (!stream) bars(null)
@@ -275,12 +276,19 @@ async function untest() {
   bars(null)
   await ask({do: 'test', file: 'none'})
 }
+function need() { // what is missing, once more and marked
+  const hint = $('.qm-hint')
+  hint.classList.add('qm-wrong')
+  hint.textContent = ''
+  setTimeout(() => { hint.textContent = state.hint }, 60)
+  hint.scrollIntoView({block: 'nearest'})
+}
 async function save(e) {
   e.preventDefault()
   if (keep.dataset.busy) return
   const box = $('.qm-saved'), field = keep.querySelector('input')
   const say = (text, wrong) => { box.textContent = text; box.classList.toggle('qm-wrong', Boolean(wrong)) }
-  if (!state.ready) return say(state.hint, true)
+  if (!state.ready) { say(''); return need() }
   if (!field.value.trim()) { field.focus(); return say(t('missing_name'), true) }
   keep.dataset.busy = 1
   say(t('saving'))
