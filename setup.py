@@ -12,6 +12,6 @@ setup(name=cfg['lib_name'], version=cfg['version'], description=cfg['description
     author=cfg['author'], license=cfg['license'], python_requires=f">={cfg['min_python']}",
     long_description=(root/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     classifiers=['Programming Language :: Python :: 3', 'Intended Audience :: Developers', 'Topic :: Scientific/Engineering :: Image Recognition'],
-    packages=[*find_packages(include=[f"{cfg['lib_name']}*"]), f"{cfg['lib_name']}.templates"], package_data={f"{cfg['lib_name']}.templates": ['*']}, install_requires=cfg['requirements'].split(),
+    packages=[*find_packages(include=[f"{cfg['lib_name']}*"]), f"{cfg['lib_name']}.templates"], package_data={f"{cfg['lib_name']}.templates": ['*', 'texts/*']}, install_requires=cfg['requirements'].split(),
     extras_require={k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')},
     entry_points=dict(console_scripts=cfg['console_scripts'].split(), nbdev=['quickcls=quickcls._modidx:d']))

@@ -3,8 +3,8 @@ import ast, re, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-order = ('caller', 'core', 'terminal', 'folders', 'data', 'saved', 'backbones', 'features', 'heads', 'decide', 'model', 'evaluate',
-         'explain', 'advice', 'report', 'predict', 'train', 'compare', 'asking', 'app', 'demo', 'cli', 'all')
+order = ('caller', 'core', 'terminal', 'texts', 'folders', 'data', 'saved', 'backbones', 'features', 'heads', 'decide', 'model',
+         'evaluate', 'explain', 'advice', 'report', 'predict', 'train', 'compare', 'asking', 'app', 'builder', 'line', 'demo', 'cli', 'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 
 def package_of(path:Path)->str: # `quickcls/data/items.py` → `data`

@@ -10,7 +10,8 @@ from pathlib import Path
 from .core import QuickclsError
 from .model.classifier import Classifier
 from .app.guard import split_hosts
-from .app.builder_page import live_page
+from .builder.page import live_page
+from .line.page import check_line, line_page
 from .report.thumbnails import pack_images
 from .app.predict_page import ask_page, compare_page
 from .app.server import check_address, check_reach, import_gradio, launch, parse_auth
@@ -31,13 +32,21 @@ def demo(
     arch:str='auto', # Backbone of a classifier made on the page, as in `quickcls train`
     title:str=None, # Title of the page (default: the folder's name)
     space:str=None, # Write a Hugging Face Space into this folder instead of opening the page
+    kiosk:bool=False, # The page for a line: full screen, one large answer from one camera
+    watch:str=None, # With --kiosk: a folder that images are written into, in place of the camera
+    every:float=None, # With --kiosk: seconds from photo to photo (default: at the press of a button)
+    log:str=None, # With --kiosk: file that gets a row for each answer and correction: line.csv or line.sqlite
+    good:str=None, # With --kiosk: classes shown in green, with commas; the others are red (default: as the decision or the names say)
+    lang:str=None, # Language of the page: en, de (default: QUICKCLS_LANG, else that of this machine)
     force:bool=False, # Overwrite an existing Space?
     open:bool=False # Open the page in a browser?
 ):
     "Open a page that classifies images and can be taught"
     given = dict(teach=teach, corrections=corrections, with_images=with_images, examples=examples, space=space, share=share, force=force,
-                 port=port, auth=auth, allow_host=allow_host, open=open, host=host != '127.0.0.1', arch=arch != 'auto')
+                 kiosk=kiosk, port=port, auth=auth, allow_host=allow_host, open=open, host=host != '127.0.0.1', arch=arch != 'auto')
     _check(models, {name for name, value in given.items() if value})
+    line = dict(watch=watch, every=every, log=log, good=good)
+    check_line(models, kiosk, line, teach=teach, examples=examples, space=space)
     for m in models if with_images else (): pack_images(m)
     if space:
         from quickcls.app.space import publish_help, write_space
@@ -46,8 +55,10 @@ def demo(
     entry = parse_auth(auth)
     split_hosts(allow_host) # a wrong name is reported before the work
     if teach or not models: check_reach(host, share, entry, 'teaching' if models else 'a page for making classifiers')
+    if log: check_reach(host, share, entry, 'a log')
     check_address(host, port)
-    page = _page(models, title, examples, teach and (corrections or 'corrections'), arch)
+    if kiosk: page = line_page(models[0], title=title, lang=lang, **line)
+    else: page = _page(models, title, examples, teach and (corrections or 'corrections'), arch, lang)
     url = launch(page, host, port, share=share, auth=entry, allow_host=allow_host, block=False)
     if open:
         import webbrowser
@@ -60,7 +71,7 @@ def _check(models, given):
         for name in names:
             if name in given: raise QuickclsError(why.format(f'--{name.replace("_", "-")}'))
     if not models: refuse(('space', 'teach', 'with_images', 'examples'), '{0} needs a classifier: quickcls demo models/pets {0} …')
-    if len(models) > 1: refuse(('space', 'teach'), f'{{}} works with one classifier, and {len(models)} were given. Name one.')
+    if len(models) > 1: refuse(('space', 'teach', 'kiosk'), f'{{}} works with one classifier, and {len(models)} were given. Name one.')
     if 'space' in given:
         refuse(('teach', 'corrections', 'share', 'host', 'port', 'auth', 'allow_host', 'open'),
                '{} opens or serves a page, and --space only writes a folder. Leave out one of the two.')
@@ -70,11 +81,11 @@ def _check(models, given):
     for m in map(Path, models):
         if m.is_file(): raise QuickclsError(f'{m} is a file. Expected the folder that quickcls train wrote, such as models/pets.')
 
-def _page(models, title, examples, corrections, arch):
+def _page(models, title, examples, corrections, arch, lang):
     "The page of one classifier, of several, or without any the page that makes one"
     if not models:
         import_gradio()
-        return live_page(title=title, arch=arch)
+        return live_page(title=title, arch=arch, lang=lang)
     if len(models) > 1: return compare_page(*models, title=title, examples=examples)
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(1) as pool:

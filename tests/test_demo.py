@@ -411,71 +411,10 @@ def test_images_to_learn_from_take_a_bounded_room():
     tickets = [recent.put(bytes(30)) for _ in range(5)]
     assert [len(recent.get(t) or b'') for t in tickets] == [0, 0, 30, 30, 30] and recent.get('guess') is None
 
-def test_kinds_are_known_by_name_while_others_go():
-    "A window that is behind, a double click: nothing happens to a kind that was not meant"
-    from quickcls.app.builder import Live
-    from quickcls.app.builder_page import live_page
-    with Live(('this', 'that', 'third', 'fourth'), 'efficientnet_lite0') as live, served(live_page(live)) as url:
-        config = httpx.get(f'{url}/config').json()
-        ids = {d['targets'][0][0]: d['id'] for d in config['dependencies'] if d['targets'] and d['targets'][0][1] == 'click'}
-        remove = [c['id'] for c in config['components'] if c['props'].get('value') == 'Delete class']
-        def press(button):
-            httpx.post(f'{url}/gradio_api/queue/join', json=dict(fn_index=ids[button], data=[None], session_hash='x'))
-            with httpx.stream('GET', f'{url}/gradio_api/queue/data?session_hash=x', timeout=20) as events:
-                return next(l for l in events.iter_lines() if 'process_completed' in l)
-
-        load = next(d['id'] for d in config['dependencies'] if d['targets'] and d['targets'][0][1] == 'load')
-        ids['load'] = load
-        press('load') # the session learns which kind each card shows
-        live.drop_class('this')
-        assert 'There is no class' in press(remove[0]) and list(live.counts()) == ['that', 'third', 'fourth']
-
 def test_a_page_that_cannot_be_taught_has_no_way_to_teach(browser, url):
     with opened(browser, url) as page:
         assert page.locator('#teach').count() == 0
     assert list(httpx.get(f'{url}/gradio_api/info').json()['named_endpoints']) == ['/predict'] # programs may ask, and nothing else
-
-def test_from_nothing_to_a_saved_classifier(browser, tmp_path, monkeypatch, quickcls):
-    from quickcls.app.builder import Live
-    from quickcls.app.builder_page import live_page
-    monkeypatch.chdir(tmp_path)
-    files = {
-        kind: [as_file(p.read_bytes(), p.name) for p in sorted((repo / 'datasets' / 'parts' / kind).glob('*.jpg'))[:12]]
-        for kind in ('ok', 'defect')
-    }
-    with Live(('this', 'that'), 'efficientnet_lite0') as live, served(live_page(live)) as url, opened(browser, url) as page:
-        page.wait_for_function("document.querySelector('#name-0 input, #name-0 textarea').value == 'this'")
-        for i, name in enumerate(('fine', '<b>cracked')):
-            page.fill(f'#name-{i} input, #name-{i} textarea', name)
-            page.keyboard.press('Tab')
-            page.wait_for_timeout(600)
-        assert list(live.counts()) == ['fine', '<b>cracked']
-        show(page, files['ok'][0], into='#add-0')
-        page.locator('#strip-0 img').wait_for()
-        show(page, defect, into='#try')
-        page.get_by_text('as soon as two classes have an image').wait_for()
-        show(page, files['defect'][0], into='#add-1')
-        said(page) # it is alive
-        first = page.locator('#answer .qc-bars').inner_text()
-        for i, kind in enumerate(('ok', 'defect')):
-            with page.expect_file_chooser() as chooser: page.locator('button:visible', has_text='Upload several').nth(i).click()
-            chooser.value.set_files(files[kind][1:])
-            page.locator(f'#strip-{i}').get_by_text('12 images').wait_for()
-        page.wait_for_function('first => document.querySelector("#answer .qc-bars").innerText != first', arg=first) # and it moves
-        show(page, as_file(b'<html>404</html>', 'page.jpg'), into='#add-0')
-        page.get_by_text('page.jpg: an HTML page, not an image').wait_for()
-        page.reload()
-        page.locator('#strip-1').get_by_text('12 images').wait_for() # nothing is lost
-        for bad in ('../evil', ''):
-            page.fill('#name input, #name textarea', bad)
-            page.locator('#save').click()
-            page.locator('#saved [role=alert]').wait_for()
-        page.fill('#name input, #name textarea', 'wheels')
-        page.locator('#save').click()
-        page.get_by_text('Saved in').wait_for(timeout=120_000)
-    answer = json.loads(quickcls('predict', tmp_path/'models'/'wheels', defect, '--json').stdout)
-    assert {t['label'] for t in answer['top']} == {'fine', '<b>cracked'} and (tmp_path/'models'/'wheels'/'report.html').is_file()
-    assert {p.name for p in tmp_path.iterdir()} == {'models', 'wheels'}
 
 # the command
 

@@ -8,6 +8,7 @@ order = (
     'caller',
     'core',
     'terminal',
+    'texts',
     'folders',
     'data',
     'saved',
@@ -25,6 +26,8 @@ order = (
     'compare',
     'asking',
     'app',
+    'builder',
+    'line',
     'demo',
     'cli',
     'all',
@@ -94,7 +97,7 @@ light = (
     'heads.crossval heads.calibration heads.open_set decide.decision decide.aim decide.wanted '
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
     'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
-    'predict.command predict.deciding compare.grid compare.command app.builder app.space'
+    'predict.command predict.deciding compare.grid compare.command app.space builder.live builder.page line.log line.station line.page texts'
 ).split()
 
 

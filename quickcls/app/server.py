@@ -12,6 +12,7 @@ import asyncio, contextlib, os, secrets, sys, threading, time
 from pathlib import Path
 from urllib.parse import urlsplit
 from ..core import QuickclsError, explain_os_error, read_template
+from .address import for_others
 from .guard import Guard, names_of_page, split_hosts
 from .uploads import UploadBudget, budgets
 from .upload_limits import UploadLimits
@@ -210,6 +211,7 @@ def launch(
         raise QuickclsError('Gradio gave no public link: its servers cannot be reached. Without --share the page works on this machine.')
     if public: page.names.named.add(urlsplit(public).hostname)
     if not quiet: print(f'{page.title}: {url}{f" and {public}" if public else ""} (Ctrl+C closes it)', flush=True)
+    if not quiet and (others := for_others(host, urlsplit(url).port)): print(others, flush=True)
     if block: page.block_thread()
     return url
 
