@@ -97,7 +97,8 @@ light = (
     'heads.crossval heads.calibration heads.open_set decide.decision decide.aim decide.wanted '
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
     'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
-    'predict.command predict.deciding compare.grid compare.command app.space builder.live builder.page line.log line.station line.page texts'
+    'predict.command predict.deciding compare.grid compare.command app.space builder.live builder.page line.log line.station '
+    'line.page texts'
 ).split()
 
 

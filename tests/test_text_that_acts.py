@@ -2,7 +2,7 @@
 import base64, csv, fcntl, io, json, os, pty, re, struct, subprocess, sys, termios
 import pandas as pd, pytest
 from quickcls.core import plain_text
-from quickcls.data.csv_text import csv_table, csv_text, original_text
+from quickcls.terminal.csv_text import csv_table, csv_text, original_text
 from quickcls.saved.tables import read_table
 from tests.helpers import as_bytes, image, repo
 

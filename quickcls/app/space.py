@@ -12,7 +12,7 @@ from pathlib import Path
 from ..report.card import own_card, render_card
 from ..model.classifier import load_classifier
 from ..core import QuickclsError, check_apart, write_whole
-from ..data.csv_text import csv_text, original_text
+from ..terminal.csv_text import csv_text, original_text
 from ..folders.walk import expand
 from ..saved.descriptions import read_description, read_focus, read_metrics
 from ..saved.folder import (card_file, crossed_file, description_file, digests, focus_file, graph_file, largest_file, metrics_file,

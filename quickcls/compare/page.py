@@ -9,7 +9,7 @@ __all__ = ['pages_file', 'page_name', 'free_name', 'kept_pages', 'write_comparis
 import hashlib, json
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, whole_file
-from ..data.csv_text import csv_table
+from ..terminal.csv_text import csv_table
 from .figures import most_rows, plot_time
 from .results import cells_of
 from .text import duration

@@ -10,7 +10,7 @@ import contextlib, csv, io, os, threading
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, plain_text
-from ..data.csv_text import csv_text
+from ..terminal.csv_text import csv_text
 
 # %% ../../nbs/line/00_log.ipynb #row-class
 @dataclass

@@ -9,7 +9,7 @@ __all__ = ['check_table', 'open_table', 'paths_in_table']
 import csv, os
 from pathlib import Path
 from ..core import QuickclsError, check_writable
-from ..data.csv_text import original_text
+from ..terminal.csv_text import original_text
 
 # %% ../../nbs/predict/04_table.ipynb #check-table
 def check_table(

@@ -12,7 +12,7 @@ import html
 from dataclasses import dataclass
 from ..caller import in_notebook
 from ..core import QuickclsError, read_template
-from ..data.csv_text import csv_text
+from ..terminal.csv_text import csv_text
 from ..model.classifier import Classifier
 from ..model.prediction import Prediction
 from ..explain.attribution import look

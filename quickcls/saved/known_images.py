@@ -10,7 +10,7 @@ __all__ = ['most_places', 'most_rows', 'remember_folders', 'remembered_folders',
 import csv, io, os, re, stat
 from pathlib import Path
 from ..core import QuickclsError, cache_dir, whole_file
-from ..data.csv_text import original_text
+from ..terminal.csv_text import original_text
 from ..data.formats import NotAnImage
 from ..data.images import small_image
 from ..data.items import within

@@ -8,7 +8,7 @@ __all__ = ['most_rows', 'most_epochs', 'sides', 'read_table']
 # %% ../../nbs/saved/04_tables.ipynb #imports
 from pathlib import Path
 from ..core import QuickclsError
-from ..data.csv_text import csv_table
+from ..terminal.csv_text import csv_table
 from .folder import again, found, history_file, largest_file, neighbours_file, open_regular, predictions_file, short_text
 
 # %% ../../nbs/saved/04_tables.ipynb #read-table

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ..core import QuickclsError, attempt, whole_file
 from ..terminal.progress import progress, working
-from ..data.csv_text import csv_table
+from ..terminal.csv_text import csv_table
 from ..heads.calibration import calibrate
 from ..heads.crossval import CrossValidation
 from ..data.split import scan_loose
