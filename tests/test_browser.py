@@ -22,7 +22,7 @@ def report(tmp_path_factory):
 @contextmanager
 def opened(browser, path, **context):
     "A page on which nothing goes wrong: no dialog, no error, no request but for the file itself"
-    with browser.new_context(**context) as c:
+    with browser.new_context(**dict(reduced_motion='reduce') | context) as c: # no click meets a page that is still scrolling
         page, odd = c.new_page(), []
         page.on('dialog', lambda d: (odd.append(f'dialog {d.message}'), d.dismiss()))
         page.on('pageerror', lambda e: odd.append(f'error {e}'))
