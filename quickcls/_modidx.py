@@ -2972,6 +2972,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'quickcls/terminal/idle.py')},
             'quickcls.terminal.progress': { 'quickcls.terminal.progress._drawn': ( 'terminal/progress.html#_drawn',
                                                                                    'quickcls/terminal/progress.py'),
+                                            'quickcls.terminal.progress._in_ipython': ( 'terminal/progress.html#_in_ipython',
+                                                                                        'quickcls/terminal/progress.py'),
                                             'quickcls.terminal.progress._live': ( 'terminal/progress.html#_live',
                                                                                   'quickcls/terminal/progress.py'),
                                             'quickcls.terminal.progress._one_line': ( 'terminal/progress.html#_one_line',

@@ -143,7 +143,7 @@ def test_ctrl_c_says_how_to_go_on(parts, tmp_path, monkeypatch, capsys):
         (dict(head='linear,big'), 'Unknown head'),
         (dict(levels='first'), 'Unknown levels'),
         (dict(augment='keras'), 'Unknown augmentation'),
-        (dict(train_pct='0,10'), 'per cent'),
+        (dict(train_pct='0,10'), 'train-pct is 0'),
         (dict(train_pct='5,100'), 'at most 95'),
         (dict(preset='these', arch='auto'), 'Unknown preset'),
         (dict(repeats=0), 'expected 1'),

@@ -18,6 +18,10 @@ _hidden = [] # not empty: nothing is shown
 moment = 1.5 # seconds after which a step is named in a file or a pipe
 
 def _quiet(): return bool(os.environ.get('QUICKCLS_QUIET') or _hidden)
+def _in_ipython():
+    shell = sys.modules.get('IPython')
+    return bool(shell) and shell.get_ipython() is not None
+
 def _live(): return in_notebook() or sys.stderr.isatty()
 
 @contextmanager
@@ -49,7 +53,7 @@ def working(
     desc:str # What is being done, in a few words
 ):
     "A line that says what is being done and for how long, while the body of a `with` runs"
-    if _quiet() or in_notebook(): yield
+    if _quiet() or _in_ipython(): yield # a notebook keeps what it shows
     elif _live():
         from tqdm import tqdm
         with _drawn(tqdm(desc=desc, total=None, bar_format='{desc} … {elapsed_s:.0f} s', **_one_line())): yield
