@@ -41,7 +41,7 @@ def next_steps(
     collect, good = [_collect(held, crossed, trust, metrics)], (verdict(metrics, trust.cross_validation).accuracy or 0) >= .95
     found = [_shortcut(focus), _differ(metrics, trust.cross_validation), *_mistakes(crossed or held)]
     found += [*use, *collect] if good and len(held.vocab) == 2 else [*collect, *use]
-    share = Step('share', 'Share it as a page where anyone can try it.', None, f'quickcls demo {name} --space')
+    share = Step('share', 'Share it as a page where anyone can try it.', None, f'quickcls demo {name} --space {name}-space')
     return [s for s in found if s][:most - 1] + [share]
 
 def _shortcut(focus):
