@@ -296,8 +296,9 @@ def test_another_seed_is_another_page(parts, tmp_path, browser):
     again = compare(parts, **how, seed=7, head='svm')
     assert again.stem == second.stem and len(again.table) == 3 and (out/'compare.html').read_bytes() == whole
     assert len(compare(parts, **how, seed=7, fresh=True).table) == 1 and len(kept_runs(out/'runs.jsonl')) == 2
-    with opened(browser, out/'index.html') as page:
-        assert page.locator('tbody a').all_inner_texts() == ['compare', 'compare-seed7'] and 'seed 7' in page.inner_text('main')
+    with opened(browser, out/'index.html', viewport=dict(width=390, height=844)) as page:
+        assert page.locator('main a').all_inner_texts() == ['compare', 'compare-seed7'] and 'seed 7' in page.inner_text('main')
+        assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
     other = shutil.copytree(parts, tmp_path/'elsewhere'/'parts') # another folder of the same name
     assert compare(other, **how).stem not in ('compare', 'compare-seed7') and len(list(out.glob('*.csv'))) == 3
 
