@@ -1037,7 +1037,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'quickcls.decide.aim.cost_lines': ('decide/aim.html#cost_lines', 'quickcls/decide/aim.py'),
                                      'quickcls.decide.aim.expected': ('decide/aim.html#expected', 'quickcls/decide/aim.py'),
                                      'quickcls.decide.aim.limiting': ('decide/aim.html#limiting', 'quickcls/decide/aim.py'),
-                                     'quickcls.decide.aim.share_of': ('decide/aim.html#share_of', 'quickcls/decide/aim.py'),
                                      'quickcls.decide.aim.sure_line': ('decide/aim.html#sure_line', 'quickcls/decide/aim.py'),
                                      'quickcls.decide.aim.thresholds_for': ('decide/aim.html#thresholds_for', 'quickcls/decide/aim.py'),
                                      'quickcls.decide.aim.two_lines': ('decide/aim.html#two_lines', 'quickcls/decide/aim.py')},

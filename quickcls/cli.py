@@ -31,7 +31,6 @@ def report(
     author:str=None # Who made the classifier; later reports name the author too
 ):
     "Write one page about a classifier, or about two of them side by side"
-    from quickcls.decide.aim import share_of
     from quickcls.report.record import facts_on, read_facts, summary
     from quickcls.report.page import write_report
     from quickcls.evaluate.paired import compare_runs

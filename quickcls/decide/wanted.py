@@ -8,7 +8,7 @@ __all__ = ['named_class', 'read_thresholds', 'aim_of', 'option_name', 'aim_text'
 # %% ../../nbs/decide/03_wanted.ipynb #imports
 import shlex
 from ..core import QuickclsError
-from .aim import share_of
+from ..terminal.shares import share_of
 from .decision import Decision, percent
 
 # %% ../../nbs/decide/03_wanted.ipynb #read-thresholds
@@ -34,7 +34,7 @@ def read_thresholds(
     if isinstance(given, dict): pairs = list(given.items())
     elif '=' not in str(given): pairs = [(c, given) for c in vocab]
     else: pairs = [part.rpartition('=')[::2] for part in _parts_with_equals(given)]
-    lines = {named_class(str(c).strip(), vocab): share_of(v, 1) for c, v in pairs}
+    lines = {named_class(str(c).strip(), vocab): share_of(v, '--thresholds', whole=True) for c, v in pairs}
     if len(vocab) == 2 and len(lines) == 1: # one line between two classes
         (c, t), = lines.items()
         lines[vocab[1 - vocab.index(c)]] = round(1 - t, 12)
@@ -62,14 +62,14 @@ def aim_of(
     if len(kinds) > 1: raise QuickclsError(f'{option_name(kinds[0])} and {option_name(kinds[1])} are two aims; expected one of them.')
     kind = kinds[0] if kinds else 'max_miss' if len(vocab) == 2 else 'sure'
     _check_belong(kind, vocab, dict(max_alarms=max_alarms, positive=positive, ask=ask))
-    if kind == 'sure': return dict(kind=kind, sure=_above_0(share_of('99%' if sure is None else sure, 1), 'sure'))
+    if kind == 'sure': return dict(kind=kind, sure=_above_0(share_of('99%' if sure is None else sure, '--sure', whole=True), 'sure'))
     p = named_class(positive, vocab) if positive is not None else _rarer(counts, kind == 'cost' or max_alarms is not None)
     if kind == 'thresholds':
         lines = read_thresholds(thresholds, vocab)
         return dict(kind=kind, thresholds=lines) | (dict(positive=p) if len(vocab) == 2 else {})
     if kind == 'cost': return dict(kind=kind, positive=p, cost=_above_0(cost, 'cost'), ask=None if ask is None else _above_0(ask, 'ask'))
-    miss = share_of('1/200' if max_miss is None else max_miss)
-    return dict(kind=kind, positive=p, max_miss=miss, max_alarms=miss if max_alarms is None else share_of(max_alarms))
+    miss = share_of('1/200' if max_miss is None else max_miss, '--max-miss')
+    return dict(kind=kind, positive=p, max_miss=miss, max_alarms=miss if max_alarms is None else share_of(max_alarms, '--max-alarms'))
 
 def option_name(
     name:str # Of a parameter
