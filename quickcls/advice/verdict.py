@@ -6,6 +6,7 @@
 __all__ = ['Verdict', 'verdict', 'Weakest', 'weakest']
 
 # %% ../../nbs/advice/01_verdict.ipynb #imports
+import math
 from dataclasses import dataclass
 from ..heads.crossval import beyond_chance
 from ..evaluate.style import short_name
@@ -22,7 +23,7 @@ class Verdict:
 
     def __str__(self):
         if self.accuracy is None: return 'Unknown: all held-out images are duplicates of training images.'
-        low, high = (round(100*v) for v in (self.low, self.high))
+        low, high = math.floor(100*self.low), math.ceil(100*self.high) # never narrower than the interval
         if self.accuracy == 1: return f'All {self.n:,} tested images were right. Of 100 new images like these, at least {low} should be.'
         at_least = f' (at least {low})' if low < 99 else ''
         if self.accuracy >= .995: return f'More than 99 of 100 new images like these will be right{at_least}.'
