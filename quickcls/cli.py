@@ -11,7 +11,7 @@ import contextlib, os, re, sys
 from contextlib import nullcontext
 from pathlib import Path
 from .caller import from_command_line
-from .core import QuickclsError, explain_os_error, plain_text, print_json
+from .core import QuickclsError, explain_os_error, plain_text, print_json, remove_leftovers
 from .folders.what_is import check_order, expect
 from .terminal.idle import idle_options
 from .terminal.progress import above, working
@@ -168,7 +168,10 @@ def check_places(name:str, args:dict):
     images = args.get('images') or args.get('image')
     if 'model' in kinds and images: check_order(name, args['model'], [images] if isinstance(images, str) else images)
     for k, kind in kinds.items():
-        for path in [args[k]] if isinstance(args[k], str) else args[k]: expect(path, kind, name)
+        for path in [args[k]] if isinstance(args[k], str) else args[k]:
+            place = Path(path).expanduser()
+            if kind == 'model' and not place.exists(): remove_leftovers(place.parent) # a training that was killed may not have renamed it
+            expect(path, kind, name)
 
 def check_top(model:str, top:int):
     "Tell where more classes are asked for than there are"

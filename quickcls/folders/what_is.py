@@ -105,7 +105,7 @@ def _no_model(path):
         there = {f.name: f for f in _entries(folder)[1] if (f/'classifier.json').is_file()}
         near += [there[n] for n in nearest(path.name, there)]
     meant = f' Did you mean {" or ".join(map(str, dict.fromkeys(near[:3])))}?' if near else ''
-    return f'There is no folder {path}. Expected a classifier that `quickcls train` wrote.{meant}'
+    return f'There is no folder {path}, so no classifier. Expected one that `quickcls train` wrote.{meant}'
 
 # %% ../../nbs/folders/06_what_is.ipynb #swapped
 def check_order(
