@@ -235,7 +235,8 @@ def _summary(predictions):
     rows = ''.join(line(*group, of) for group, of in sorted(groups.items(), key=lambda g: (g[0][0] is None, -len(g[1]))))
     head = ''.join(f'<th scope="col">{c}</th>' for c in words['columns'])
     caption = f'<caption>{words["summary"]}</caption>'
-    return f'<table class="qc-table qc-summary">{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    table = f'<table class="qc-table qc-summary">{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="qc-wide">{table}</div>'
 
 def _table_line(answer):
     "One answer as a line of the table"
