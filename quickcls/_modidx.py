@@ -2735,6 +2735,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'quickcls/report/thumbnails.py'),
                                             'quickcls.report.thumbnails.Kept.get': ( 'report/thumbnails.html#kept.get',
                                                                                      'quickcls/report/thumbnails.py'),
+                                            'quickcls.report.thumbnails.Kept.has': ( 'report/thumbnails.html#kept.has',
+                                                                                     'quickcls/report/thumbnails.py'),
                                             'quickcls.report.thumbnails.Kept.message': ( 'report/thumbnails.html#kept.message',
                                                                                          'quickcls/report/thumbnails.py'),
                                             'quickcls.report.thumbnails.Kept.name': ( 'report/thumbnails.html#kept.name',

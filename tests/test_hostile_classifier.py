@@ -275,6 +275,9 @@ def test_a_report_keeps_the_thumbnails_that_it_has(trained, folder, tmp_path):
         (folder/'report.html').write_text(page.replace(uri, 'data:text/html,<script>alert(1)</script>'.replace('<', '\\u003c')))
         assert 'alert(1)' not in write_report(folder, say=said.append).read_text()
         assert thumbs_of(write_report(folder, images=False, say=said.append)) == {}
+        assert thumbs_of(write_report(folder, say=said.append)) # those that were packed with the classifier
+        (folder/'pictures.zip').unlink()
+        write_report(folder, images=False, say=said.append)
         assert thumbs_of(write_report(folder, say=said.append)) == {}
     finally: trained[1].with_name('moved').rename(trained[1])
 

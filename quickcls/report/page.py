@@ -239,19 +239,19 @@ def write_report(
         if not facts.on: check_replaceable(facts.folder/card_file)
     out, elsewhere = Path(out or usual).expanduser(), out is not None
     kept = Kept(facts.images, *([out, usual, facts.folder/'report.html'] if images else []))
-    image = _here_or_packed(facts) if images else None
+    image = _here_or_packed(facts, kept) if images else None
     write_page(out, render_report(facts, max_miss=max_miss, cost=cost, images=images, image=image, kept=kept, say=say))
     if kept.gone or kept.used: say(for_caller(kept.message()))
     if not facts.on: _write_card(facts, elsewhere, say)
     return out
 
-def _here_or_packed(facts):
-    "Function: path and side in pixels → PIL image, from its file or from the thumbnails that were packed with the classifier"
+def _here_or_packed(facts, kept):
+    "Function: path and side in pixels → PIL image, from its file or packed with the classifier; what is `kept` is left to that"
     packed = attempt(zip_name, lambda: Packed(facts.folder), lambda text: None)
     def image(path, side):
         try: return facts.images.image(path, side)
         except NotAnImage:
-            if not packed: raise
+            if not packed or kept.has(path): raise
             return packed.image(path, side)
     return image
 

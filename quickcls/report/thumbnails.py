@@ -84,6 +84,13 @@ class Kept:
         if cells is None: return content[:16]
         return f'{content[:16]}-{hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:8]}'
 
+    def has(self,
+        path:str # Of an image
+    )->bool:
+        "Is there a thumbnail of it, with or without a heat map?"
+        name = self.name(path)
+        return bool(name) and any(n.startswith(name) for n in self._thumbs)
+
     def get(self,
         path:str, # Of an image that could not be read
         cells=None # As in `name`
