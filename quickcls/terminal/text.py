@@ -7,6 +7,7 @@ __all__ = ['width', 'wrapped', 'cells', 'Lines', 'coloured', 'paint', 'marked', 
 
 # %% ../../nbs/terminal/01_text.ipynb #imports
 import os, shutil, sys, textwrap, unicodedata
+from ..caller import for_caller
 from ..core import plain_text
 
 # %% ../../nbs/terminal/01_text.ipynb #width
@@ -77,8 +78,8 @@ def show(
     text:str='', # From the functions here
     file=None # Standard output where this is None
 ):
-    "Print lines that are wrapped and perhaps coloured already"
-    file = file or sys.stdout
+    "Print lines that are wrapped and perhaps coloured already; options are named as whoever calls names them"
+    file, text = file or sys.stdout, for_caller(text)
     if hasattr(file, 'painted'): file.painted(text + '\n')
     else: print(text, file=file)
 
