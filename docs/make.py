@@ -32,7 +32,7 @@ def result_image(path:Path):
 def draw_prediction(ax, row):
     "An image with its prediction, green where it is correct"
     from PIL import Image
-    ax.imshow(Image.open(docs.parent/'datasets'/row.path))
+    ax.imshow(Image.open(row.path))
     ax.set_axis_off()
     title = f'{row.predicted} {getattr(row, "p_" + row.predicted):.0%}'
     if row.label == row.predicted: ax.set_title(title, fontsize=11, color='#1a7f37')

@@ -16,6 +16,7 @@ from .report.thumbnails import pack_images
 from .app.predict_page import ask_page, compare_page
 from .app.server import check_address, check_reach, import_gradio, launch, parse_auth
 from .model.update import Teacher
+from .texts import use_lang
 
 # %% ../nbs/46_demo.ipynb #demo
 def demo(
@@ -45,6 +46,7 @@ def demo(
     given = dict(teach=teach, corrections=corrections, with_images=with_images, examples=examples, space=space, share=share, force=force,
                  kiosk=kiosk, port=port, auth=auth, allow_host=allow_host, open=open, host=host != '127.0.0.1', arch=arch != 'auto')
     _check(models, {name for name, value in given.items() if value})
+    use_lang(lang)
     line = dict(watch=watch, every=every, log=log, good=good)
     check_line(models, kiosk, line, teach=teach, examples=examples, space=space)
     for m in models if with_images else (): pack_images(m)

@@ -170,7 +170,7 @@ def test_no_file_names_the_folders_above_the_images(tmp_path, cache):
     write_folder(secret/'other', noise=4)
     clf = train(secret/'xrays', out=secret/'m', arch='efficientnet_lite0', background=str(secret/'other'), folds='2x1', quiet=True)
     told = [p.name for p in clf.path.iterdir() if b'patients' in p.read_bytes() or str(tmp_path).encode() in p.read_bytes()]
-    assert told == [] and clf.info['data']['folder'] == 'xrays' and clf.evaluate().table.path.str.startswith('xrays/').all()
+    assert told == [] and clf.info['data']['folder'] == 'xrays' and (clf.evaluate().table.path.map(os.path.isfile)).all()
     assert 'data:image/jpeg' in write_report(clf.path).read_text(encoding='utf8')
 
 def test_the_same_images_trained_on_from_two_places(tmp_path, cache, monkeypatch):

@@ -18,17 +18,10 @@ from ..model.classifier import Classifier
 from ..model.prediction import Prediction
 from ..report.thumbnails import Packed
 from .server import RecentImages, at_a_time, first_uploads, import_gradio, most_files, new_page, read_upload, uploads_only
+from ..texts import Words
 
 # %% ../../nbs/app/07_predict_page.ipynb #asked
-words = dict( # all that these pages say, besides what an answer says
-    ask='Ask', good='How good is it', right='Right on {:.1%} of {:,} held-out images.', unmeasured='Its accuracy was not measured.',
-    decides=' Decides: {}.',
-    drop='Choose an image, or drop it here', photo='Image to classify', objects='Find several objects',
-    take='Take a photo', paste='Paste an image', shoot='Take the photo', close='Close the camera', next='Try another image',
-    no_camera='The camera cannot be used. Allow it in the browser, or choose an image.',
-    no_paste='There is no image to paste. Copy one first.', several='Several images at once', most='Choose up to {} images',
-    more='{} For more images, use the command `quickcls predict`.', reading='Reading the table of predictions …',
-    one_image='{} classifiers, the same image.', both='Both answer', all='All {} answer', differ='They differ')
+words = Words('ask')
 
 def answer_upload(
     clf:Classifier,

@@ -16,6 +16,7 @@ from ..report.answer_html import name_html
 from ..report.thumbnails import Packed
 from ..saved.folder import predictions_file
 from ..saved.tables import read_table
+from ..texts import Words
 
 # %% ../../nbs/asking/01_examples.ipynb #find-examples
 most_examples, most_per_class, most_tried = 8, 3, 60 # examples; of one class; files of a folder that are tried
@@ -67,9 +68,7 @@ def _of_packed(clf, packed):
     return [e for i, e in enumerate(good) if sum(e.label == f.label for f in good[:i]) < each][:most_examples]
 
 # %% ../../nbs/asking/01_examples.ipynb #start-html
-words = dict( # all that is said here
-    examples='Or try one of these:', example='try example {}', classes='It tells {} classes apart:', others='It also knows:',
-    more='and {} more', hint='A clear photo of one object works best.')
+words = Words('examples')
 
 _drawn = '''<svg class="qc-drawn" viewBox="0 0 120 48" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2">
 <rect x="2" y="4" width="50" height="40" rx="4"/><circle cx="38" cy="16" r="5"/>

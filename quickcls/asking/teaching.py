@@ -9,13 +9,10 @@ __all__ = ['words', 'teach_row', 'longer_name', 'TeachingDesk', 'teach_events']
 from ..core import QuickclsError
 from ..data.images import small_image
 from ..report.answer_html import answer_html, ask, name_html, refusal_html
+from ..texts import Words
 
 # %% ../../nbs/asking/02_teaching.ipynb #teach-row
-words = dict( # all that is said here
-    word='Correct class (choose one, or type a new name)', teach='Teach', undo='Undo', count='{} Corrections so far: {}.',
-    no_image='There is no image to learn from. Upload an image first.', no_class='Type or choose a class first.',
-    longer='{0} is the beginning of {1}. Choose {1}, or press "Teach" again for a new class.', learned='Learned: {}.',
-    few=' A new class needs three to five images.', undone='Undone: {}.', nothing='There is nothing to undo.')
+words = Words('teaching')
 
 def teach_row(
     gr, # The module

@@ -257,7 +257,8 @@ def evaluate(self:Classifier,
     if not len(held):
         raise QuickclsError(f'{self.path/predictions_file} has no held-out images. Expected the file as `quickcls train` wrote it; '
                             'or name a labelled folder: clf.evaluate("folder/").')
-    return Evaluation(held, self.vocab, image=images_of(self).image)
+    images = images_of(self)
+    return Evaluation(held.assign(path=held.path.map(images.local)), self.vocab, image=images.image)
 
 def _evaluate_folder(clf, folder):
     "Predictions for a labelled folder; images that cannot be read are skipped"

@@ -23,6 +23,7 @@ from ..evaluate.style import clean_text
 from ..data.formats import NotAnImage
 from ..data.images import covered, data_uri, small_image
 from ..explain.regions import Tags
+from ..texts import Words
 
 # %% ../../nbs/report/08_answer_html.ipynb #ask
 @dataclass
@@ -77,14 +78,7 @@ def strongest(
     return found
 
 # %% ../../nbs/report/08_answer_html.ipynb #answer-html
-words = dict( # all that is said, besides names and what a prediction says of itself
-    none='None of these', look='Look at it', confidence='{:.1%} confident', unsure='Not sure enough to act. Likeliest: {} {:.1%}',
-    decided='{} has reached its threshold. Likeliest: {} {:.1%}', unusual='Unusual', closest='Closest classes:',
-    photo='the image', heat='Heat map',
-    legend='Orange and + speak for {}, blue and − against it. {} cells: they show roughly where, not the outline.',
-    near='Most similar training images', similarity='similarity {:.2f}', objects='Objects found: {}', no_object='none of the known classes',
-    boxes='the image with a box around each object', save='Save as CSV', unreadable='could not be read', summary='All answers',
-    columns=('answer', 'images', 'share', 'mean confidence'), table=('image', 'answer', 'likeliest classes'), many='Each image')
+words = Words('answer')
 
 def name_html(
     name # Any name of a class or a file

@@ -96,7 +96,7 @@ class KnownImages:
         scanned=() # Paths of images that the user names now; they are opened without these checks
     ):
         data = data or {}
-        self.folder, self.scanned, self._contents = Path(folder), frozenset(scanned), None
+        self.folder, self.scanned, self._contents, self._named = Path(folder), frozenset(scanned), None, {}
         self.named = str(data.get('folder') or '.')
         self.roots = remembered_folders(data.get('fingerprint'))
         on_network = re.match(r'[\\/]{2}', self.named) # two slashes: a shared folder on the network
@@ -127,9 +127,18 @@ class KnownImages:
     ): # PIL image
         "A small copy of an image; raises `NotAnImage` if it may not be opened, is missing or has other content"
         if path in self.scanned: return small_image(path, side)
-        found = self.find(path)
+        found = self.find(self._named.get(path, path))
         if not found: raise NotAnImage('not found where it was in training, or not in the table of the classifier')
         return small_image(found[0], side, sha256=found[1])
+
+    def local(self,
+        path:str # As in `find`
+    )->str: # The same where it is a file as it stands, or is not known here
+        "The path of an image on this machine, for programs that open it"
+        found = None if os.path.isfile(path) else self.find(path)
+        if not found: return path
+        self._named[str(found[0])] = path
+        return str(found[0])
 
     def data(self,
         path:str # As in `find`
