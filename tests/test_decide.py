@@ -139,7 +139,7 @@ def test_decide_in_python_changes_the_open_classifier_and_the_saved_one(drawn, t
     assert clf.decision == d == type(clf).load(clf.path).decision and d.thresholds['ok'] == pytest.approx(1e-6)
 
 @pytest.mark.parametrize('words, said', [
-    (['--max-miss', '1/200', '--cost', '5'], '--cost'), (['--max-miss', '2'], "'2'"), (['--cost', '-1', '--positive', 'ok'], '--cost'),
+    (['--max-miss', '1/200', '--cost', '5'], '--cost'), (['--max-miss', '200'], "'200'"), (['--cost', '-1', '--positive', 'ok'], '--cost'),
     (['--positive', 'defekt'], 'Did you mean defect'), (['--thresholds', 'defect=0.2,ok=0.3'], 'overlap'), (['--cost', '5'], '--positive'),
     (['--thresholds', 'defect'], "'defect'"), (['--ask', '1'], '--cost'),
     (['--show', '--sure', '90%'], '--sure'), (['--sure', '0'], '--sure')])
