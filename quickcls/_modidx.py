@@ -1718,6 +1718,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'quickcls.features.store.cache': ('features/store.html#cache', 'quickcls/features/store.py'),
                                          'quickcls.features.store.data_fingerprint': ( 'features/store.html#data_fingerprint',
                                                                                        'quickcls/features/store.py'),
+                                         'quickcls.features.store.recipe_in': ( 'features/store.html#recipe_in',
+                                                                                'quickcls/features/store.py'),
                                          'quickcls.features.store.recipe_of': ( 'features/store.html#recipe_of',
                                                                                 'quickcls/features/store.py'),
                                          'quickcls.features.store.store_key': ( 'features/store.html#store_key',

@@ -38,6 +38,7 @@ def _parameters(text):
     "Text whose options are parameters"
     def one(found):
         name, value = found[1], found[2]
+        if value is None and text[found.end():].startswith((' is ', "'s ")): return name.replace('-', '_')
         if value is None: return f'{name.replace("-", "_")}={"True" if name in _switches else ""}'
         end = '.' if value.endswith('.') else '' # the full stop of a sentence
         value = value.removesuffix('.')

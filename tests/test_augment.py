@@ -86,7 +86,7 @@ def test_views_of_a_preset_are_its_own_and_stay(tmp_path):
     assert done.embedded == 32 and np.allclose(x, alone, atol=1e-3)
     assert embed_augmented(items, graph, 2, engine=MeanColour(), store=store, preset='guide')[1].embedded == 0
     assert embed_augmented(items, graph, 1, engine=MeanColour(), store=store)[1].embedded == 16
-    assert {r.split('|')[-1] for r in store.table().recipe} == {'guide:42:0', 'guide:42:1', 'aug_transforms:42:0'}
+    assert {r.split('|')[-2] for r in store.table().recipe} == {'guide:42:0', 'guide:42:1', 'aug_transforms:42:0'}
     store.close()
 
 def test_train_takes_a_preset(tmp_path):

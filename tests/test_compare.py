@@ -143,11 +143,11 @@ def test_ctrl_c_says_how_to_go_on(parts, tmp_path, monkeypatch, capsys):
         (dict(head='linear,big'), 'Unknown head'),
         (dict(levels='first'), 'Unknown levels'),
         (dict(augment='keras'), 'Unknown augmentation'),
-        (dict(train_pct='0,10'), 'train-pct is 0'),
+        (dict(train_pct='0,10'), 'train_pct is 0'),
         (dict(train_pct='5,100'), 'at most 95'),
         (dict(preset='these', arch='auto'), 'Unknown preset'),
         (dict(repeats=0), 'expected 1'),
-        (dict(arch=','), '--arch'),
+        (dict(arch=','), 'arch is empty'),
         (dict(preset='thesis', arch=arch), 'preset'),
         (dict(arch='sift-bow-svm', strategy='full'), 'sift-bow-svm'),
         (dict(epochs=0), 'epochs'),
@@ -235,7 +235,7 @@ def test_the_thesis_says_what_it_has_no_weights_for(parts, tmp_path):
     t = compare(parts, arch='swin_tiny,luna', out=tmp_path/'c', offline=True, quiet=True)
     assert (
         t.best is None
-        and [option in reason for option, reason in zip(('--offline', '--strategy scratch'), t.table.reason)] == [True, True]
+        and [option in reason for option, reason in zip(('offline=True', "strategy='scratch'"), t.table.reason)] == [True, True]
         and t.sentence()
         and (tmp_path / 'c' / 'compare.html').is_file()
     )

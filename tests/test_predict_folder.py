@@ -64,7 +64,7 @@ def test_the_table_opens_in_a_spreadsheet_and_has_the_decisions(parts, few, tmp_
 def test_a_table_is_replaced_only_on_request_and_a_photo_never(parts, few, tmp_path, quickcls):
     file = tmp_path/'a.csv'
     file.write_text('path,label\nmine,1\n')
-    r = quickcls('predict', tmp_path/'no-model', few, '--csv', file)
+    r = quickcls('predict', parts.path, few, '--csv', file)
     assert r.returncode == 1 and '--force' in r.stderr and 'mine' in file.read_text() # before anything is loaded
     assert quickcls('predict', parts.path, few, '--csv', file, '--force').returncode == 1 and 'mine' not in file.read_text()
     photo = few/'ok-001.jpg'
@@ -272,4 +272,4 @@ def test_watching_answers_what_arrives_logs_it_once_and_ends_cleanly(parts, tmp_
 
 def test_a_table_with_other_columns_is_not_added_to(tmp_path):
     with open_table(tmp_path/'a.csv', 3, append=True) as write: write(answer('a.jpg', 'ok'))
-    with pytest.raises(QuickclsError, match='--top'): open_table(tmp_path/'a.csv', 2, append=True).__enter__()
+    with pytest.raises(QuickclsError, match='top='): open_table(tmp_path/'a.csv', 2, append=True).__enter__()

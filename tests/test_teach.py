@@ -1,11 +1,11 @@
 "What people say counts: at once, for good, and only where they may"
-import json, re, time
+import json, re, shutil, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 from quickcls.model.classifier import Classifier
-from quickcls.core import QuickclsError
+from quickcls.core import QuickclsError, cache_dir
 from quickcls.data.corrections import Corrections, checked_class_name, manifest, take_corrections
 from quickcls.data.formats import NotAnImage
 from quickcls.model.update import Teacher
@@ -100,13 +100,15 @@ def test_heads_and_views_of_every_kind(tmp_path, head, levels, arch):
 
 def test_without_its_embeddings(parts, wrong, tmp_path, graphs_of):
     "A pruned store: the images are embedded once more, and where they are gone the error says so"
-    with graphs_of('efficientnet_lite0', tmp_path/'cache'): asked_without_embeddings(parts, wrong, tmp_path)
+    notes = cache_dir('folders') # where the images are on this machine
+    with graphs_of('efficientnet_lite0', tmp_path/'cache'):
+        shutil.copytree(notes, cache_dir('folders'), dirs_exist_ok=True)
+        asked_without_embeddings(parts, wrong, tmp_path)
 
 def asked_without_embeddings(parts, wrong, tmp_path):
     said = []
     teacher = Teacher.of(parts, tmp_path/'c', say=said.append)
     assert 'training images' in said[0] and teacher.teach(*wrong).predict(wrong[0]).label == wrong[1]
-    import shutil
     shutil.copytree(parts.path, tmp_path/'m')
     pd.read_csv(parts.path/'predictions.csv').assign(path='gone.jpg').to_csv(tmp_path/'m'/'predictions.csv', index=False)
     with pytest.raises(QuickclsError, match='training images.*store'):
