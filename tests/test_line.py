@@ -1,4 +1,5 @@
 "The line page: one large answer, by a saved decision, logged; from a camera or a folder; in each language of the catalogue"
+from string import Formatter
 import csv, json, os, re, shutil, sqlite3, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from quickcls.core import QuickclsError
 from quickcls.line.folder import FolderWatch
 from quickcls.line.log import LineLog, LogRow, columns, time_now
 from quickcls.line.station import Station, looks_of
-from quickcls.texts import Texts, catalogue, choose_lang, fields_of, languages
+from quickcls.texts import Texts, catalogue, choose_lang, languages
 from tests.axe import serious_faults
 from tests.helpers import as_bytes, image, repo
 
@@ -19,7 +20,8 @@ defect, fine = repo/'docs'/'parts'/'defect.jpg', sorted((repo/'datasets'/'parts'
 def test_every_language_has_every_text_with_its_fields(lang):
     english, other = catalogue('en'), catalogue(lang)
     assert set(english) == set(other) and all(v.strip() for v in other.values())
-    assert {k: fields_of(v) for k, v in english.items()} == {k: fields_of(v) for k, v in other.items()}
+    def fields(texts): return {k: sorted(f[1:3] for f in Formatter().parse(v) if f[1] is not None) for k, v in texts.items()}
+    assert fields(english) == fields(other) and {k: v.count('|') for k, v in english.items()} == {k: v.count('|') for k, v in other.items()}
 
 def test_the_language_is_that_of_the_option_then_of_the_variable_then_of_the_machine(monkeypatch):
     for k in ('QUICKCLS_LANG', 'LC_ALL', 'LC_MESSAGES', 'LANG'): monkeypatch.delenv(k, raising=False)
@@ -119,7 +121,7 @@ def decided(drawn, tmp_path_factory):
     from quickcls.all import Classifier
     clf = drawn(tmp_path_factory.mktemp('decided'))
     d = json.loads((clf.path/'classifier.json').read_text(encoding='utf8'))
-    d['decision'] = dict(thresholds=dict(defect=.5, ok=.9999), aim=dict(kind='max_miss', max_miss=.005, positive='defect'), measured={})
+    d['decision'] = dict(thresholds=dict(defect=.5, ok=.9999), aim=dict(kind='max_miss', max_miss=.005, max_alarms=.005, positive='defect'), measured={})
     (clf.path/'classifier.json').write_text(json.dumps(d, ensure_ascii=False), encoding='utf8')
     return Classifier.load(clf.path)
 

@@ -12,7 +12,9 @@ from quickcls.app.predict_page import ask_page, compare_page
 from quickcls.app.server import check_address
 from quickcls.asking.examples import find_examples
 from quickcls.data.images import file_bytes
+from quickcls.evaluate.predictions import held_out
 from quickcls.model.update import Teacher
+from quickcls.report.record import read_facts
 from quickcls.report.thumbnails import Packed
 from tests.test_cli import refused
 from tests.test_demo import as_file, defect, foreign, opened, said, served, show
@@ -50,7 +52,7 @@ def test_an_empty_page_shows_what_it_tells_apart(browser, url, bare):
 def test_examples_are_held_out_images_of_each_class(browser, packed):
     thumbnails = Packed(packed.path)
     found = find_examples(packed, packed=thumbnails)
-    held = {file_bytes(im, 'JPEG', quality=90) for p in packed.evaluate().table.path if (im := thumbnails.get(p))}
+    held = {file_bytes(im, 'JPEG', quality=90) for p in held_out(read_facts(packed.path).table).path if (im := thumbnails.get(p))}
     assert {e.label for e in found} == {'defect', 'ok'} and len(found) <= 8 and {e.source for e in found} <= held
     assert all(packed.predict(e.source).answer == e.label for e in found)
     with served(ask_page(packed)) as u, opened(browser, u) as page:
@@ -62,7 +64,7 @@ def test_a_folder_of_classes_gives_examples_of_each(bare, tmp_path):
     assert {e.label for e in found} == {'defect', 'ok'}
     (tmp_path/'note.txt').write_text('no image')
     for folder in (tmp_path, tmp_path/'none'):
-        with pytest.raises(QuickclsError, match='--examples'): find_examples(bare, folder)
+        with pytest.raises(QuickclsError, match='examples'): find_examples(bare, folder)
 
 # errors and what is not shown
 

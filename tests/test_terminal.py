@@ -217,8 +217,8 @@ def test_a_missing_models_is_added(said, quickcls):
 
 @pytest.mark.parametrize('words,option', [
     (('train', 'parts', '--epochs', '50'), '--epochs'), (('train', 'parts', '--levels', 'last', '--arch', 'akaze-bow-svm'), '--levels'),
-    (('train', 'parts', '--strategy', 'full', '--folds', '5x2'), '--folds'), (('demo', 'm', '--space', 'x', '--port', '7000'), '--port'),
-    (('report', 'a', 'b', '--cost', '5'), '--cost'), (('demo', 'm', '--corrections', 'c'), '--corrections')])
+    (('train', 'parts', '--strategy', 'full', '--folds', '5x2'), '--folds'),
+    (('report', 'a', 'b', '--cost', '5'), '--cost')])
 def test_idle_options_are_told(words, option):
     "Before the work, with the reason; nothing is said where the option acts"
     from quickcls.cli import command_parser, read_words

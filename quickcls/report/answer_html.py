@@ -209,7 +209,7 @@ def answers_table(
     csv.writer(file).writerows([table_columns(top), *(table_row(a.prediction, top) for a in answers)])
     link = 'data:text/csv;charset=utf-8;base64,' + base64.b64encode(file.getvalue().encode('utf-8-sig', 'replace')).decode() # for Excel
     save = f'<a class="qc-save" download="answers.csv" href="{link}">{words["save"]}</a>'
-    head = ''.join(f'<th scope="col">{w}</th>' for w in words['table'])
+    head = ''.join(f'<th scope="col">{w}</th>' for w in words['table'].split('|'))
     rows = ''.join(map(_table_line, answers))
     table = f'<table class="qc-table"><caption>{words["many"]}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     wide = f'<div class="qc-wide" tabindex="0" role="group" aria-label="{words["many"]}">{table}</div>' # the keyboard scrolls it
@@ -227,7 +227,7 @@ def _summary(predictions):
         cells = len(of), f'{len(of)/len(predictions):.0%}', mean
         return f'<tr><th scope="row">{sign_html(kind) if kind else ""}{said}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
     rows = ''.join(line(*group, of) for group, of in sorted(groups.items(), key=lambda g: (g[0][0] is None, -len(g[1]))))
-    head = ''.join(f'<th scope="col">{c}</th>' for c in words['columns'])
+    head = ''.join(f'<th scope="col">{c}</th>' for c in words['columns'].split('|'))
     caption = f'<caption>{words["summary"]}</caption>'
     table = f'<table class="qc-table qc-summary">{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div class="qc-wide">{table}</div>'

@@ -28,13 +28,7 @@ rules = dict(
     cache=[('days', lambda a: not a.get('prune'), 'error: only --prune removes anything; expected --prune --days {value:g}')],
     report=[('cost', lambda a: a.get('other'), 'two classifiers are compared, and no threshold is chosen'),
             ('max_miss', lambda a: a.get('other'), 'two classifiers are compared, and no threshold is chosen'),
-            ('max_miss', lambda a: a.get('cost') is not None, 'error: --cost chooses the threshold, too; expected one of the two')],
-    demo=[*((o, lambda a: a.get('space'), 'the page is written into a folder and not opened') for o in
-            ('host', 'port', 'share', 'auth', 'allow_host', 'open')),
-          ('force', lambda a: not a.get('space'), 'only --space writes something that could be there already'),
-          ('corrections', lambda a: not a.get('teach'), 'without --teach nothing is corrected'),
-          ('arch', lambda a: a.get('model'), 'the classifier has its backbone'),
-          ('port', lambda a: a.get('port') is not None and not 0 < a['port'] < 65536, 'error: expected a port from 1 to 65535')])
+            ('max_miss', lambda a: a.get('cost') is not None, 'error: --cost chooses the threshold, too; expected one of the two')])
 
 # %% ../../nbs/terminal/06_idle.ipynb #idle-options
 def idle_options(
