@@ -143,7 +143,7 @@ def test_from_scratch_learns_and_needs_no_weights(tmp_path, monkeypatch):
 
 def test_errors(few):
     for given, told in (
-        (dict(strategy='full', views=parse_views('luna')), '--strategy scratch'),
+        (dict(strategy='full', views=parse_views('luna')), "strategy='scratch'"),
         (dict(strategy='head'), 'partial.*full.*scratch'),
         (dict(strategy='half'), 'half'),
         (dict(strategy='partial', unfreeze=0), '1 or more'),
@@ -195,6 +195,7 @@ def test_the_history_is_kept(fallen_back, browser):
         page = context.new_page()
         page.goto((fallen_back/'report.html').as_uri())
         section = page.locator('#learned')
+        section.locator('summary').click()
         verdict = json.loads((fallen_back/'metrics.json').read_text())['tuning']['verdict']
         assert section.locator('svg').count() == 1 and verdict[1:] in section.inner_text()
         assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
