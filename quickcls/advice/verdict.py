@@ -40,6 +40,7 @@ class Verdict:
         "What it was tested on"
         if self.accuracy is None: return 'Keep some images apart, and test on them.'
         images = '1 image' if self.n == 1 else f'{self.n:,} images'
+        if self.crossed: return f'Tested on {images}, each by a head that had not learned from it (cross-validation).'
         return f'Tested on {images} that it had not learned from.'
 
 def verdict(

@@ -14,9 +14,12 @@ from ..asking.teaching import TeachingDesk, teach_events, teach_row
 from ..core import QuickclsError, read_template
 from ..report.answer_html import (
     Answer, answer_html, answers_table, ask, kind_of, name_html, reason_html, refusal_html, sign_html, tags_html)
+from ..advice.verdict import verdict
 from ..model.classifier import Classifier
 from ..model.prediction import Prediction
 from ..report.thumbnails import Packed
+from ..saved.descriptions import measured as checked_metrics
+from ..saved.folder import metrics_file, read_json
 from .server import RecentImages, at_a_time, first_uploads, import_gradio, most_files, new_page, read_upload, uploads_only
 from ..texts import Words
 
@@ -138,10 +141,17 @@ def _report_tab(gr, tab, report):
 
 def _headline(name, clf, level='h1'):
     "The name of a classifier and how good it is"
-    m = clf.info.get('metrics') or {}
-    right = words['right'].format(m['accuracy'], m['n']) if m.get('accuracy') is not None else words['unmeasured']
+    found = _accuracy(clf)
+    right = words['right'].format(found.accuracy, found.n) if found and found.accuracy is not None else words['unmeasured']
     decides = words['decides'].format(name_html(str(clf.decision))) if clf.decision else ''
     return f'<header class="qc-head"><{level}>{name_html(name)}</{level}><p>{right}{decides}</p></header>'
+
+def _accuracy(clf):
+    "How good it is, by the figure that its report shows: of the held-out images or of cross-validation; None if it was not measured"
+    held, file = clf.info.get('metrics') or {}, clf.path and clf.folder/metrics_file
+    if held.get('accuracy') is None: return None
+    measured = read_json(file, checked_metrics) if file and file.is_file() else {}
+    return verdict(held, (measured.get('trust') or {}).get('cross_validation'))
 
 def _ask_tab(gr, now, packed, found, teacher):
     "One image and its answer; several images and their table"

@@ -60,8 +60,8 @@ def _alone(t):
     "One accuracy as a sentence without its full stop"
     images = f'{t.n:,} held-out image' + 's'*(t.n != 1) if t.where == 'held out' else f'{_images(t.n)} in {t.where}'
     low, high = math.floor(100*t.interval[0]), math.ceil(100*t.interval[1])
-    if t.accuracy == 1: return f'no mistakes on {images}; of new ones like these at least {low}% are right, with 95% certainty'
-    return f'{percent(t.accuracy)} of {images} are right; of new ones like these {low} to {high}%, with 95% certainty'
+    if t.accuracy == 1: return f'no mistakes on {images}; expect at least {low}% of new ones like these to be right'
+    return f'{percent(t.accuracy)} of {images} are right; expect {low} to {high}% of new ones like these to be'
 
 def _images(n): return f'{n:,} image' + 's'*(n != 1)
 
