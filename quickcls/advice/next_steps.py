@@ -36,12 +36,12 @@ def next_steps(
     most:int=3 # Steps, with the one that shares it
 )->list: # of `Step`, the most useful first
     "What to do next"
-    metrics, name = held.metrics(), shlex.quote(model)
+    metrics, name, space = held.metrics(), shlex.quote(model), shlex.quote(f'{model}-space')
     use = [] if decided else [_decide(len(held.vocab), name)]
     collect, good = [_collect(held, crossed, trust, metrics)], (verdict(metrics, trust.cross_validation).accuracy or 0) >= .95
     found = [_shortcut(focus), _differ(metrics, trust.cross_validation), *_mistakes(crossed or held)]
     found += [*use, *collect] if good and len(held.vocab) == 2 else [*collect, *use]
-    share = Step('share', 'Share it as a page where anyone can try it.', None, f'quickcls demo {name} --space {name}-space')
+    share = Step('share', 'Share it as a page where anyone can try it.', None, f'quickcls demo {name} --space {space}')
     return [s for s in found if s][:most - 1] + [share]
 
 def _shortcut(focus):
