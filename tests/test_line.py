@@ -122,7 +122,8 @@ def decided(drawn, tmp_path_factory):
     from quickcls.all import Classifier
     clf = drawn(tmp_path_factory.mktemp('decided'))
     d = json.loads((clf.path/'classifier.json').read_text(encoding='utf8'))
-    d['decision'] = dict(thresholds=dict(defect=.5, ok=.9999), aim=dict(kind='max_miss', max_miss=.005, max_alarms=.005, positive='defect'), measured={})
+    aim = dict(kind='max_miss', max_miss=.005, max_alarms=.005, positive='defect')
+    d['decision'] = dict(thresholds=dict(defect=.5, ok=.9999), aim=aim, measured={})
     (clf.path/'classifier.json').write_text(json.dumps(d, ensure_ascii=False), encoding='utf8')
     return Classifier.load(clf.path)
 
