@@ -2930,6 +2930,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'quickcls/saved/known_images.py'),
                                              'quickcls.saved.known_images._is_content': ( 'saved/known_images.html#_is_content',
                                                                                           'quickcls/saved/known_images.py'),
+                                             'quickcls.saved.known_images._near': ( 'saved/known_images.html#_near',
+                                                                                    'quickcls/saved/known_images.py'),
                                              'quickcls.saved.known_images._note': ( 'saved/known_images.html#_note',
                                                                                     'quickcls/saved/known_images.py'),
                                              'quickcls.saved.known_images._pairs': ( 'saved/known_images.html#_pairs',

@@ -137,8 +137,9 @@ class KnownImages:
         "The path of an image on this machine, for programs that open it"
         found = None if os.path.isfile(path) else self.find(path)
         if not found: return path
-        self._named[str(found[0])] = path
-        return str(found[0])
+        here = _near(str(found[0]))
+        self._named[here] = path
+        return here
 
     def data(self,
         path:str # As in `find`
@@ -161,6 +162,12 @@ def below(
     named, parts = path.replace('\\', '/').removeprefix(folder.replace('\\', '/')).split('/'), inside.split('/')
     leads_out = '..' in named or '..' in parts or os.path.isabs(inside) or parts[0].endswith(':')
     return None if leads_out or inside == '.' else inside
+
+def _near(path, most=3):
+    "A path from the current folder where it is near: a notebook that is shared should not show the folders above"
+    try: inside = os.path.relpath(path)
+    except (ValueError, OSError): return path # another drive, or the current folder was deleted
+    return inside if inside.split(os.sep).count('..') <= most else path
 
 def _regular(path):
     "Is it a regular file, not larger than an image may be?"
