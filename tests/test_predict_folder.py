@@ -265,6 +265,7 @@ def test_watching_answers_what_arrives_logs_it_once_and_ends_cleanly(parts, tmp_
         wait(lambda: len(rows_of(log)) == i - 1)
         shutil.copy(shown/('ok' if i == 2 else 'defect')/f'00{i}.jpg', few/f'{i}.jpg')
         wait(lambda: len(rows_of(log)) == i)
+        time.sleep(1) # its row is written before its line is printed
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=30)
         assert p.returncode == (0 if i == 2 else 3) and 'Traceback' not in err and f'{i}.jpg' in out
