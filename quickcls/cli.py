@@ -143,7 +143,7 @@ shares = ('valid_pct', 'keep_known', 'sure') # options that `share_of` reads
 places = dict(train=dict(folder='classes'), compare=dict(folder='classes'), preview=dict(folder='classes'), new=dict(folder='classes'),
               predict=dict(model='model', images='images'), tag=dict(model='model', images='images'), decide=dict(model='model'),
               explain=dict(model='model', image='images'), report=dict(model='model', other='model', data='labelled'),
-              demo=dict(model='model'))
+              demo=dict(models='model'))
 
 def read_words(
     parser, # From `command_parser`

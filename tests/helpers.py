@@ -1,5 +1,6 @@
 "What tests draw and stand in with: images, labelled folders, odd files, an engine without a network"
 import hashlib, io, shutil, struct, time, zlib
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -228,3 +229,17 @@ def full_trust(vocab):
         ),
         warnings=[f'Few images of {vocab[1]}.'],
     )
+
+@contextmanager
+def window(browser, url, ready, before='', **context):
+    "A window of a new visitor, once `ready` is there; no error in it, no request to anywhere else"
+    with browser.new_context(**dict(viewport=dict(width=1280, height=800)) | context) as c:
+        tab, odd = c.new_page(), []
+        tab.on('pageerror', lambda e: odd.append(f'error {e}'))
+        tab.on('request', lambda r: None if r.url.startswith(('data:', 'blob:', url)) else odd.append(f'request {r.url[:80]}'))
+        tab.set_default_timeout(60_000)
+        if before: tab.add_init_script(before)
+        tab.goto(url)
+        tab.wait_for_selector(ready)
+        yield tab
+        assert odd == []

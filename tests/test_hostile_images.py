@@ -346,7 +346,7 @@ def test_a_file_that_is_replaced_between_scan_and_pass_leaves_no_lie(tmp_path):
     Path(items.table.path[0]).write_bytes(as_bytes(Image.new('RGB', (24, 24), 'red'), 'PNG'))
     embed_items(items, graph, engine=engine, store=store)
     assert len(items) == 7 and 'changed' in items.skipped[0].reason
-    assert store.missing([store_key(old, recipe_of(graph, engine))]) # nothing was kept under the content that is gone
+    assert store.missing([store_key(old, recipe_of(graph, engine.precision))]) # nothing was kept under the content that is gone
     items = scan_folder(folder)
     embed_items(items, graph, engine=engine, store=store)
     assert len(items) == 8 and np.allclose(read_items(items.table, graph, engine=engine, store=store)[0], (1, 0, 0), atol=.01)

@@ -91,7 +91,7 @@ def test_nothing_is_imported_wholesale():
     assert not [n for n, p in names.items() if re.search(r'^\s*from \S+ import \*', p.read_text(encoding='utf8'), re.M)]
 
 light = (
-    'core terminal.text terminal.progress terminal.suggest terminal.summary terminal.idle folders.what_is '
+    'core terminal.text terminal.progress terminal.suggest terminal.idle folders.what_is '
     'data.images data.items data.split data.corrections backbones.registry backbones.weights backbones.onnx_graph backbones.engines '
     'features.augment features.embed features.bow heads.head heads.linear heads.mlp heads.fit '
     'heads.crossval heads.calibration heads.open_set decide.decision decide.aim decide.wanted '

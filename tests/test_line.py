@@ -10,7 +10,7 @@ from quickcls.line.log import LineLog, LogRow, columns, time_now
 from quickcls.line.station import Station, looks_of
 from quickcls.texts import Texts, catalogue, choose_lang, languages
 from tests.axe import serious_faults
-from tests.helpers import as_bytes, image, repo
+from tests.helpers import as_bytes, image, repo, window
 
 defect, fine = repo/'docs'/'parts'/'defect.jpg', sorted((repo/'datasets'/'parts'/'ok').glob('*.jpg'))[3]
 
@@ -211,16 +211,7 @@ def opened(browser, page, context={}, before='', address=lambda url: url, **laun
     "A browser on the page: no error in it, no request to anywhere else"
     try:
         url = address(launch(page, block=False, quiet=True, **launched).rstrip('/'))
-        with browser.new_context(**dict(viewport=dict(width=1280, height=800)) | context) as c:
-            tab, odd = c.new_page(), []
-            tab.on('pageerror', lambda e: odd.append(f'error {e}'))
-            tab.on('request', lambda r: None if r.url.startswith(('data:', 'blob:', url)) else odd.append(f'request {r.url[:80]}'))
-            tab.set_default_timeout(60_000)
-            if before: tab.add_init_script(before)
-            tab.goto(url)
-            tab.wait_for_selector('.qk-word:not(:empty)')
-            yield tab
-            assert odd == []
+        with window(browser, url, '.qk-word:not(:empty)', before, **context) as tab: yield tab
     finally:
         page.close_line()
         page.close(verbose=False)

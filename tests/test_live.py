@@ -9,7 +9,7 @@ from quickcls.core import QuickclsError
 from quickcls.builder.live import Live, shared_engines
 from quickcls.data.formats import NotAnImage
 from tests.axe import serious_faults
-from tests.helpers import as_bytes, bad_files, repo
+from tests.helpers import as_bytes, bad_files, repo, window
 
 parts = repo/'datasets'/'parts'
 def drawn(i):
@@ -30,24 +30,21 @@ def test_it_answers_from_one_image_of_each(live):
     assert first.vocab == ['red', 'green'] and first is live.clf and .5 < first.predict(drawn(3)).top[0]['probability'] < .99
     for i in range(2, 30): live.add(('red', 'green', 'blue')[i % 3], drawn(i)) if i % 3 < 2 else None
     assert [live.clf.predict(drawn(i)).label for i in (99, 100)] == ['red', 'green']
-    assert live.known_enough() is None
 
-def test_hints(live):
-    live.add('red', drawn(0))
-    assert 'red: 1 ' in live.known_enough() and 'green: 0 ' in live.known_enough()
-    live.drop_class('green')
-    assert 'red' in live.known_enough()
+def remove_last(live, label): live.remove([*live.images(label)][-1:])
 
-def test_take_back_rename_drop_and_move(live):
+def test_remove_rename_drop_and_move(live):
     for i in range(6): live.add('red' if i % 2 else 'green', drawn(i))
-    assert live.take_back('red') == 2 and live.counts() == {'red': 2, 'green': 3}
+    remove_last(live, 'red')
+    assert live.counts() == {'red': 2, 'green': 3}
     assert live.rename_class('red', ' dark  red ') == 'dark red' and live.clf.vocab == ['dark red', 'green']
     assert live.add('green', drawn(1)) == 4 and live.counts() == {'dark red': 1, 'green': 4} # the last word counts
     assert live.add('green', drawn(1)) == 4
     live.drop_class('green')
     assert live.clf is None and len(list(live.folder.iterdir())) == 1
-    live.take_back('dark red')
-    with pytest.raises(QuickclsError, match='dark red'): live.take_back('dark red')
+    remove_last(live, 'dark red')
+    live.remove(['not there'])
+    assert live.counts() == {'dark red': 0} and not list(live.folder.iterdir())
 
 @pytest.mark.parametrize('name', ['', '../x', 'a/b', '.x', 'x\0', 'x'*61, 'RED', None])
 def test_hostile_names(live, name):
@@ -56,7 +53,7 @@ def test_hostile_names(live, name):
         lambda n: live.rename_class('green', n),
         lambda n: live.save(n) if n != 'RED' else live.add_class(n),
         live.drop_class,
-        live.take_back,
+        live.images,
         lambda n: live.add(n, drawn(0)),
     ):
         with pytest.raises(QuickclsError): call(name)
@@ -75,7 +72,7 @@ def test_twelve_hundred_images():
         with ThreadPoolExecutor(4) as pool: list(pool.map(lambda i: live.add(('red', 'green', 'blue')[i % 3], images[i]), range(1200)))
         embedded = time.perf_counter() - t
         live.clf
-        live.take_back('red')
+        remove_last(live, 'red')
         t = time.perf_counter()
         clf = live.clf
         head = time.perf_counter() - t
@@ -197,19 +194,7 @@ def served(**kwargs):
     try: yield launch(page, block=False, quiet=True).rstrip('/')
     finally: page.close(verbose=False)
 
-@contextmanager
-def opened(browser, url, before='', **context):
-    "A window of a new visitor on which nothing goes wrong"
-    with browser.new_context(**dict(viewport=dict(width=1280, height=800)) | context) as c:
-        tab, odd = c.new_page(), []
-        tab.on('pageerror', lambda e: odd.append(f'error {e}'))
-        tab.on('request', lambda r: None if r.url.startswith(('data:', 'blob:', url)) else odd.append(f'request {r.url[:80]}'))
-        tab.set_default_timeout(60_000)
-        if before: tab.add_init_script(before)
-        tab.goto(url)
-        tab.wait_for_selector('.qm-class')
-        yield tab
-        assert odd == []
+def opened(browser, url, **how): return window(browser, url, '.qm-class', **how)
 
 def some(label, n, start=0): return [str(p) for p in sorted((parts/label).glob('*.jpg'))[start:start + n]]
 def page_file(folder):

@@ -69,7 +69,7 @@ def test_a_replaced_image_is_new(tmp_path, store):
 
 def test_keys_name_all_that_matters():
     "Another size, resize, precision, network or augmentation has another key; nothing else does"
-    def key(graph, engine=MeanColour(), **kw): return store_key('ab'*32, recipe_of(graph, engine, **kw))
+    def key(graph, engine=MeanColour(), **kw): return store_key('ab'*32, recipe_of(graph, engine.precision, **kw))
     half = SimpleNamespace(precision='bf16')
     keys = [
         key(tiny_graph()),
@@ -79,7 +79,7 @@ def test_keys_name_all_that_matters():
         key(tiny_graph(), half),
         key(tiny_graph(digest='other')),
         key(tiny_graph(), augment='aug:1:0'),
-        store_key('cd' * 32, recipe_of(tiny_graph(), MeanColour())),
+        store_key('cd' * 32, recipe_of(tiny_graph(), MeanColour().precision)),
     ]
     assert len(set(keys)) == len(keys) and key(tiny_graph()) == keys[0]
     assert {len(k) for k in keys} == {16}

@@ -7,12 +7,11 @@ from quickcls.core import QuickclsError
 from quickcls.terminal.idle import idle_options
 from quickcls.terminal.shares import share_of
 from quickcls.terminal.suggest import did_you_mean, nearest, same_name
-from quickcls.terminal import summary
-from quickcls.terminal.summary import Summary, class_table, differ, how_good, sturdier, weakest
+from quickcls.advice.summary import Summary, class_table, how_good, weakest_text
+from quickcls.advice.verdict import verdict
 from quickcls.terminal.text import cells, marked, table, wrapped
 
-Tested = summary.Tested
-Tested.__test__ = False # pytest takes it for a test otherwise
+def figures(accuracy, interval, n): return dict(accuracy=accuracy, interval=interval, n=n)
 arch = 'efficientnet_lite0@64'
 photo = repo/'docs'/'parts'/'defect.jpg'
 
@@ -56,31 +55,32 @@ def test_no_word_is_cut(columns):
 
 def test_a_perfect_score_has_no_margin_on_both_sides():
     "Of 34 images without a mistake: what is proved, and no ± 5.1 points"
-    text = how_good(Tested(1, (.8985, 1), 34, 'held out'), None)
+    text = how_good(figures(1, (.8985, 1), 34))
     assert 'No mistakes on 34' in text and '89%' in text and '±' not in text and '100%' not in text
-    assert '100.0%' not in how_good(Tested(.9997, (.999, 1), 7000, 'held out'), None) # not without mistakes
+    assert '100.0%' not in how_good(figures(.9997, (.999, 1), 7000)) # not without mistakes
 
 def test_the_sturdier_accuracy_leads():
-    held, crossed = Tested(.95, (.85, .98), 57, 'held out'), Tested(.967, (.936, .983), 240, 'cross-validation')
-    assert sturdier(held, crossed) is crossed and sturdier(held, None) is held
+    held, crossed = figures(.95, (.85, .98), 57), figures(.967, (.936, .983), 240)
+    assert verdict(held, crossed).accuracy == .967 and verdict(held).accuracy == .95
     assert how_good(held, crossed).startswith('96.7%') and '57' in how_good(held, crossed)
 
 def test_a_disagreement_is_loud():
     "57 % of the held-out images and 100 % in cross-validation: both are in the first line, and a sign is before it"
-    held, crossed = Tested(.57, (.47, .66), 100, 'held out'), Tested(1, (.98, 1), 200, 'cross-validation')
+    held, crossed = figures(.57, (.47, .66), 100), figures(1, (.98, 1), 200)
     classes = [{'class': c, 'n': 50, 'recall': .57, 'recall_high': .7, 'precision': .5} for c in 'ab']
-    text = Summary(held, crossed, classes, [('a', 'b', 20)], [], [], []).text()
-    assert differ(held, crossed) and text.lstrip().startswith('error:') and '57.0%' in text and '100%' in text
-    assert not differ(held, Tested(.6, (.5, .7), 100, 'cross-validation'))
+    def said(cv): return Summary(held, cv, classes, [('a', 'b', 20)], [], [], []).text()
+    text = said(crossed)
+    assert text.lstrip().startswith('error:') and '57.0%' in text and '100%' in text
+    assert 'error:' not in said(figures(.6, (.5, .7), 100))
 
 def test_the_weakest_class_is_known_to_be_weak():
     "One miss of 3 proves less than 20 of 60; without mistakes no class is called weak; a class without images is none"
     few = {'class': 'few', 'n': 3, 'recall': 2/3, 'recall_high': .94, 'precision': 1}
     many = {'class': 'many', 'n': 60, 'recall': 2/3, 'recall_high': .77, 'precision': .9}
     none = {'class': 'none', 'n': 0, 'recall': 0, 'recall_high': 1, 'precision': 0}
-    assert weakest([few, many, none], [('many', 'few', 20), ('few', 'many', 1)]).startswith('many: 20 of 60')
+    assert weakest_text([few, many, none], [('many', 'few', 20), ('few', 'many', 1)]).startswith('many: 20 of its 60')
     right = [few | dict(recall=1), many | dict(recall=1), none]
-    assert 'no class has a mistake' in weakest(right, []) and 'few' in weakest(right, [])
+    assert 'no class has a mistake' in weakest_text(right, []) and 'few' in weakest_text(right, [])
 
 @pytest.mark.parametrize('n', [2, 40, 200])
 def test_the_table_fits(n, monkeypatch):

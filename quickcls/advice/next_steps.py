@@ -52,7 +52,7 @@ def _shortcut(focus):
     return Step('shortcut', f'Check a suspected shortcut: {what}', 'focus')
 
 def _differ(metrics, cv):
-    own = metrics['without_twins'] if 'without_twins' in metrics else metrics
+    own = metrics.get('without_twins', metrics)
     if not own or not cv or not beyond_chance(own, cv): return None
     a, b = (f'{100*m["accuracy"]:.0f}' for m in (own, cv))
     return Step('differ', f'Find out why {a} of 100 held-out images are right, but {b} of 100 in cross-validation.', 'numbers')

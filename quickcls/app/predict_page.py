@@ -127,9 +127,8 @@ def ask_page(
 
 def _warm(model):
     "A classifier whose graph is loaded before the first visitors ask"
-    import numpy as np
     clf = model if isinstance(model, Classifier) else Classifier.load(model)
-    clf.embed([np.zeros((1, v.size, v.size, 3), np.uint8) for v in clf.views])
+    clf.warm_up()
     return clf
 
 def _report_tab(gr, tab, report):

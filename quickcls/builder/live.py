@@ -107,14 +107,6 @@ class Live:
             self._stale = True
             return len(shots)
 
-    def take_back(self, label:str)->int: # How many images are left
-        "Delete the last image of a class"
-        with self._lock:
-            shots = self._of(label)
-            if not shots: raise QuickclsError(f'{label} has no image to remove. Add one first.')
-            self._forget(label, lambda s: s is shots[-1])
-            return len(self._shots[label])
-
     def remove(self,
         images:list # SHA-256 of each, as in `images`
     ):
@@ -158,14 +150,9 @@ class Live:
                 self._stale = False
             return self._clf
 
-    def known_enough(self)->str|None: # One line, or None where nothing is missing
-        "Which classes need more images"
-        n = self.counts()
-        if len(n) < 2: return f'classes so far: {", ".join(n) or "none"}; add another class'
-        few = [f'{k}: {v} image{"s"*(v != 1)}' for k, v in n.items() if v < plenty]
-        if not few: return None
-        more = f' and {len(few) - 5} more classes' if len(few) > 5 else ''
-        return f'{", ".join(few[:5])}{more}; ten or more are better'
+    def is_taken(self, name:str)->bool: # As `save` takes it
+        "Is there a classifier or a folder of images of this name?"
+        return any(p.exists() for p in (Path('models')/name, Path(name)))
 
     def save(self,
         name:str, # Of the classifier

@@ -153,9 +153,9 @@ class Work:
         try: name = checked_class_name(name)
         except QuickclsError: return dict(errors=[t('builder.bad_name', name=f'“{name[:longest]}”', most=longest)])
         with self._saving:
+            if desk.live.is_taken(name): return dict(errors=[t('builder.exists', name=name)])
             try: clf = desk.live.save(name)
-            except QuickclsError as e:
-                return dict(errors=[t('builder.exists', name=name) if 'already' in str(e) else t('builder.failed', why=str(e))])
+            except QuickclsError as e: return dict(errors=[t('builder.failed', why=str(e))])
         m = clf.info.get('metrics') or {}
         told = dict(saved=t('builder.saved', path=clf.path), command=f'quickcls demo {clf.path}')
         return dict(errors=[], accuracy=m.get('accuracy'), n=m.get('n')) | told

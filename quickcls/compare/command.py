@@ -18,7 +18,7 @@ from .results import Comparison, in_a_line, names_of
 from .page import free_name, page_name, write_comparison
 from .runs import forget_runs, keep_run, kept_runs
 from .grid import Scenario, Trials, plan_scenarios, words_of
-from .text import wrapped
+from ..terminal.text import wrapped
 from ..train.options import Training, command_line
 from ..terminal.progress import progress
 
@@ -52,8 +52,8 @@ def _left_out(why):
     "Lines about scenarios that cannot be run: each reason once"
     found = {}
     for s, reason in why.items(): found.setdefault(reason, []).append(s.arch)
-    def line(reason, archs): return f'  left out: {", ".join(dict.fromkeys(archs))} ({len(archs)} scenario{"s"[:len(archs) > 1]}): {reason}'
-    return [l for reason, archs in found.items() for l in wrapped(line(reason, archs), indent='    ')]
+    def line(reason, archs): return f'{", ".join(dict.fromkeys(archs))} ({len(archs)} scenario{"s"[:len(archs) > 1]}): {reason}'
+    return [wrapped(line(reason, archs), '  left out: ') for reason, archs in found.items()]
 
 def _missing(plan, trials, repeats, kept, why):
     "Scenario → its repeats that are not finished; scenarios without weights go into `why`"

@@ -12,7 +12,8 @@ from pathlib import Path
 from ..report.record import public_command, share
 from .grid import Scenario, scenario_of
 from .runs import mean_of, p_value
-from .text import duration, text_table, wrapped, wrapped_command
+from ..terminal.text import table, wrapped
+from .text import duration, wrapped_command
 
 # %% ../../nbs/compare/05_results.ipynb #comparison-class
 headings = dict(scenario='#', arch='model', strategy='strategy', head='head', augment='augmentation', n_train='training images',
@@ -180,18 +181,20 @@ class Comparison:
     def lines(self, width:int=None, most:int=None)->list: # What all rows share, the heading, then a line for each row
         "The table for a terminal with `width` characters a line, or as wide as it is; `most` limits the rows"
         rows = [cells_of(r) for r in self.ran.to_dict('records')]
-        heads = self.shown_columns | dict(n_train='train', augmentation='augment')
-        heads = {k: h for k, h in heads.items() if k in self.shown_columns}
-        minor = ('mb', 'images_per_s', 'train_accuracy', 'strategy')
-        table = text_table(rows, heads, names=axes, left=('accuracy',), minor=minor, width=width, most=most) if rows else []
+        heads = self.shown_columns | ({'n_train': 'train'} if 'n_train' in self.shown_columns else {})
+        at = {k: i for i, k in enumerate(heads)}
+        def places(*keys): return [at[k] for k in keys if k in at]
+        how = dict(names=places(*axes), minor=places('mb', 'images_per_s', 'train_accuracy', 'strategy'), columns=width, most=most)
+        texts = [[r.get(k, '') for k in heads] for r in rows]
+        lines = table(list(heads.values()), texts, places(*axes, 'accuracy'), **how).split('\n') if rows else []
         more = [f'… {len(rows) - most} more in {self.stem}.html'] if most and len(rows) > most else []
-        return [*wrapped(self.shared(), width), *table, *more]
+        return [*_wrapped(self.shared(), width), *lines, *more]
 
     def __str__(self):
-        parts = [wrapped(self.sentence()), self.lines(most=12), wrapped(f'{self.caution()} {self.note}'.strip())]
-        parts.append(wrapped(f'note: {self.failed()}', indent='  ') if self.failures() else [])
+        parts = [_wrapped(self.sentence()), self.lines(most=12), _wrapped(f'{self.caution()} {self.note}'.strip())]
+        parts.append([wrapped(self.failed(), 'note: ')] if self.failures() else [])
         if self.best is not None:
-            differs = wrapped(f'({self.beyond()})') if self.beyond() else []
+            differs = _wrapped(f'({self.beyond()})') if self.beyond() else []
             parts.append(['Train it:', *wrapped_command(self.command(self.recommended)), *differs])
         return '\n\n'.join('\n'.join(p) for p in parts if any(p))
     __repr__ = __str__
@@ -210,6 +213,8 @@ class Comparison:
     def public_command(self)->str: # Empty where nothing was run
         "The command of the row to take, without the folders of its paths"
         return '' if self.best is None else public_command(self.command(self.recommended))
+
+def _wrapped(text, columns=None): return wrapped(text, columns=columns).split('\n') if text else []
 
 def _front(table, done):
     "Numbers of the rows that more time buys: the quickest, then each that is better than the one before it beyond chance"

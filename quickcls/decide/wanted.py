@@ -9,6 +9,7 @@ __all__ = ['named_class', 'read_thresholds', 'aim_of', 'option_name', 'aim_text'
 import shlex
 from ..core import QuickclsError
 from ..terminal.shares import share_of
+from ..terminal.suggest import did_you_mean
 from .decision import Decision, percent
 
 # %% ../../nbs/decide/03_wanted.ipynb #read-thresholds
@@ -19,12 +20,8 @@ def named_class(
 )->str: # The same
     "Raise `QuickclsError` with the nearest name where there is no such name"
     if name in names: return name
-    from difflib import get_close_matches
-    folded = {n.casefold(): n for n in names}
-    near = get_close_matches(str(name).casefold(), folded, n=1)
-    guess = f' Did you mean {folded[near[0]]}?' if near else ''
     some = ', '.join(names[:12]) + (f' and {len(names) - 12} more' if len(names) > 12 else '')
-    raise QuickclsError(f'There is no {what} {name!r}. Expected one of {some}.{guess}')
+    raise QuickclsError(f'There is no {what} {name!r}. Expected one of {some}.{did_you_mean(name, names)}')
 
 def read_thresholds(
     given, # `defect=0.2,ok=0.9`, one number for all classes, or a dict class → probability

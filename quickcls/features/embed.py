@@ -119,7 +119,7 @@ def embed_items(
 )->Pass:
     "Embed the images of an items table; read them with `read_items`"
     import numpy as np
-    view, recipe, t = graph.view, recipe_of(graph, engine), items.table
+    view, recipe, t = graph.view, recipe_of(graph, engine.precision), items.table
     sha = dict(zip(t.path, t.sha256))
     def load(p): return np.asarray(load_image(p, view.size, view.resize, sha256=sha[p])) # refuses a file replaced since the scan
     images = [(store_key(h, recipe), p) for h, p in zip(t.sha256, t.path)]
@@ -145,7 +145,7 @@ def read_items(
     *, engine, store:Store
 ): # float32 `[n, graph.dim]`
     "The stored embeddings of items, in the order of the table"
-    recipe = recipe_of(graph, engine)
+    recipe = recipe_of(graph, engine.precision)
     return store.get([store_key(h, recipe) for h in table.sha256], graph.dim)
 
 # %% ../../nbs/features/03_embed.ipynb #augmented-views
@@ -161,7 +161,7 @@ def embed_augmented(
     total, parts, sha = Pass(), [], dict(zip(table.path, table.sha256))
     name = 'aug_transforms' if preset == 'fastai' else preset # its name in stores from before there were others
     for i in range(n):
-        recipe = recipe_of(graph, engine, f'{name}:{seed}:{i}')
+        recipe = recipe_of(graph, engine.precision, f'{name}:{seed}:{i}')
         keys = [store_key(h, recipe) for h in table.sha256]
         def load(p): return augmented_copy(p, sha[p], graph.view, seed, i, preset)
         done = embed_images(list(zip(keys, table.path)), load, engine=engine, store=store, recipe=recipe,

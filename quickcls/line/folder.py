@@ -11,6 +11,7 @@ from pathlib import Path
 from ..core import QuickclsError, explain_os_error
 from ..data.formats import is_cut, largest_file
 from ..folders.walk import is_leaving, named_as_image
+from ..predict.watching import Settled
 
 # %% ../../nbs/line/01_folder.ipynb #folder-watch
 between, given_up = .3, 5 # seconds: from look to look; until a cut file is taken as it is
@@ -18,7 +19,7 @@ between, given_up = .3, 5 # seconds: from look to look; until a cut file is take
 class FolderWatch:
     "The new images of a folder, look by look"
     def __init__(self, folder:Path): # Its sub-folders are not watched
-        self.folder, self._taken, self._last, self._first = Path(folder).expanduser(), {}, {}, True
+        self.folder, self._settled, self._first = Path(folder).expanduser(), Settled(), True
         if self.folder.is_dir(): return
         raise QuickclsError(f'{folder} is not a folder. Expected --watch with a folder that images are written into.')
 
@@ -26,17 +27,17 @@ class FolderWatch:
         "The images that are complete and were not given before"
         there = self._files()
         if self._first: # all but the newest are old
-            newest = max(there, key=there.get, default=None)
-            self._taken, self._last, self._first = {p: m for p, m in there.items() if p != newest}, there, False
-        ready = [p for p, m in there.items() if self._taken.get(p) != m and self._last.get(p) == m]
-        self._taken = {p: m for p, m in self._taken.items() if p in there}
-        self._last = there
+            newest, self._first = max(there, key=there.get, default=None), False
+            self._settled.given = {p: m for p, m in there.items() if p != newest}
+            self._settled.last = there # the newest is old enough to be whole; a cut one waits below
+        ready = self._settled.look(there)
+        self._settled.given = {p: m for p, m in self._settled.given.items() if p in there}
         for p in sorted(ready, key=there.get, reverse=True):
             if (data := self._complete(p, there[p])) is not None: yield p, data
 
     def time_of(self, path:Path)->tuple: # The larger, the newer
         "When an image that was given was written"
-        return self._taken.get(path, (0, '', 0))
+        return self._settled.given.get(path, (0, '', 0))
 
     def _files(self):
         "path → (time in ns, name, size) of the files that are named as images"
@@ -53,7 +54,7 @@ class FolderWatch:
         try: data = path.read_bytes()
         except OSError: return None
         if is_cut(data) and abs(time.time() - mark[0]/1e9) < given_up: return None
-        self._taken[path] = mark
+        self._settled.given[path] = mark
         return data
 
 # %% ../../nbs/line/01_folder.ipynb #watcher

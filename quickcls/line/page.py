@@ -33,7 +33,7 @@ def line_page(
     gr = import_gradio()
     clf = model if isinstance(model, Classifier) else Classifier.load(model)
     station = Station(clf, log, good)
-    _warm_up(clf)
+    clf.warm_up()
     def say(line): print(line, file=sys.stderr, flush=True)
     watcher = Watcher(folder, lambda data, name: station.answer(data, name, shown_side), say) if folder else None
     with new_page(title or clf.name) as page:
@@ -64,11 +64,6 @@ def _check(watch, every):
         raise QuickclsError('--every is for a camera, --watch for a folder: its images are answered as they come. Give one of them.')
     if every is None or .2 <= every <= 86_400: return
     raise QuickclsError(f'every is {every:g}; expected seconds from photo to photo, 0.2 or more.')
-
-def _warm_up(clf):
-    "Load the graph before the first image comes"
-    import numpy as np
-    clf.embed([np.zeros((1, v.size, v.size, 3), np.uint8) for v in clf.views])
 
 def _setup(station, texts, folder, log, every):
     "What the script of the page needs to know"

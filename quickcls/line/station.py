@@ -10,6 +10,7 @@ import hashlib, re, secrets, sys, threading
 from dataclasses import replace
 from ..core import QuickclsError, plain_text
 from ..data.images import data_uri, small_image
+from ..decide.wanted import named_class
 from ..model.classifier import Classifier
 from .log import LineLog, LogRow, time_now
 
@@ -30,10 +31,7 @@ def looks_of(
     return {c: 'good' if c in chosen else 'bad' for c in clf.vocab}
 
 def _named(vocab, good):
-    names = {n.strip() for n in good.split(',') if n.strip()}
-    if wrong := sorted(names - set(vocab)):
-        raise QuickclsError(f'--good names {wrong[0]!r}, which is no class. The classes are: {", ".join(vocab[:8])}.')
-    return names
+    return {named_class(n.strip(), vocab) for n in good.split(',') if n.strip()}
 
 def _good_by_name(vocab):
     "The classes whose names say that they are good; None where the names say nothing"

@@ -48,6 +48,11 @@ class Classifier:
         "Joined embeddings of prepared images"
         return self.features(batches)[0]
 
+    def warm_up(self):
+        "Load the graph before the first question comes"
+        import numpy as np
+        self.embed([np.zeros((1, v.size, v.size, 3), np.uint8) for v in self.views])
+
     def features(self, batches:list): # (float32 `[n, d]`, float32 `[n, nf, h, w]`); `batches` as in `embed`
         "Joined embeddings of prepared images, and the final feature maps of the first view"
         import numpy as np

@@ -223,7 +223,7 @@ def _settled(learn, inner, first, untouched, head, class_weights, seed, kept):
     from quickcls.heads.head import to_torch
     from quickcls.model.learner import ViewModel, head_layers
     (x, start), at = first, (inner.table.split == 'train').to_numpy()
-    y, layers = class_numbers(inner.table.label, inner.vocab), head_layers(learn.model)
+    layers = head_layers(learn.model)
     before, c = start.logits(x[~at]), start.notes.get('C') # chosen before the network had seen any of the images
     if head in by_strength:
         z = outputs(learn, ViewModel(learn.model[0], learn.model[1][:-len(layers)]), inner.table, kept)

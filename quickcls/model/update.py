@@ -23,7 +23,7 @@ from ..heads.linear import calm, rotated
 from ..saved.known_images import images_of
 from ..heads.open_set import OpenSet
 from ..data.formats import NotAnImage
-from ..features.store import Store, recipe_in, store_key
+from ..features.store import Store, recipe_of, store_key
 from ..saved.tables import read_table
 
 # %% ../../nbs/model/06_update.ipynb #moved-layer
@@ -266,7 +266,7 @@ def _embeddings(clf, t, say):
     if not all(graphs) or not graphs: return _embedded_again(clf, t, say)
     store, own = Store(), clf.engine.precision if clf.network else 'f32'
     for precision in dict.fromkeys([own, 'bf16', 'f32', 'f16']):
-        keys = [[store_key(h, recipe_in(g, precision)) for h in t.sha256] for g in graphs]
+        keys = [[store_key(h, recipe_of(g, precision)) for h in t.sha256] for g in graphs]
         if any(store.missing(k, g.dim) for k, g in zip(keys, graphs)): continue
         return joined([store.get(k, g.dim) for k, g in zip(keys, graphs)], graphs, clf.levels)
     return _embedded_again(clf, t, say)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from ..core import QuickclsError, print_json
 from ..terminal.progress import progress
+from ..terminal.text import show
 from ..decide.decision import look_at_it, none_of_these
 from ..decide.wanted import named_class
 from ..folders.walk import expand
@@ -62,7 +63,7 @@ class Outcome:
         out = sys.stderr if self.json else sys.stdout
         lines = self.summary.lines(listed, self.table.path) + (self.sorter.lines() if self.sorter else [])
         if self.sorter: lines.append(f'take it back: quickcls undo {shlex.quote(str(self.sorter.shown))}')
-        print('\n'.join(lines), file=out)
+        show('\n'.join(lines), out)
 
     @property
     def code(self)->int: # exit code: `exit_on`, 1 where an image could not be read, else 0
@@ -135,10 +136,10 @@ def predict(
             out.take(p)
             if one and not json and not csv: print(p)
             if bar: bar.update()
-    if not one or csv or sort_into: _finish(out, clf, lines, csv)
+    if not one or csv or sort_into: _finish(out, lines, csv)
     return out.code
 
-def _finish(out, clf, lines, csv):
+def _finish(out, lines, csv):
     "The summary, and where the table is"
     if lines and not out.json: print()
     out.report(listed=not lines)
@@ -166,5 +167,5 @@ def _watch(clf, folder, top, how):
             say(f'watching {folder}; Ctrl+C ends it')
             for paths in arrivals(folder, known, say=say):
                 for p in clf.predict_many(list(_outside(paths, how['sort_into'], how['csv'])), top): out.take(p)
-    if out.summary.n: _finish(out, clf, True, how['csv'])
+    if out.summary.n: _finish(out, True, how['csv'])
     return out.code

@@ -16,8 +16,9 @@ from ..decide.aim import expected, limiting, thresholds_for
 from ..decide.decision import Decision, checked, decision_of
 from ..decide.wanted import aim_of, decide_command, option_name
 from ..model.classifier import Classifier
-from .decision_text import describe, wrapped
+from .decision_text import as_text, describe
 from ..saved.descriptions import read_description, read_metrics
+from ..saved.known_images import KnownImages
 from ..saved.folder import check_replaceable, crossed_file, description_file, predictions_file
 from ..saved.tables import read_table
 
@@ -39,7 +40,10 @@ class Deciding:
         "The images as arrays"
         return _arrays(self.table, self.vocab)
     @property
-    def paths(self)->list: return [self.table.path.iloc[i] for i in self.named] # of the images that limit the aim
+    def paths(self)->list: # as this machine opens them
+        "The images that limit the aim"
+        images = KnownImages(self.folder, read_description(self.folder).get('data'))
+        return [images.local(self.table.path.iloc[i]) for i in self.named]
 
     def plot(self): # matplotlib Figure
         "The curve behind the decision"
@@ -49,7 +53,7 @@ class Deciding:
         two = len(self.vocab) == 2 and self.decision.aim['kind'] != 'sure'
         return plot_lines(self.decision, y, probs, title, self.named) if two else plot_sure(self.decision, y, probs, title)
 
-    def __str__(self): return wrapped(describe(self))
+    def __str__(self): return as_text(describe(self))
     __repr__ = __str__
 
 def _arrays(table, vocab):

@@ -11,6 +11,7 @@ from ..core import plain_text
 from ..decide.aim import at_most
 from ..decide.decision import Decision, decision_words, look_at_it, none_of_these, words
 from ..evaluate.style import short_name
+from ..terminal.text import table as text_table
 
 # %% ../../nbs/predict/05_summary.ipynb #in-one-line
 def in_one_line(
@@ -73,12 +74,9 @@ class Summary:
         table=None # File in which all answers are; None: in none
     )->list: # of str
         "The summary as text"
-        rows = self.rows()
-        width = max([len(r[0]) for r in rows] + [11])
-        out = [f'{"":<{width + 2}} {"images":>7} {"share":>7}  mean confidence']
-        for name, k, share, mean in rows:
-            out.append(f'  {name:<{width}} {k:>7,} {share:>7.1%}  {"" if mean is None else f"{mean:15.1%}"}'.rstrip())
-        out.append(f'  {"all":<{width}} {self.n:>7,}')
+        rows = [(name, f'{k:,}', f'{share:.1%}', '' if mean is None else f'{mean:.1%}') for name, k, share, mean in self.rows()]
+        head = ('', 'images', 'share', 'mean confidence')
+        out = text_table(head, [*rows, ('all', f'{self.n:,}', '', '')]).split('\n')
         where = f'in {table}' if table else '(--csv FILE lists all)'
         if listed: out = [*self._named('to look at', self.to_look_at, where, look_at_it, none_of_these),
                           *self._named('could not be read', self.failed, where, unreadable), *out]

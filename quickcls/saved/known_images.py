@@ -165,9 +165,10 @@ def below(
 
 def _near(path, most=3):
     "A path from the current folder where it is near: a notebook that is shared should not show the folders above"
-    try: inside = os.path.relpath(path)
+    try: inside, both = os.path.relpath(path), os.path.commonpath([os.getcwd(), path])
     except (ValueError, OSError): return path # another drive, or the current folder was deleted
-    return inside if inside.split(os.sep).count('..') <= most else path
+    near = both != os.path.dirname(both) and inside.split(os.sep).count('..') <= most
+    return inside if near else path
 
 def _regular(path):
     "Is it a regular file, not larger than an image may be?"

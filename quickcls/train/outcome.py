@@ -9,30 +9,28 @@ __all__ = ['summary_of', 'run_summary']
 import shlex
 from ..evaluate.diagnostics import few_images
 from ..evaluate.predictions import Evaluation
-from ..terminal.summary import Summary, Tested, sturdier
-from ..data.items import is_doubt, skipped_note
+from ..advice.summary import Summary
+from ..advice.verdict import classes_and_pairs, verdict
+from ..data.items import Doubt, skipped_note
 
 # %% ../../nbs/train/02a_outcome.ipynb #summary
 def summary_of(
     done # `quickcls.train.pipeline.Pipeline`, after its last step
 )->Summary:
     "What a training found, for a terminal"
-    trust, fresh = done.trust, done.metrics.get('without_twins', done.metrics) # None where all are in training
-    held, crossed = (m and Tested(m['accuracy'], m['interval'], m['n'], where) for m, where in
-                     ((fresh, 'held out'), (trust.cross_validation, 'cross-validation')))
+    trust, held = done.trust, done.metrics
+    fresh = held.get('without_twins', held) # None where all are in training
     ev = done.ev
-    if (held or crossed) and sturdier(held, crossed) is crossed and done.folded is not None: ev = Evaluation(done.folded, done.items.vocab)
-    elif fresh is not done.metrics and fresh: ev = Evaluation(ev.table[~ev.table.twin], ev.vocab)
-    scores = ev.per_class().reset_index().rename(columns=dict(support='n'))
-    pairs = list(ev.most_confused()[['actual', 'predicted', 'count']].itertuples(index=False, name=None))
+    if verdict(held, trust.cross_validation).crossed and done.folded is not None: ev = Evaluation(done.folded, done.items.vocab)
+    elif fresh is not held and fresh: ev = Evaluation(ev.table[~ev.table.twin], ev.vocab)
+    classes, pairs = classes_and_pairs(ev)
     few, looked = few_images(done.metrics, trust.cross_validation), (done.looked or {}).get('warnings', [])
-    failed = [n for n in done.notes if 'could not be made' in n] # from `attempt`
-    doubts_of_data = [n for n in done.items.notes if is_doubt(n)]
-    warnings = [w for w in (*failed, *looked, *doubts_of_data, *trust.warnings) if w not in few]
+    doubts = [n for n in done.items.notes if isinstance(n, Doubt)]
+    warnings = [w for w in (*done.failed, *looked, *doubts, *trust.warnings) if w not in few]
     tuning = [done.tuning['verdict']] if done.tuning else []
     found = [*tuning, *done.items.notes, *skipped_note(done.items.skipped), *done.notes]
     notes = [n for n in found if n not in warnings]
-    return Summary(held, crossed, scores.to_dict('records'), pairs, _next(done.out, trust.learning_curve, pairs), warnings, notes)
+    return Summary(held, trust.cross_validation, classes, pairs, _next(done.out, trust.learning_curve, pairs), warnings, notes)
 
 def _next(out, curve, pairs):
     "What to do now: the report, more images where they help, the page to share"

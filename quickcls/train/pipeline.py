@@ -47,7 +47,8 @@ class Pipeline:
         options:Training,
         say=say # Called with each line of text
     ):
-        self.options, self.say, self.run, self.notes = options, say, Run(say, say if options.verbose else _silent), []
+        self.options, self.say, self.run = options, say, Run(say, say if options.verbose else _silent)
+        self.notes, self.failed = [], [] # sentences for the end; the second about what could not be made
         self.command, self.out, self.folder = options.command, options.target, Path(options.folder).expanduser()
         self.choice, self.tuned, self.taken = None, None, None # of `--auto`, of a backbone that is trained, of `--corrections`
         self.tuning = None # `tuning_facts` of a backbone that is trained
@@ -70,13 +71,13 @@ class Pipeline:
         with self.run.step('save', 'writing figures and the report'): self.draw()
         if o.tensorboard:
             with self.run.step('tensorboard', 'writing for TensorBoard'):
-                attempt('the run for TensorBoard', self.write_tensorboard, self.note)
+                attempt('the run for TensorBoard', self.write_tensorboard, self.fail)
         return self.finish()
 
     def check_places(self):
         "Raise `QuickclsError` where the folders of images, of corrections and of the classifier get in each other's way"
         o = self.options
-        if (given := o.given['head']) != o.head and o.head == 'svm': self.say(f'{o.arch}: the head is svm')
+        if o.given['head'] != o.head and o.head == 'svm': self.say(f'{o.arch}: the head is svm')
         nested = f'The classifier would be in {self.out}, and the images are in {o.folder}: one would be inside the other.'
         check_apart(self.out, self.folder, f'{nested} Name another folder with --out (in Python: out=).')
         check_free(self.out, o.force)
@@ -223,7 +224,7 @@ class Pipeline:
                       neighbours=lambda: public.table(neighbours(self.ev, self.items, self.splits)),
                       history=lambda: history_table(self.head.notes))
         facts = self.facts()
-        def beside(folder): write_tables(folder, made, self.ev, tables, facts, self.note)
+        def beside(folder): write_tables(folder, made, self.ev, tables, facts, self.fail)
         dropped = dropped_decision(self.out)
         self.classifier = made.save(self.out, force=self.options.force, beside=beside)
         if dropped: self.note(dropped)
@@ -236,18 +237,17 @@ class Pipeline:
         facts |= dict(trained=date.today().isoformat())
         return facts | dict(tuning=self.tuning, seconds=self.run.seconds, advice=self.advice, auto=tried)
 
-    def note(self, text):
-        "Say what is missing, though the classifier is there"
-        self.notes.append(text.strip().removeprefix('note: '))
+    def note(self, text): self.notes.append(text)
+    def fail(self, text): self.failed.append(text.strip().removeprefix('note: ')) # from `attempt`: the classifier is there all the same
 
     def look_for_shortcuts(self):
         "Where in the images the classifier looks"
-        self.looked = attempt('the heat maps of the report', lambda: focus(self.made, self.table), self.note)
+        self.looked = attempt('the heat maps of the report', lambda: focus(self.made, self.table), self.fail)
 
     def draw(self):
         "Figures and report, into the folder of the saved classifier"
         looked = self.looked and self.looked | dict(pictures=[r | dict(path=self.public.of(r['path'])) for r in self.looked['pictures']])
-        draw_beside(self.out, self.out.name, self.ev, looked, not self.options.no_images, self.note)
+        draw_beside(self.out, self.out.name, self.ev, looked, not self.options.no_images, self.fail)
 
     def write_tensorboard(self):
         "Curves, matrix and images for TensorBoard"

@@ -57,7 +57,7 @@ def memory(folder, n):
             Path(f'{tmp}/{i}.jpg').write_bytes(originals[i % len(originals)] + b'%d' % i)  # JPEG decoders stop at the end mark
         graph = get_graph(view)
         engine = open_engine(graph)
-        recipe = recipe_of(graph, engine)
+        recipe = recipe_of(graph, engine.precision)
         done = embed_images(
             [(store_key(str(i), recipe), f'{tmp}/{i}.jpg') for i in range(n)],
             load,
