@@ -298,7 +298,7 @@ def test_accessibility_of_the_builder_and_no_sideways_scroll(browser, uploads, s
 
 def test_without_a_camera_a_phone_takes_photos(browser, uploads):
     no_camera = "Object.defineProperty(Navigator.prototype, 'mediaDevices', {get: () => undefined})"
-    with served(lang='de') as url, opened(browser, url, no_camera, viewport=dict(width=390, height=844)) as tab:
+    with served(lang='de') as url, opened(browser, url, before=no_camera, viewport=dict(width=390, height=844)) as tab:
         assert not tab.locator('.qm-hold').first.is_visible() and 'https' in tab.locator('.qm-tools').inner_text()
         tab.locator('.qm-photo input').first.set_input_files(some('ok', 1))
         shown(tab, 1, 0)

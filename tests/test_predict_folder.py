@@ -42,7 +42,7 @@ def contents(folder):
 def test_a_folder_ends_with_a_summary_that_counts_every_image(parts, few, quickcls):
     r = quickcls('predict', parts.path, few)
     assert r.returncode == 1 and 'note.jpg: ' in r.stdout and 'defect-001.jpg' not in r.stdout
-    rows = dict(re.findall(r'^  (\S.*?) +(\d+) +[\d.]+%', r.stdout, re.M))
+    rows = dict(re.findall(r'^(\S.*?) +(\d+) +[\d.]+%', r.stdout, re.M))
     assert sum(map(int, rows.values())) == 30 and {'defect', 'ok', 'unreadable'} <= set(rows)
 
 def test_verbose_gives_every_line_and_json_keeps_the_summary_off_standard_output(parts, few, quickcls):

@@ -84,8 +84,8 @@ def weakest(
 
 def classes_and_pairs(
     ev # `Evaluation`
-)->tuple: # (dicts `class`, `n` (images tested), `recall`, `recall_high` (end of its 95 % interval), …; (actual, predicted, count), most first)
-    "The figures of each class, and what was taken for what, as plain numbers"
+)->tuple: # (a dict for each class: `class`, `n`, `recall`, `recall_high`, `precision`; (actual, predicted, count) of mistakes)
+    "The figures of each class, and what was taken for what, the most frequent first"
     scores = ev.per_class().reset_index().rename(columns=dict(support='n')).to_dict('records')
     return scores, list(ev.most_confused()[['actual', 'predicted', 'count']].itertuples(index=False, name=None))
 
