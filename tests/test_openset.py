@@ -99,7 +99,7 @@ def test_the_share_to_keep(quickcls, tmp_path):
     assert train(tmp_path/'set', out=tmp_path/'m', keep_known=.8, **lite0).open_set.threshold == .2
     for bad in ('1', '0.2', '95'):
         p = quickcls('train', tmp_path/'set', '--out', tmp_path/'m2', '--keep-known', bad)
-        assert p.returncode == 1 and 'keep_known' in p.stderr
+        assert p.returncode == 1 and '--keep-known' in p.stderr
 
 def test_where_nothing_is_known_of_strangeness(tmp_path):
     "Without cross-validation, or with too few images, `unknown` stays null"

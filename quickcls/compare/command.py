@@ -139,7 +139,7 @@ def compare(
 def _check_numbers(repeats, epochs, seed):
     for name, n in dict(repeats=repeats, epochs=epochs).items():
         if n < 1: raise QuickclsError(f'{name} is {n}; expected 1 or more.')
-    if not 0 <= seed < 2**32 - repeats: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32 - repeats - 1}.')
+    if not 0 <= seed < 2**32 - repeats: raise QuickclsError(f'--seed is {seed}; expected 0 to {2**32 - repeats - 1}.')
 
 def _check_networks(quality, preset, arch):
     "Only one option may choose the networks"

@@ -29,7 +29,7 @@ def split_items(
     seed:int=42 # Another seed gives another split
 )->Items: # A copy with `split` filled
     "Each image's split: that of its folder, or the one that its content gives"
-    if not 0 < valid_pct < 1: raise QuickclsError(f'valid_pct is {valid_pct}; expected a share between 0 and 1, for instance 0.3.')
+    if not 0 < valid_pct < 1: raise QuickclsError(f'--valid-pct is {valid_pct}; expected a share between 0 and 1, for instance 0.3.')
     if len(items.vocab) < 2: raise QuickclsError(f'Of {items.folder} only the class {items.vocab} is left. Expected two classes or more.')
     items = replace(items, table=items.table.copy(), notes=[*items.notes])
     t = items.table

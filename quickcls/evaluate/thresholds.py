@@ -61,8 +61,8 @@ def thresholds(self:Evaluation,
 ): # DataFrame: a row a class, as `at_threshold`
     "For either class: the threshold from which an image is called so"
     import pandas as pd
-    if not 0 <= max_miss < 1: raise QuickclsError(f'max_miss is {max_miss}; expected a share, for instance 1/200.')
-    if cost is not None and cost <= 0: raise QuickclsError(f'cost is {cost}; expected how many false alarms a miss is worth, above 0.')
+    if not 0 <= max_miss < 1: raise QuickclsError(f'--max-miss is {max_miss}; expected a share, for instance 1/200.')
+    if cost is not None and cost <= 0: raise QuickclsError(f'--cost is {cost}; expected how many false alarms a miss is worth, above 0.')
     def of(positive): return 1/(1 + cost) if cost else _highest(*_two_classes(self, positive), max_miss)
     return pd.DataFrame([self.at_threshold(c, of(c)) for c in self.vocab])
 

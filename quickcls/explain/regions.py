@@ -246,7 +246,7 @@ def tag(
 ): # exit code: 1 if an image could not be read
     "Say which classes are in images, and where"
     if not images: raise QuickclsError('No image is given. Expected for instance: quickcls tag models/pets photo.jpg')
-    if not 0 <= sure <= 1: raise QuickclsError(f'sure is {sure}; expected 0 to 1.')
+    if not 0 <= sure <= 1: raise QuickclsError(f'--sure is {sure}; expected 0 to 1.')
     clf, failed = Classifier.load(model), 0
     paths = list(expand(images))
     if not paths: raise QuickclsError(f'No files in {", ".join(images)}. Expected images, folders of them, or patterns.')

@@ -178,7 +178,7 @@ def cache(
 ):
     "Show the cache of this machine: embeddings, graphs, measurements"
     days = 30 if days is None else days
-    if days < 0: raise QuickclsError(f'days is {days:g}; expected 0 (remove all) or more.')
+    if days < 0: raise QuickclsError(f'--days is {days:g}; expected 0 (remove all) or more.')
     store, graphs = Store(), sorted(cache_dir('graphs').glob('*.onnx'))
     if prune:
         old = [g for g in graphs if g.stat().st_atime <= time.time() - days*86_400]

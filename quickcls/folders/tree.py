@@ -88,7 +88,7 @@ def named_splits(
     for part in parts:
         key, is_there, names = part.partition('=')
         split, names = _keys.get(key.strip().casefold()), [n.strip() for n in names.split('+') if n.strip()]
-        if not is_there or not split or not names: raise QuickclsError(f'split_by is {text!r}. {split_form}.')
+        if not is_there or not split or not names: raise QuickclsError(f'--split-by is {text!r}. {split_form}.')
         found.setdefault(split, []).extend(names)
     return found
 

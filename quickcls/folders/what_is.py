@@ -88,10 +88,12 @@ def _hints(path, kind, command):
         images=None if kind == 'labelled' else f'Put the images of each class into a folder of their own, for instance '
                                                f'{path.name}/cat and {path.name}/dog.')
     return unpack | dict(
-        image=f'The classifier comes first: quickcls {command} MODEL {p}', part=f'Name its folder: {inside}', table='', folder='',
-        classes=f'Train one first: quickcls train {p}', models=f'Name one of them: {_names(path)}',
-        images='Train one first, on a folder that holds one folder of images per class.')  | {
-        'one class': 'Train one first, on a folder that holds one folder of images per class.'}
+        image=f'The classifier comes first: quickcls {command} MODEL {p}. {_make_one}', table='', folder='',
+        part=f'Name its folder: {inside}', classes=f'Train one first: quickcls train {p}', models=f'Name one of them: {_names(path)}',
+        images=_train_first) | {'one class': _train_first}
+
+_train_first = 'Train one first, on a folder that holds one folder of images per class.'
+_make_one = 'To make one: quickcls train FOLDER'
 
 def _names(folder, most=4):
     "The classifiers in a folder"

@@ -29,7 +29,7 @@ def parse_folds(
     if not times: r = '1'
     if k.strip() == '0': return 0, 0
     if k.isdecimal() and r.isdecimal() and 2 <= int(k) <= 100 and 1 <= int(r) <= 100: return int(k), int(r)
-    raise QuickclsError(f'folds is {text!r}; expected for instance 5x2 (five folds, twice), 10, 0 for none, or auto.')
+    raise QuickclsError(f'--folds is {text!r}; expected for instance 5x2 (five folds, twice), 10, 0 for none, or auto.')
 
 most_work = 2e12 # floating-point operations of one check of a classifier with many classes: some ten seconds on two cores
 

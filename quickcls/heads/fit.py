@@ -37,7 +37,7 @@ def check_strategy(
         raise QuickclsError(f'With --strategy scratch, network and head are trained together, and {head} is found in one step. '
                             'Expected linear, fastai or mlp:N.')
     if unfreeze < 1:
-        raise QuickclsError(f'unfreeze is {unfreeze}; expected the number of last blocks to train, 1 or more. '
+        raise QuickclsError(f'--unfreeze is {unfreeze}; expected the number of last blocks to train, 1 or more. '
                             'For none, use the strategy head.')
 
 # %% ../../nbs/heads/04_fit.ipynb #fit-head

@@ -63,7 +63,7 @@ def _check(watch, every):
     if watch and every:
         raise QuickclsError('--every is for a camera, --watch for a folder: its images are answered as they come. Give one of them.')
     if every is None or .2 <= every <= 86_400: return
-    raise QuickclsError(f'every is {every:g}; expected seconds from photo to photo, 0.2 or more.')
+    raise QuickclsError(f'--every is {every:g}; expected seconds from photo to photo, 0.2 or more.')
 
 def _setup(station, texts, folder, log, every):
     "What the script of the page needs to know"

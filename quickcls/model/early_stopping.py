@@ -18,9 +18,9 @@ def check_pace(
 ):
     "Raise `QuickclsError` for a learning rate, a batch or a patience that cannot be meant"
     if lr is not None and not 0 < lr <= 1:
-        raise QuickclsError(f'lr is {lr:g}; expected a learning rate above 0 and up to 1, for instance 1e-4.')
-    if bs is not None and not 2 <= bs <= most_a_batch: raise QuickclsError(f'bs is {bs}; expected 2 to {most_a_batch} images a batch.')
-    if patience is not None and patience < 1: raise QuickclsError(f'patience is {patience}; expected 1 or more epochs.')
+        raise QuickclsError(f'--lr is {lr:g}; expected a learning rate above 0 and up to 1, for instance 1e-4.')
+    if bs is not None and not 2 <= bs <= most_a_batch: raise QuickclsError(f'--bs is {bs}; expected 2 to {most_a_batch} images a batch.')
+    if patience is not None and patience < 1: raise QuickclsError(f'--patience is {patience}; expected 1 or more epochs.')
 
 def scaled_rates(
     strategy:str, # A key of `rates`

@@ -87,7 +87,7 @@ def fail_on_names(
 def _check_options(images, top, csv, json, verbose, force, watch, sort_into, move):
     "Raise `QuickclsError` where options contradict each other, or would fail at the end"
     if not images: raise QuickclsError('No image was given. Expected for instance: quickcls predict models/pets photo.jpg')
-    if top < 1: raise QuickclsError(f'top is {top}; expected at least 1.')
+    if top < 1: raise QuickclsError(f'--top is {top}; expected at least 1.')
     if move and not sort_into: raise QuickclsError('--move does nothing without --sort-into.')
     if force and not csv: raise QuickclsError('--force does nothing without --csv: it replaces a table that is there.')
     if json and verbose: raise QuickclsError('--verbose does nothing with --json, which has a line for each image.')

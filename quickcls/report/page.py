@@ -229,7 +229,7 @@ def write_report(
 )->Path: # of the page
     "Write the report of a classifier, and its model card"
     if not 0 <= max_miss < 1:
-        raise QuickclsError(f'max_miss is {max_miss}; expected a share between 0 and 1, for instance 0.005 to miss at most 1 in 200.')
+        raise QuickclsError(f'--max-miss is {max_miss}; expected a share between 0 and 1, for instance 0.005 to miss at most 1 in 200.')
     facts = model if isinstance(model, Facts) else read_facts(model, name)
     if author is not None: keep_author(facts, author)
     if data: facts = facts_on(facts, data)

@@ -43,9 +43,9 @@ def contact_sheet(
     if not copies:
         known = ', '.join(p for p in presets if p != 'none')
         raise QuickclsError(f'Augmentation {augment} makes no copies. Expected one of {known}, perhaps with a number as in guide:8.')
-    if not 1 <= n <= 100: raise QuickclsError(f'n is {n}; expected 1 to 100 images.')
+    if not 1 <= n <= 100: raise QuickclsError(f'--n is {n}; expected 1 to 100 images.')
     check_side(size)
-    if not 0 <= seed < 2**32: raise QuickclsError(f'seed is {seed}; expected 0 to {2**32-1}.')
+    if not 0 <= seed < 2**32: raise QuickclsError(f'--seed is {seed}; expected 0 to {2**32-1}.')
     items, (view,) = split_items(scan_folder(folder, split_by=split_by, classes=classes), seed=seed), parse_views('resnet34', size, resize)
     rows = _rows(chosen_images(items.table[items.table.split == 'train'], n, seed), view, seed, preset, copies)
     if not rows:

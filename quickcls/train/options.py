@@ -88,12 +88,12 @@ class Training:
 
     def _check_numbers(self):
         check_pace(self.lr, self.bs, self.patience)
-        if self.epochs < 1: raise QuickclsError(f'epochs is {self.epochs}; expected at least 1.')
-        if not 0 <= self.seed < 2**32: raise QuickclsError(f'seed is {self.seed}; expected 0 to {2**32-1}.')
+        if self.epochs < 1: raise QuickclsError(f'--epochs is {self.epochs}; expected at least 1.')
+        if not 0 <= self.seed < 2**32: raise QuickclsError(f'--seed is {self.seed}; expected 0 to {2**32-1}.')
         if self.size is not None: check_side(self.size)
         if not .5 <= self.keep_known < 1:
-            raise QuickclsError(f'keep_known is {self.keep_known}; expected a share from 0.5 to below 1, for instance 0.95.')
-        if self.auto < 0: raise QuickclsError(f'auto is {self.auto:g}; expected a number of seconds, for instance 60.')
+            raise QuickclsError(f'--keep-known is {self.keep_known}; expected a share from 0.5 to below 1, for instance 0.95.')
+        if self.auto < 0: raise QuickclsError(f'--auto is {self.auto:g}; expected a number of seconds, for instance 60.')
 
     def _check_combinations(self):
         idle = [f'--{o} {self.given[o]:g}' for o in ('lr', 'bs', 'patience') if self.given[o] is not None]

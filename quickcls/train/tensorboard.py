@@ -95,7 +95,7 @@ def write_board(
     n = None if table is None else len(table)
     if embeddings is not None and n != len(embeddings):
         raise QuickclsError(f'There are {len(embeddings)} embeddings and {n or 0} rows of a table. Expected one row for each embedding.')
-    if most < 1: raise QuickclsError(f'most is {most}; expected at least 1 image.')
+    if most < 1: raise QuickclsError(f'--most is {most}; expected at least 1 image.')
     new_writer, run, said = summary_writer(), free_run(folder, name), []
     with new_writer(str(run)) as writer:
         if (curves := list(curves)): said.append(_add_curves(writer, curves))
