@@ -101,7 +101,7 @@ class Evaluation:
         "The pairs of classes that are confused"
         wrong = self.table[self.table.label != self.table.predicted]
         pairs = wrong.groupby(['label', 'predicted']).size().rename('count').reset_index().rename(columns=dict(label='actual'))
-        pairs['share'] = pairs['count']/pairs.actual.map(self.table.label.value_counts())
+        pairs['share'] = pairs['count']/pairs.actual.map(self.table.label.value_counts()).astype(float) # of no pair it would be text
         return pairs[pairs['count'] >= min_val].sort_values('count', ascending=False, kind='stable').reset_index(drop=True)
 
     def top_k(self,
