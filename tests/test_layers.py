@@ -25,6 +25,7 @@ order = (
     'explain',
     'advice',
     'report',
+    'multilabel',
     'predict',
     'train',
     'doctor',
