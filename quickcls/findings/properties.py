@@ -63,7 +63,7 @@ def _date(text):
 # %% ../../nbs/findings/06_properties.ipynb #seen
 side = 128 # pixels
 levels = 32 # grey levels that are counted
-scales = (128, 64, 32) # pixels at which sharpness is measured
+scales = (128, 64) # pixels at which sharpness is measured
 corners = ('top_left', 'top_right', 'bottom_left', 'bottom_right')
 edges = ('top', 'right', 'bottom', 'left')
 
@@ -101,12 +101,15 @@ def _corners(grey, wide=20):
     return found
 
 def _sharpness(grey, size):
-    "Logarithm of the Laplacian's strength over the contrast, in the strongest tiles"
+    "Logarithm of the Laplacian's strength over the gradient's, in the tiles with the strongest edges"
     import cv2, numpy as np
     g = (grey if size == len(grey) else cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA)).astype(np.float32)
-    def strongest(a): return np.partition(cv2.resize(a, (8, 8), interpolation=cv2.INTER_AREA).ravel(), 57)[57:].mean()
-    detail, whole = strongest(cv2.Laplacian(g, cv2.CV_32F)**2), strongest((g - g.mean())**2)
-    return float(np.log((detail + .01)/(whole + .01))) if whole >= 1 else float('nan')
+    def tiles(a): return cv2.resize(a, (8, 8), interpolation=cv2.INTER_AREA).ravel()
+    across, down = (cv2.Sobel(g, cv2.CV_32F, dx, 1 - dx, scale=1/8) for dx in (1, 0))
+    slopes, bends = tiles(across*across + down*down), cv2.Laplacian(g, cv2.CV_32F)
+    strongest = np.argpartition(slopes, 48)[48:]
+    slope = float(slopes[strongest].sum())
+    return float(np.log((tiles(bends*bends)[strongest].sum() + .01)/(slope + .01))) if slope >= 1 else float('nan')
 
 # %% ../../nbs/findings/06_properties.ipynb #properties-of
 def properties_of(
