@@ -35,11 +35,11 @@ known = (
     Property('the date', ('date',)),
     Property('the JPEG quality', ('quality',)),
     Property('the file number', ('number',), instead=('the date',)),
-    Property('the border', _edge_columns, True),
+    Property('the border', _edge_columns, True, ('the brightness',)),
     Property('the brightness', ('grey', 'darkest', 'brightest'), True),
     Property('the contrast', ('contrast',), True, ('the brightness',)),
     Property('the saturation', ('saturation',), True, ('the colour mode',)),
-    Property('the sharpness', ('sharp_128', 'sharp_64'), True, ('the size in pixels', 'the JPEG quality')),
+    Property('the sharpness', ('sharp_128',), True, ('the size in pixels', 'the JPEG quality')),
     Property('the brightness of the corners', _corner_columns, True, ('the border', 'the brightness')),
     Property('the distribution of grey', tuple(f'level_{i:02}' for i in range(levels)), True, ('the brightness', 'the contrast')),
     Property('the file size', ('bytes',), True,
@@ -123,7 +123,7 @@ def told(
     return j[at, range(s.shape[1])], s[at, range(s.shape[1])]
 
 # %% ../../nbs/findings/08_shortcuts.ipynb #asked
-fewest = 10 # groups of a class; smaller classes are not asked about
+fewest = 10 # groups of a class, and of all others: with fewer it is not asked about
 most_images, most_of_network = 1200, 500 # a random part of more; for the embedding
 least_stored, least_seen = .6, .7 # J
 of_network = .9 # of the embedding's J, for seen properties
@@ -178,8 +178,8 @@ def ask(
     import numpy as np, pandas as pd
     t = _that_have(property, t)
     sizes = t.groupby('label').group.nunique()
-    classes = sorted(sizes[sizes >= fewest].index)
-    if len(sizes) < 2 or not classes: return None
+    classes = sorted(sizes[(sizes >= fewest) & (sizes.sum() - sizes >= fewest)].index)
+    if not classes: return None
     rows = rng.permutation(len(t))[:most_images]
     t = t.iloc[rows]
     x, group = binned(t[list(property.columns)]), pd.factorize(t.group)[0]
@@ -205,10 +205,20 @@ def find_shortcuts(
     t, rng = properties.assign(label=examined.table.label, group=examined.table.group), np.random.default_rng(examined.seed)
     t = t[(examined.splits != 'test') & t.grey.notna()]
     asked = [a for p in known if (a := ask(p, t, rng))]
+    if _on_plain_ground(t): asked = [a for a in asked if not set(a.property.columns) & _of_area]
     large = [a for a in asked if a.j.max() >= (least_seen if a.property.seen else least_stored)]
     if any(a.property.seen for a in large): large = _beside_the_network(large, examined, t)
     for a in large: a.test(rng)
     return [_finding(a, t.loc[a.rows], split_of(examined.splits[a.rows])) for a in _explained(_holm(large, len(asked)))]
+
+_of_area = {'grey', 'contrast', 'saturation', 'level_00', 'bytes'} # columns that tell the size of an object, where nothing is around it
+
+def _on_plain_ground(t, even=6, near=20, share=.8):
+    "Do nearly all images, of whatever class, show something cut out on the same plain colour?"
+    import numpy as np
+    colours = np.concatenate([np.stack(_numbers(t[f'edge_{e}']), 1) for e in edges], 1)
+    plain = (t[[f'edge_{e}_spread' for e in edges]] < even).all(axis=1)
+    return bool((plain & (abs(colours - np.median(colours, 0)) < near).all(1)).mean() >= share)
 
 def _beside_the_network(large, examined, t):
     "Without the seen properties that tell much less than the embedding"
@@ -237,9 +247,9 @@ def _holm(asked, n):
     return sorted(kept, key=lambda a: -a.j.max())
 
 def _explained(asked):
-    "Without properties that follow from another one that is found"
-    names = {a.property.name for a in asked}
-    return [a for a in asked if not names & set(a.property.instead)]
+    "Without properties that follow from another one that tells as much"
+    told_by = {a.property.name: a.j.max() for a in asked}
+    return [a for a in asked if not any(told_by.get(name, 0) >= a.j.max() - .05 for name in a.property.instead)]
 
 # %% ../../nbs/findings/08_shortcuts.ipynb #evidence
 def _finding(a, t, split, most=3):
