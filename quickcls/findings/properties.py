@@ -41,7 +41,7 @@ def header_of(
     if not data.startswith(_in_python): return facts
     with _one_at_a_time:
         im = open_image(data)
-        if 'exif' in im.info or im.format == 'TIFF': facts |= _exif(im)
+        if 'exif' in im.info: facts |= _exif(im)
     return facts | dict(mode=im.mode, quality=jpeg_quality(getattr(im, 'quantization', None)))
 
 def _exif(im):
@@ -52,11 +52,12 @@ def _exif(im):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore') # Pillow warns about damaged EXIF
             exif = (Image.Image if im.format == 'PNG' else type(im)).getexif(im) # that of a PNG would decode the pixels
+            if not len(exif): return {} # a program may write an empty one
             taken = exif.get_ifd(0x8769).get(36867) or exif.get(306)
             make, model, software = (_plain(exif.get(k)) for k in (271, 272, 305))
     except Exception: return {} # EXIF is often damaged
     camera = model if make and model and model.lower().startswith(make.lower()) else ' '.join(filter(None, [make, model]))
-    return dict(exif=im.format != 'TIFF' or bool(camera or taken), camera=camera or None, software=software, date=_date(taken))
+    return dict(exif=True, camera=camera or None, software=software, date=_date(taken))
 
 def _plain(text): return ''.join(c for c in str(text or '') if c.isprintable()).strip()[:60] or None
 

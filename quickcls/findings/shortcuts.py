@@ -27,8 +27,8 @@ _corner_columns = tuple(f'corner_{c}{s}' for c in corners for s in ('', '_spread
 known = (
     Property('the file format', ('format',)),
     Property('the colour mode', ('mode',), instead=('the file format',)),
-    Property('the size in pixels', ('width', 'height')),
-    Property('the aspect ratio', ('aspect',), instead=('the size in pixels',)),
+    Property('the size in pixels', ('width', 'height'), instead=('the aspect ratio',)),
+    Property('the aspect ratio', ('aspect',)),
     Property('the camera', ('camera',)),
     Property('the presence of EXIF', ('exif',)),
     Property('the software', ('software',)),
@@ -39,7 +39,7 @@ known = (
     Property('the brightness', ('grey', 'darkest', 'brightest'), True),
     Property('the contrast', ('contrast',), True, ('the brightness',)),
     Property('the saturation', ('saturation',), True, ('the colour mode',)),
-    Property('the sharpness', ('sharp_128',), True, ('the size in pixels', 'the JPEG quality')),
+    Property('the sharpness', ('sharp_128',), True, ('the size in pixels', 'the aspect ratio', 'the JPEG quality')),
     Property('the brightness of the corners', _corner_columns, True, ('the border', 'the brightness')),
     Property('the distribution of grey', tuple(f'level_{i:02}' for i in range(levels)), True, ('the brightness', 'the contrast')),
     Property('the file size', ('bytes',), True,
@@ -126,7 +126,7 @@ def told(
 fewest = 10 # groups of a class, and of all others: with fewer it is not asked about
 most_images, most_of_network = 1200, 500 # a random part of more; for the embedding
 least_stored, least_seen = .6, .7 # J
-of_network = .9 # of the embedding's J, for seen properties
+of_network = .8 # of the embedding's J, for seen properties
 shuffles, alpha = 500, .05
 
 @dataclass

@@ -112,7 +112,7 @@ def report(bench, folder, **row):
 
 if __name__ == '__main__':
     data, bench = Path(sys.argv[1]).resolve(), Bench()
-    for name in (*clean, 'casting'): report(bench, data/name, what='casting' if name == 'casting' else 'clean', name=name)
+    for name in (*clean, *(['casting'] if len(sys.argv) < 3 else [])): report(bench, data/name, what='casting' if name == 'casting' else 'clean', name=name)
     with tempfile.TemporaryDirectory() as tmp:
         for name, classes in pairs:
             table = scan_folder(data/name).table
