@@ -4,6 +4,7 @@ from quickcls.backbones.registry import parse_views
 from quickcls.features.benchmark import backbone_table
 from quickcls.data.items import Items, scan_folder
 from quickcls.data.split import split_items
+from quickcls.sources.read import read_items # adds `Items.from_csv`, `from_df`, `from_folder`, `from_name_re`
 from quickcls.heads.head import Head
 from quickcls.heads.fit import fit_head
 from quickcls.model.classifier import Classifier
@@ -23,7 +24,7 @@ from quickcls.report.answer_html import demo_widget
 
 __all__ = ['Classifier', 'Deciding', 'Evaluation', 'Head', 'HeatMap', 'Items', 'Prediction', 'QuickclsError', 'Tags', 'Trust',
            'backbone_table', 'compare', 'demo_widget', 'describe_threshold', 'fit_head', 'new_notebook', 'parse_views',
-           'plot_images', 'quick_learner', 'scan_folder', 'split_items', 'train', 'write_report', 'new', 'plot_pictures']
+           'plot_images', 'quick_learner', 'read_items', 'scan_folder', 'split_items', 'train', 'write_report', 'new', 'plot_pictures']
 
 new, plot_pictures = new_notebook, plot_images # their names in version 0.1, which notebooks may use
 

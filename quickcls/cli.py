@@ -23,7 +23,7 @@ from .terminal.text import marked, show, wrapped
 def report(
     model:str, # Folder of a classifier, as `quickcls train` wrote it
     other:str=None, # Another classifier to compare it with
-    *, data:str=None, # A labelled folder to report on, in place of the images held out in training
+    *, data:str=None, # A labelled folder, table or archive to report on, in place of the images held out in training
     out:str=None, # File of the page (default: report.html in the classifier's folder; versus-….html here for two)
     max_miss:str='1/200', # With two classes: the share of one class that may be missed, for the decision threshold
     cost:float=None, # With two classes: how many false alarms one miss costs; in place of --max-miss
@@ -85,12 +85,13 @@ commands = dict(
     report='Write one page about a classifier, or about two side by side',
     demo='Open a page that classifies images and can learn new ones',
     new='Write a notebook about a folder: look at it, train, evaluate, improve',
+    download='Fetch images from a list of addresses, into a folder for each class',
     backbones='List the pretrained networks',
     cache='Show or prune the cache of this machine')
 modules = dict( # of commands whose function is in another module
     predict='predict.command', decide='predict.deciding', undo='predict.sorting',
     train='train.pipeline', compare='compare.command', preview='train.augment_preview', backbones='features.benchmark',
-    cache='features.store', demo='demo',
+    cache='features.store', demo='demo', download='sources.download',
     new='report.notebook', explain='explain.heatmap', tag='explain.regions')
 functions = dict(new='new_notebook', decide='decide_on') # of commands whose function has a longer name
 # options of version 0.1: old scripts and saved commands still work
@@ -140,9 +141,9 @@ def overview()->str:
 
 shares = ('valid_pct', 'keep_known', 'sure') # options that `share_of` reads
 # positional arguments that are a place → what is expected there
-places = dict(train=dict(folder='classes'), compare=dict(folder='classes'), preview=dict(folder='classes'), new=dict(folder='classes'),
+places = dict(train=dict(folder='source'), compare=dict(folder='source'), preview=dict(folder='source'), new=dict(folder='source'),
               predict=dict(model='model', images='images'), tag=dict(model='model', images='images'), decide=dict(model='model'),
-              explain=dict(model='model', image='images'), report=dict(model='model', other='model', data='labelled'),
+              explain=dict(model='model', image='images'), report=dict(model='model', other='model', data='labelled source'),
               demo=dict(models='model'))
 
 def read_words(

@@ -6,13 +6,14 @@
 __all__ = ['run_all', 'compare']
 
 # %% ../../nbs/compare/07_command.ipynb #imports
-import inspect, os, re
+import inspect, re
 from collections import Counter
 from pathlib import Path
-from ..core import QuickclsError, check_apart, check_free, explain_os_error
+from ..core import QuickclsError, check_free, explain_os_error
 from ..backbones.registry import of_quality
 from ..backbones.weights import choose_arch
-from ..data.items import describe, scan_folder
+from ..data.items import describe
+from ..sources.read import check_beside, read_items, source_name, source_text
 from ..heads.linear import by_strength
 from .results import Comparison, in_a_line, names_of
 from .page import free_name, page_name, write_comparison
@@ -87,8 +88,10 @@ def _reason(e):
 # %% ../../nbs/compare/07_command.ipynb #compare
 def _silent(text): pass
 
+_layout = 'group_pattern', 'split_by', 'classes', 'labels', 'columns', 'label_pattern', 'checksum' # options of `read_items`
+
 def compare(
-    folder:str, # Folder that holds one folder of images per class, or train and test folders that do
+    folder:str, # Folder that holds one folder of images per class, or train and test folders; or a table, an archive, its address
     *, arch:str='auto', # Backbones, with commas; + joins several views of one classifier, as in resnet34+resnet34@320
     strategy:str='head', # What is trained, some of: head, partial (the last blocks too), full (all), scratch (all, from random weights)
     head:str=None, # Some of: linear (where this is not given), ridge, svm, fastai, mlp:N with N hidden units
@@ -106,20 +109,21 @@ def compare(
     split_by:str=None, # Which folders are splits: none (all are classes), or names: train=day1+day2,test=day3 (default: usual names)
     classes:str=None, # Names of the class folders to train on, with commas: cat,dog (default: all)
     group_pattern:str=None, # Regular expression: images whose names or paths below the class match it with the same text share a split
+    labels:str=None, columns:str=None, label_pattern:str=None, checksum:str=None, # Where labels come from, as in train
     seed:int=42, # Number that the split is drawn by
     offline:bool=False, # Use no network
     quiet:bool=False # Print nothing
 )->Comparison:
     "Compare ways to train on one folder: a table with a row for each scenario"
-    options = {k: ','.join(map(str, v)) if isinstance(v, (list, tuple)) else v for k, v in locals().items()}
+    options = {k: ','.join(map(str, v)) if isinstance(v, (list, tuple)) and k != 'folder' else v for k, v in locals().items()}
     command, say = command_line('compare', compare, options, leave_out=('fresh', 'quiet')), _silent if quiet else print
     _check_numbers(repeats, epochs, seed)
     by_quality = [(q, *of_quality(q, head=head)) for q in words_of(quality, 'quality')] if quality else []
     _check_networks(quality, preset, arch)
     plan = _plan(by_quality, arch, strategy, head, levels, augment, train_pct, preset, offline)
-    out, settings = _place(folder, out), dict(resize=resize, epochs=epochs, class_weights=class_weights, seed=seed, offline=offline)
-    layout = dict(group_pattern=group_pattern, split_by=split_by, classes=options['classes'])
-    trials = Trials(scan_folder(folder, **layout), valid_pct=_held_out(plan), **settings, say=say)
+    out, settings = _place(folder, out, labels), dict(resize=resize, epochs=epochs, class_weights=class_weights, seed=seed, offline=offline)
+    layout = {k: options[k] for k in _layout}
+    trials = Trials(read_items(folder, **layout), valid_pct=_held_out(plan), **settings, say=say)
     _check_share(trials, folder)
     say('\n'.join([describe(trials.items(0)), *(f'{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in by_quality)]))
     _make(out, fresh, trials.base)
@@ -149,13 +153,14 @@ def _check_networks(quality, preset, arch):
 def _check_share(trials, folder):
     "Enough images must be held out"
     if trials.has_splits or trials.valid_pct >= .05: return
-    raise QuickclsError(f'{folder} has no splits of its own, so at least 5 % must be held out. Expected at most 95 with --train-pct.')
+    raise QuickclsError(f'{source_text(folder)} has no splits of its own, so at least 5 % must be held out. '
+                        'Expected at most 95 with --train-pct.')
 
-def _place(folder, out):
+def _place(folder, out, labels):
     "The folder of the comparison; raises `QuickclsError` where it holds something else"
-    out = Path(out or Path('compare')/os.path.basename(os.path.abspath(folder))).expanduser()
-    nested = f'The comparison would be in {out}, and the images are in {folder}: one would be inside the other.'
-    check_apart(out, Path(folder).expanduser(), f'{nested} Name another folder with --out (in Python: out=).')
+    out = Path(out or Path('compare')/source_name(folder)).expanduser()
+    nested = f'The comparison would be in {out}, and the images are in {source_text(folder)}: one would be inside the other.'
+    check_beside(out, folder, f'{nested} Name another folder with --out (in Python: out=).', labels)
     check_free(out, True, kind='comparison', ours=lambda f: (f/'runs.jsonl').is_file())
     return out
 
@@ -179,22 +184,23 @@ def _held_out(plan):
 def _written(out, plan, trials, repeats, skipped, given):
     "The finished runs as a `Comparison`, written into `out`"
     runs = [r for r in kept_runs(out/'runs.jsonl') if r['base'] == trials.base]
-    n, folder = Counter(Scenario(**r['scenario']) for r in runs), str(Path(given['folder']).expanduser().resolve())
+    n = Counter(Scenario(**r['scenario']) for r in runs)
+    folder = str(Path(source_text(given['folder'])).expanduser().resolve())
     unfinished = sum(n[s] < repeats for s in plan if s not in skipped)
     def command(row): return _training(row, given)
     settings, layout = _unusual(given)
     stem = free_name(out, page_name(settings, layout), folder)
-    c = Comparison(Path(folder).name, runs, skipped, command, stem=stem, unfinished=unfinished)
+    c = Comparison(source_name(given['folder']), runs, skipped, command, stem=stem, unfinished=unfinished)
     told = ', '.join(f'{k.replace("_", " ")} {v}' for k, v in (settings | layout).items())
     return write_comparison(c, out, folder, told)
 
 def _unusual(given):
     "(settings, layout) that differ from the defaults of `compare`: they name its page"
     usual = {p.name: p.default for p in inspect.signature(compare).parameters.values()}
-    differ = {k: v for k, v in given.items() if k in usual and v != usual[k]}
+    differ = {k: v for k, v in given.items() if k in usual and k != 'folder' and v != usual[k]}
     settings = {k: differ[k] for k in ('resize', 'epochs', 'class_weights', 'seed') if k in differ}
     if (held := given.get('valid_pct', .3)) != .3: settings['held'] = round(100*held, 1)
-    return settings, {k: differ[k] for k in ('group_pattern', 'split_by', 'classes') if k in differ}
+    return settings, {k: source_text(differ[k]) for k in _layout if k in differ}
 
 def _training(row, given):
     "The command that trains a row of a comparison"

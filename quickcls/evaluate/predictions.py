@@ -245,10 +245,11 @@ def held_out(
 
 @patch
 def evaluate(self:Classifier,
-    folder=None # A folder of labelled images; where this is None, the held-out images of the training
+    folder=None, # Labelled images: a folder, or what `read_items` takes; where this is None, the held-out images of the training
+    **how # To `read_items`: `labels`, `columns`, `label_pattern`
 )->Evaluation:
     "How good this classifier is"
-    if folder is not None: return _evaluate_folder(self, folder)
+    if folder is not None: return _evaluate_folder(self, folder, how)
     table = read_table(self.folder/predictions_file, self.vocab) if self.path else None
     if table is None:
         raise QuickclsError('This classifier has no predictions of its own. Expected one that `train` saved; '
@@ -260,11 +261,12 @@ def evaluate(self:Classifier,
     images = images_of(self)
     return Evaluation(held.assign(path=held.path.map(images.local)), self.vocab, image=images.image)
 
-def _evaluate_folder(clf, folder):
+def _evaluate_folder(clf, folder, how):
     "Predictions for a labelled folder; images that cannot be read are skipped"
     import numpy as np
-    from quickcls.data.items import Skipped, scan_folder
-    items = scan_folder(folder, least=1, known=clf.vocab)
+    from quickcls.data.items import Skipped
+    from quickcls.sources.read import read_items
+    items = read_items(folder, least=1, known=clf.vocab, **how)
     other = sorted(set(items.vocab) - set(clf.vocab))
     if other:
         raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(other[:5])}. '

@@ -28,7 +28,7 @@ def stratified_folds(
     counts = np.bincount(label)
     dealt = np.flatnonzero(counts[label] > 1)
     k = min(k, int(counts.max()))
-    if k < 2 or len(np.unique(label[dealt])) < 2: return []
+    if k < 2 or len(np.unique(y[np.isin(of, dealt)])) < 2: return [] # a group may hold images of several classes
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # about classes with fewer groups than folds
         tests = [dealt[b] for _, b in StratifiedKFold(k, shuffle=True, random_state=seed).split(dealt, label[dealt])]

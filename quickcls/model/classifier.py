@@ -250,11 +250,12 @@ def to_learner(
     return learn
 def _items(clf, folder, valid_pct, seed):
     "The images of a folder, split as in the training where nothing else is said"
-    from quickcls.data.items import Items, scan_folder
+    from quickcls.data.items import Items
     from quickcls.data.split import split_items
+    from quickcls.sources.read import layout_for, read_items
     if isinstance(folder, Items): return folder
     data, first = clf.info.get('data', {}), lambda *vs: next(v for v in vs if v is not None)
-    items = scan_folder(folder, known=clf.vocab, **{k: data.get(k) for k in ('group_pattern', 'split_by', 'classes')})
+    items = read_items(folder, known=clf.vocab, **layout_for(folder, data))
     drawn, as_trained = items.table.split.isna(), valid_pct is None and seed is None
     items = split_items(items, valid_pct=first(valid_pct, data.get('valid_pct'), .3), seed=first(seed, data.get('seed'), 42))
     return _as_trained(items, clf) if as_trained and drawn.all() and clf.path else items

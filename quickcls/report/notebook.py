@@ -8,9 +8,10 @@ __all__ = ['lesson_cells', 'as_markdown', 'file_stem', 'path_from', 'lesson_note
 # %% ../../nbs/report/07_notebook.ipynb #imports
 import os, re, shlex
 from pathlib import Path
-from ..core import QuickclsError, check_apart, explain_os_error, read_template, whole_file
+from ..core import QuickclsError, explain_os_error, read_template, whole_file
 from ..backbones.registry import parse_views
-from ..data.items import scan_folder
+from ..sources.read import check_beside, kind_of_source, read_items, source_name
+from ..sources.archive import is_address
 from ..data.split import split_items
 from ..evaluate.style import clean_text
 
@@ -59,7 +60,8 @@ def lesson_notebook(
     name:str, # Of the data set
     *, opening:str=None, # The first text, Markdown; None for a title
     arch:str='auto', # As in `train`
-    layout:dict={}, # Options of `scan_folder` and `train`
+    layout:dict={}, # Options of `read_items` and `train`
+    scan:str='scan_folder', # What reads the images: `read_items` for other sources than a folder
     images:bool=True # Show images?
 ): # `nbformat.NotebookNode`
     "The lesson on one folder, not executed"
@@ -67,7 +69,8 @@ def lesson_notebook(
     text = read_template('lesson.md')
     about = 'From a folder of labelled images to a classifier, step by step. Written by `quickcls new`; edit it as you like.'
     opening = opening or f'# {as_markdown(name) or "Images"}\n\n> {about}'
-    values = dict(opening=opening, folder=repr(folder), model=repr(f'models/{file_stem(name)}-notebook'), images=images, arch=repr(arch),
+    model = repr(f'models/{file_stem(name)}-notebook')
+    values = dict(opening=opening, folder=repr(folder), model=model, images=images, arch=repr(arch), scan=scan,
                   layout=''.join(f', {k}={v!r}' for k, v in layout.items()))
     make = dict(markdown=nbformat.v4.new_markdown_cell, code=nbformat.v4.new_code_cell)
     cells = [make[kind](source, id=id) for id, kind, source in lesson_cells(text, values)]
@@ -76,27 +79,32 @@ def lesson_notebook(
 
 # %% ../../nbs/report/07_notebook.ipynb #new
 def new_notebook(
-    folder:str, # Folder with one folder of images per class, or with train and test folders of that form
+    folder:str, # Folder with one folder of images per class, or with train and test folders; or a table, an archive, its address
     *, out:str=None, # The notebook, or a folder for it (default: <folder>.ipynb in the current folder)
     force:bool=False, # Overwrite an existing notebook?
     arch:str='auto', # Backbone, as in `quickcls train`
     split_by:str=None, # Which folders are splits: none (all are classes), or names, as in `quickcls train`
     classes:str=None, # Names of the class folders to use, with commas (default: all)
+    labels:str=None, columns:str=None, label_pattern:str=None, # Where labels come from, as in `quickcls train`
     no_images:bool=False # Show no images, for readers who may not see the data
 )->Path: # of the notebook
     "Write a notebook about a folder of labelled images: look, train, judge, improve, save, predict"
-    source = Path(folder).expanduser()
-    name = os.path.basename(os.path.abspath(source))
+    name = source_name(folder)
     path = _notebook_path(out, name)
     inside = (f'The classifier of {path} would be in {path.parent/"models"}, inside the image folder {folder} or around it. '
               'Give another place for the notebook with --out (in Python: out=).')
-    check_apart(path.parent/'models', source, inside)
+    check_beside(path.parent/'models', folder, inside, labels)
     if path.exists() and not force:
         raise QuickclsError(f'{path} already exists. --force replaces it (in Python: force=True); --out names another notebook (out=).')
     if arch != 'auto': parse_views(arch)
-    layout = {k: v for k, v in dict(split_by=split_by, classes=classes).items() if v is not None}
-    split_items(scan_folder(folder, **layout))
-    nb = lesson_notebook(path_from(path, source), name, arch=arch, layout=layout, images=not no_images)
+    given = dict(split_by=split_by, classes=classes, labels=labels, columns=columns, label_pattern=label_pattern)
+    layout = {k: v for k, v in given.items() if v is not None}
+    split_items(read_items(folder, **layout))
+    if labels and os.path.exists(labels): layout['labels'] = path_from(path, Path(labels).expanduser())
+    where = folder if is_address(folder) else path_from(path, Path(folder).expanduser())
+    plain = kind_of_source(folder) == 'folder' and not labels and not label_pattern
+    how = dict(layout=layout, scan='scan_folder' if plain else 'read_items', images=not no_images)
+    nb = lesson_notebook(where, name, arch=arch, **how)
     _write(nb, path)
     print(f'{path}: {len(nb.cells)} cells; open it with: jupyter lab {shlex.quote(str(path))} (if needed: pip install jupyterlab)')
     return path

@@ -18,6 +18,7 @@ from ..evaluate.predictions import Evaluation, held_out
 from ..saved.tables import read_table
 from ..saved.folder import (again, check_replaceable, crossed_file, description_file, metrics_file, neighbours_file,
                             predictions_file)
+from ..sources.read import source_name
 from ..saved.known_images import KnownImages
 from ..evaluate.diagnostics import Trust, doubts, trust_of
 from ..evaluate.none_of_these import answers_of, with_held_out
@@ -125,7 +126,7 @@ def facts_on(
     "The facts with another labelled folder in place of the held-out images"
     import pandas as pd
     from quickcls.model.classifier import Classifier
-    ev, name = Classifier.load(facts.folder).evaluate(data), Path(data).resolve().name
+    ev, name = Classifier.load(facts.folder).evaluate(data), source_name(data)
     known = int(ev.table.twin.sum())
     if known == ev.n: raise QuickclsError(f'{facts.name} was trained on every image in {data}. Expected a folder with other images.')
     ev = Evaluation(ev.table[~ev.table.twin].reset_index(drop=True), ev.vocab, ev.skipped)
@@ -218,6 +219,7 @@ def recipe(
             ('temperature', f'{facts.info["temperature"]:.3g}'), ('precision', facts.info.get('precision')), ('seed', data.get('seed')),
             ('held out', None if facts.on else _share_held_out(facts)), ('group pattern', data.get('group_pattern')),
             ('splits by', data.get('split_by')), ('only the classes', data.get('classes')),
+            ('labels', data.get('labels')), ('label pattern', data.get('label_pattern')),
             ('data fingerprint', data.get('fingerprint')),
             ('versions', ', '.join(f'{k} {v}' for k, v in (facts.info.get('versions') or {}).items()))]
     return [(a, str(b)) for a, b in rows if b not in (None, '')]
@@ -225,7 +227,7 @@ def recipe(
 def _share_held_out(facts):
     "How many images are held out, and who decided it"
     n, held, asked = len(facts.table), int((facts.table.split != 'train').sum()), facts.data.get('valid_pct')
-    by = f'{asked:.0%} of each class were asked for' if asked else 'the folders decide'
+    by = f'{asked:.0%} of each class were asked for' if asked else 'the table decides' if facts.data.get('labels') else 'the folders decide'
     return f'{held:,} of {n:,} images ({held/n:.0%}; {by})'
 
 def _views(facts): return ', '.join(f'{v["backbone"]["name"]} at {v["size"]} px, {v["resize"]}' for v in facts.info['views'])
@@ -252,12 +254,13 @@ def public_command(
     import shlex
     try: words = shlex.split(command)
     except ValueError: return '' # quotes that do not close
-    no_paths = '--group-pattern', '--split-by', '--classes'
+    no_paths = '--group-pattern', '--split-by', '--classes', '--columns', '--label-pattern'
     return shlex.join(w if before in no_paths else _last_name(w) for before, w in zip(['', *words], words))
 
 def _last_name(word):
     "`--out=a/b` → `--out=b`, `C:\\\\a\\\\b` → `b`"
     option, eq, value = word.partition('=') if word.startswith('--') else ('', '', word)
+    if '://' in value: value = value.partition('?')[0].partition('#')[0] # what follows in an address may be a password
     is_path = '/' in value or value[1:3] == ':\\'
     parts = [p for p in value.replace('\\', '/').split('/') if p] if is_path else [value]
     return f'{option}{eq}{parts[-1] if parts else ""}'

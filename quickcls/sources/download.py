@@ -6,7 +6,7 @@
 __all__ = ['failed_file', 'Refused', 'NotYet', 'check_address', 'fetch', 'addresses_in', 'download']
 
 # %% ../../nbs/sources/05_download.ipynb #imports
-import csv, hashlib, http.client, io, os, re, time
+import csv, hashlib, http.client, io, re, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -15,7 +15,6 @@ from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Opene
 from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor
 from ..core import QuickclsError, explain_os_error, plain_text, whole_file
 from ..data.corrections import checked_class_name, suffix_of
-from ..data.formats import NotAnImage
 from ..data.images import small_image
 from ..folders.names import loose
 from .table import columns_of

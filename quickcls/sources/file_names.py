@@ -64,7 +64,7 @@ def items_from_names(
     rows = [_row(*of, splits) for of in zip(files, below, found) if of[2]]
     skipped = [Skipped(str(f), f'its name does not match {label_pattern!r}') for f, m in zip(files, found) if not m]
     notes = filter(None, [passed_over_note(walked.left)])
-    return items_of(rows, folder, name=str(folder), group_pattern=group_pattern, notes=notes, skipped=skipped, **how)
+    return items_of(rows, folder, name=folder.name, group_pattern=group_pattern, notes=notes, skipped=skipped, **how)
 
 def _row(path, below, found, splits):
     return Row(path, found['label'], f'the name {path.name}', found.get('group') and nfc(found['group']), splits.get(below))
@@ -79,7 +79,8 @@ def _splits(below, found, split_by, folder):
         return said
     if given == {}: return {}
     tops = {b.partition('/')[0] for b in below if '/' in b}
-    of = {t: next((k for k, names in given.items() if loose(t) in map(loose, names)), None) for t in tops} if given else splits_of_names(tops)
+    def named(top): return next((k for k, names in given.items() if loose(top) in map(loose, names)), None)
+    of = {t: named(t) for t in tops} if given else splits_of_names(tops)
     if given and not any(of.values()):
         raise QuickclsError(f'--split-by {split_by} names no folder in {folder}. There are {listed(sorted(tops), 12) or "none"}.')
     if not given and (len(set(of.values())) < 2 or set(of) != tops): return {}

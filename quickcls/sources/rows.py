@@ -59,17 +59,17 @@ def items_of(
     classes=None, # Names of the classes to use, with commas or as a list; None: all
     group_pattern:str=None, # As in `scan_folder`: groups of the rows that have none
     known=(), # Classes of a classifier, whose spelling is used
-    label_sep:str=None, # What stands between several labels of an image: gives a column `labels` with a tuple a row
+    label_separator:str=None, # What stands between several labels of an image: gives a column `labels` with a tuple a row
     least:int=2, # Classes that must be there
     notes=(), skipped=(), # Of the list itself: sentences, and `Skipped`
     workers:int=4 # Threads that read files
 )->Items: # With splits where the rows have them
     "The images of rows as items; raises `QuickclsError` if there are too few"
-    rows, unlabelled = _with_label(rows, label_sep)
-    rows, twice, said = _once(rows, name, label_sep)
-    rows, left_out = _of_classes(rows, classes, label_sep)
+    rows, unlabelled = _with_label(rows, label_separator)
+    rows, twice, said = _once(rows, name, label_separator)
+    rows, left_out = _of_classes(rows, classes, label_separator)
     with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, [r.path for r in rows]))
-    table = _table(rows, seen, folder, group_pattern, label_sep)
+    table = _table(rows, seen, folder, group_pattern, label_separator)
     if known: spell(table, known)
     skipped = [*skipped, *unlabelled, *twice, *(s for s in seen if isinstance(s, Skipped))]
     items = Items(str(folder), table, skipped, [*notes, *said, *left_out, *damage_notes([s for s in seen if isinstance(s, dict)])])

@@ -8,14 +8,13 @@ __all__ = ['known_columns', 'most_files', 'columns_of', 'splits_of', 'ImagesBelo
 # %% ../../nbs/sources/03_table.ipynb #imports
 import os, re
 from collections import defaultdict
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from ..core import QuickclsError, plain_text
 from ..data.items import Items, Skipped
 from ..folders.names import listed, loose, nfc, word_of
 from ..folders.walk import named_as_image, walk_files
-from .rows import Row, check_pattern, items_of, labels_of
+from .rows import Row, check_pattern, items_of
 from .table_file import Sheet, read_sheet
 from ..terminal.suggest import did_you_mean
 
@@ -95,21 +94,21 @@ def splits_of(
     given:bool=True # Did the user name it? Else a column without any split is not used
 )->tuple: # (list of `train`, `valid`, `test`, `unlabelled` or None for an empty cell; None if it is not used, notes)
     "The split of each row; raises `QuickclsError` for a word that says none"
-    cells, name = [c and c.casefold() for c in sheet.columns[column]], loose(column)
+    cells, name = sheet.columns[column], loose(column)
     of = _split_words(name, {c for c in cells if c})
     if 'fold' in name and not any(of.values()) and all(re.search(r'\d', v) for v in of): return _folds(sheet, column, cells, set(of))
     if not given and not any(of.values()): return None, [f'column {column!r} holds no splits, so it is not used']
     if (bad := next((i for i, c in enumerate(cells) if c and not of[c]), None)) is None: return [c and of[c] for c in cells], []
-    raise QuickclsError(f'{sheet.where(bad)}: {plain_text(sheet.columns[column][bad])!r} in column {column!r} is no split. Expected train, '
+    raise QuickclsError(f'{sheet.where(bad)}: {plain_text(cells[bad])!r} in column {column!r} is no split. Expected train, '
                         'valid or test. --split-by none leaves the column out.')
 
 def _split_words(name, values):
     "What the values of a column mean: value → split; None where it means none"
     asks = name.startswith('is') or name in ('valid', 'validation', 'test')
-    if not asks and not {'true', 'false'} >= values: return {v: word_of(v).split for v in values}
+    if not asks and not {'true', 'false'} >= {v.casefold() for v in values}: return {v: word_of(v).split for v in values}
     yes = 'test' if 'test' in name else 'train' if 'train' in name else 'valid'
     no = 'valid' if yes == 'train' else 'train'
-    return {v: {True: yes, False: no}.get(_truths.get(v)) for v in values}
+    return {v: {True: yes, False: no}.get(_truths.get(v.casefold())) for v in values}
 
 def _folds(sheet, column, cells, values):
     "The lowest fold is held out"
@@ -182,7 +181,7 @@ def items_from_table(
     folder:Path=None, # That holds the images; None: the folder of the table, the current one for a DataFrame
     *, columns=None, # As in `columns_of`
     split_by:str=None, # `none`: a column of splits is not used
-    label_sep:str=None, # What stands between several labels of an image, as in `items_of`
+    label_separator:str=None, # What stands between several labels of an image, as in `items_of`
     group_pattern:str=None, # In place of a column of groups: as in `scan_folder`
     **how # `classes`, `known`, `least`, `workers` of `items_of`
 )->Items: # With splits where the table has them
@@ -198,7 +197,7 @@ def items_from_table(
     rows, left = _rows(sheet, named, paths, splits or [None]*len(paths))
     if own and folder is None: where = _common_folder([r.path for r in rows], where)
     notes = [*sheet.notes, _column_note(sheet, named), *notes, *_group_note(sheet, named)]
-    return items_of(rows, where, name=sheet.name, label_sep=label_sep, group_pattern=group_pattern, notes=notes,
+    return items_of(rows, where, name=sheet.name, label_separator=label_separator, group_pattern=group_pattern, notes=notes,
                     skipped=[*skipped, *left], **how)
 
 def _place(table, folder):
@@ -233,7 +232,11 @@ def _found(sheet, named, images):
         paths.append(path)
         if path is None: lost.append((i, plain_text(f'{sheet.where(i)}: {reason}')))
     if len(lost) > len(cells)/2: raise QuickclsError(_lost(sheet, named, lost, images.folder))
-    return paths, [Skipped(cells[i] or '', reason) for i, reason in lost]
+    return paths, [Skipped(cells[i] or '', _without_folders(reason, cells[i])) for i, reason in lost]
+
+def _without_folders(reason, name):
+    "A reason as it may stand in files that are shared: without the folders of an absolute path"
+    return reason.replace(name, re.split(r'[\\/]', name)[-1]) if name and re.match(r'[\\/~]|\w:|.*\.\.', name) else reason
 
 _refused = {
     'is outside': 'A table names only images below its folder: give the folder that holds them all, '

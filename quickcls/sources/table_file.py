@@ -124,6 +124,6 @@ def _read_parquet(path):
     import pandas as pd
     data = _content(path)
     try: return _of_frame(pd.read_parquet(io.BytesIO(data), engine='pyarrow'), path.name, 1)
-    except ImportError: raise QuickclsError(f'To read {path.name}, Parquet needs pyarrow: pip install pyarrow. CSV needs nothing.') from None
+    except ImportError: raise QuickclsError(f'To read {path.name}, pyarrow is needed: pip install pyarrow. CSV needs nothing.') from None
     except Exception as e: # pyarrow raises all kinds
         raise QuickclsError(f'{path} cannot be read as Parquet: {(str(e).splitlines() or [type(e).__name__])[0][:100]}') from None

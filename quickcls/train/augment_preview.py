@@ -9,7 +9,7 @@ __all__ = ['chosen_images', 'contact_sheet', 'preview']
 from pathlib import Path
 from ..core import QuickclsError, check_writable, explain_os_error
 from ..backbones.registry import parse_views
-from ..data.items import scan_folder
+from ..sources.read import read_items
 from ..data.split import split_items
 from ..explain.heatmap import kinds_of_file
 from ..features.augment import parse_augment, presets, augmented_copy
@@ -46,7 +46,7 @@ def contact_sheet(
     if not 1 <= n <= 100: raise QuickclsError(f'--n is {n}; expected 1 to 100 images.')
     check_side(size)
     if not 0 <= seed < 2**32: raise QuickclsError(f'--seed is {seed}; expected 0 to {2**32-1}.')
-    items, (view,) = split_items(scan_folder(folder, split_by=split_by, classes=classes), seed=seed), parse_views('resnet34', size, resize)
+    items, (view,) = split_items(read_items(folder, split_by=split_by, classes=classes), seed=seed), parse_views('resnet34', size, resize)
     rows = _rows(chosen_images(items.table[items.table.split == 'train'], n, seed), view, seed, preset, copies)
     if not rows:
         raise QuickclsError(f'None of the chosen images of {folder} can be read. Expected readable images; another --seed chooses others.')

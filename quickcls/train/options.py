@@ -6,7 +6,7 @@
 __all__ = ['basic', 'usual_valid_pct', 'usual_seed', 'Training', 'idle_where_split', 'command_line']
 
 # %% ../../nbs/train/00_options.ipynb #imports
-import inspect, os, shlex
+import inspect, shlex
 from pathlib import Path
 from ..core import QuickclsError
 from ..data.images import check_side
@@ -17,6 +17,7 @@ from ..features.augment import parse_augment
 from ..heads.crossval import parse_folds
 from ..heads.fit import check_head, check_strategy
 from ..model.early_stopping import check_pace
+from ..sources.read import kind_of_source, source_name, source_text
 
 # %% ../../nbs/train/00_options.ipynb #training-class
 basic = ('out', 'force', 'quality', 'arch', 'head', 'strategy', 'augment', 'valid_pct', 'seed', 'offline') # those that `--help` shows first
@@ -26,7 +27,7 @@ usual_valid_pct, usual_seed = .3, 42
 class Training:
     "What a training is asked to do: complete, checked and unchangeable"
     def __init__(self,
-        folder:str, # Folder that holds one folder of images per class, or train and test folders that do
+        folder:str, # Folder that holds one folder of images per class, or train and test folders; or a table, an archive, its address
         *, out:str=None, # Folder for the classifier (models/<folder> where this is not given)
         force:bool=False, # Overwrite an existing classifier
         quality:str=None, # Networks, sizes and head together: fast (where this is not given), good (three times the work), best (six times)
@@ -49,6 +50,10 @@ class Training:
         class_weights:bool=False, # Give every class the same total weight
         split_by:str=None, # Which folders are splits: none (all are classes), or names: train=day1+day2,test=day3 (default: usual names)
         classes:str=None, # Names of the class folders to train on, with commas: cat,dog (default: all)
+        labels:str=None, # Table of labels for the images of the folder: CSV, TSV or Parquet
+        columns:str=None, # Columns of the table where their names are not known: path=file,label=kind,group=patient,split=part
+        label_pattern:str=None, # Regular expression for labels in file names: ^(.+)_; also with (?P<label>…), (?P<group>…), (?P<split>…)
+        checksum:str=None, # What an archive must be: sha256:… (64 hex digits)
         group_pattern:str=None, # Regular expression: images whose names or paths below the class match it with the same text share a split
         folds:str=None, # Cross-validation: 5x2 is five folds, twice (3x1 for fastai and mlp); 0 is none, and then nothing is calibrated
         keep_known:float=0.95, # None of these: the share of good images that must not be refused
@@ -61,8 +66,9 @@ class Training:
         verbose:bool=False # Print statistics too: speeds, calibration, learning curve, F1
     ):
         if isinstance(classes, (list, tuple)): classes = ','.join(map(str, classes))
+        if isinstance(columns, dict): columns = ','.join(f'{k}={v}' for k, v in columns.items())
         given = {k: v for k, v in locals().items() if k != 'self'}
-        self.__dict__.update(given, given={k: None if v == 'auto' and k in ('arch', 'augment', 'folds') else v for k, v in given.items()})
+        self.__dict__.update(given, given={k: None if k in ('arch', 'augment', 'folds') and v == 'auto' else v for k, v in given.items()})
         self.__dict__.update(self._completed())
         self._check_model()
         self._check_numbers()
@@ -117,12 +123,18 @@ class Training:
     @property
     def target(self)->Path:
         "The folder of the classifier"
-        return Path(self.out or Path('models')/os.path.basename(os.path.abspath(self.folder))).expanduser()
+        return Path(self.out or Path('models')/source_name(self.folder)).expanduser()
 
     @property
     def command(self)->str:
         "The command that trains the same"
         return command_line('train', Training, self.given, leave_out=('force', 'quiet', 'verbose', 'tensorboard'))
+
+    @property
+    def layout(self)->dict:
+        "Where labels, splits and groups come from: options of `read_items`"
+        names = 'labels', 'columns', 'label_pattern', 'checksum', 'split_by', 'classes', 'group_pattern'
+        return {k: getattr(self, k) for k in names}
 
     @property
     def pace(self)->dict:
@@ -139,8 +151,9 @@ def idle_where_split(
     o:Training
 )->list: # Sentences
     "What was asked and does nothing, because the folders say what is held out"
-    share = f'--valid-pct {o.valid_pct:.0%} does nothing here: the folders say what is held out.'
-    seed = f'--seed {o.seed} draws only the folds of cross-validation: the folders say what is held out.'
+    who = 'the folders say' if kind_of_source(o.folder) == 'folder' and not o.labels else 'the data say'
+    share = f'--valid-pct {o.valid_pct:.0%} does nothing here: {who} what is held out.'
+    seed = f'--seed {o.seed} draws only the folds of cross-validation: {who} what is held out.'
     return [text for text, asked in ((share, o.valid_pct != usual_valid_pct), (seed, o.seed != usual_seed)) if asked]
 
 def command_line(
@@ -153,6 +166,8 @@ def command_line(
     words = ['quickcls', name]
     for p in inspect.signature(func).parameters.values():
         v = given[p.name]
-        if p.default is p.empty: words.insert(2, str(v))
-        elif v != p.default and p.name not in leave_out: words += [f'--{p.name.replace("_", "-")}'] + ([] if v is True else [str(v)])
+        if p.default is p.empty: words.insert(2, source_text(v))
+        elif p.name in leave_out: continue
+        elif hasattr(v, 'iloc') or v != p.default:
+            words += [f'--{p.name.replace("_", "-")}'] + ([] if v is True else [source_text(v) if hasattr(v, 'iloc') else str(v)])
     return shlex.join(words)

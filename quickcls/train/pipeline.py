@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from fastcore.meta import delegates
 from ..core import attempt, check_apart, check_free
+from ..sources.read import check_beside, kind_of_source, read_items, source_text
 from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
@@ -20,7 +21,7 @@ from .tensorboard import board_callbacks, board_training, check_board
 from ..features.extractors import check_views, get_extractors
 from ..model.classifier import Classifier
 from ..data.corrections import take_corrections, with_corrections
-from ..data.items import describe, in_short, scan_folder
+from ..data.items import describe, in_short
 from ..data.split import split_items
 from ..features.embed import Embeddings, late_columns
 from ..model.finetune import tune
@@ -49,7 +50,7 @@ class Pipeline:
     ):
         self.options, self.say, self.run = options, say, Run(say, say if options.verbose else _silent)
         self.notes, self.failed = [], [] # sentences for the end; the second about what could not be made
-        self.command, self.out, self.folder = options.command, options.target, Path(options.folder).expanduser()
+        self.command, self.out = options.command, options.target
         self.choice, self.tuned, self.taken = None, None, None # of `--auto`, of a backbone that is trained, of `--corrections`
         self.tuning = None # `tuning_facts` of a backbone that is trained
 
@@ -78,20 +79,22 @@ class Pipeline:
         "Raise `QuickclsError` where the folders of images, of corrections and of the classifier get in each other's way"
         o = self.options
         if o.given['head'] != o.head and o.head == 'svm': self.say(f'{o.arch}: the head is svm')
-        nested = f'The classifier would be in {self.out}, and the images are in {o.folder}: one would be inside the other.'
-        check_apart(self.out, self.folder, f'{nested} Name another folder with --out (in Python: out=).')
+        images = f'the images are in {source_text(o.folder)}'
+        nested = f'The classifier would be in {self.out}, and {images}: one would be inside the other.'
+        check_beside(self.out, o.folder, f'{nested} Name another folder with --out (in Python: out=).', o.labels)
         check_free(self.out, o.force)
-        if o.tensorboard: check_board(o.tensorboard, o.folder)
+        if o.tensorboard: check_board(o.tensorboard, o.folder, o.labels)
         if not o.corrections: return
-        for other, what in ((self.folder, 'the images are'), (self.out, 'the classifier would be')):
-            nested = f'The corrections are in {o.corrections}, and {what} in {other}: one would be inside the other.'
-            check_apart(Path(o.corrections).expanduser(), other, f'{nested} Move the corrections to another folder.')
+        end = 'one would be inside the other. Move the corrections to another folder.'
+        def nested(what): return f'The corrections are in {o.corrections}, and {what}: {end}'
+        check_beside(o.corrections, o.folder, nested(images), o.labels)
+        check_apart(Path(o.corrections).expanduser(), self.out, nested(f'the classifier would be in {self.out}'))
         self.taken = take_corrections(o.corrections)
 
     def scan(self):
         "Find the images, and draw the split"
         o = self.options
-        self.scanned = scan_folder(o.folder, group_pattern=o.group_pattern, split_by=o.split_by, classes=o.classes)
+        self.scanned = read_items(o.folder, **o.layout)
         self.items = self.split(self.scanned)
         if self.scanned.table.split.notna().any():
             for text in idle_where_split(o): self.say(marked(text))
@@ -206,9 +209,16 @@ class Pipeline:
         found |= dict(n_train=len(self.splits['train'][0]), n_valid=self.ev.n)
         drawn = self.scanned.table.split.isna().all() # else the folders decide
         asked = dict(valid_pct=o.valid_pct if drawn else None, seed=o.seed, group_pattern=o.group_pattern, augment=str(self.augment))
-        asked |= dict(split_by=o.split_by, classes=o.classes)
+        asked |= dict(split_by=o.split_by, classes=o.classes, columns=o.columns, label_pattern=o.label_pattern, labels=self.table_name())
         background = o.background and public_name(o.background)
         return found | asked | dict(class_weights=o.class_weights, background=background, corrections=corrected)
+
+    def table_name(self)->str|None:
+        "The name of the table of labels, if there is one"
+        o, kind = self.options, kind_of_source(self.options.folder)
+        if kind in ('frame', 'pairs'): return kind
+        source = o.labels if o.labels is not None else o.folder if kind == 'table' else None
+        return None if source is None else Path(source_text(source)).name
 
     def save(self):
         "Write the classifier and its tables"
@@ -269,7 +279,7 @@ class Pipeline:
 # %% ../../nbs/train/03_pipeline.ipynb #train
 @delegates(Training)
 def train(
-    folder:str, # Folder that holds one folder of images per class, or train and test folders that do
+    folder:str, # Folder that holds one folder of images per class, or train and test folders; or any source that `read_items` takes
     **kwargs
 )->Classifier: # Saved
     "Train a classifier on a folder of labelled images and save it"

@@ -8,7 +8,8 @@ __all__ = ['tuned_curves', 'most_images', 'most_numbers', 'thumbnail', 'widest_s
 
 # %% ../../nbs/train/02_tensorboard.ipynb #imports
 from pathlib import Path
-from ..core import QuickclsError, check_apart
+from ..sources.read import check_beside, source_text
+from ..core import QuickclsError
 from ..evaluate.style import clean_text, save_figure
 from ..data.formats import NotAnImage
 from ..data.images import small_image
@@ -116,13 +117,14 @@ def _add_curves(writer, curves):
 
 def check_board(
     folder, # For the runs
-    images # Folder of the images
+    images, # The source of the images
+    labels=None # The table that names them, if there is one
 ):
     "Raise `QuickclsError` before the training where the runs could not be written after it"
     summary_writer()
     runs = Path(folder).expanduser()
-    nested = f'The runs for TensorBoard would be in {folder}, and the images are in {images}: one would be inside the other.'
-    check_apart(runs, Path(images).expanduser(), f'{nested} Name another folder with --tensorboard (in Python: tensorboard=).')
+    nested = f'The runs for TensorBoard would be in {folder}, and the images are in {source_text(images)}: one would be inside the other.'
+    check_beside(runs, images, f'{nested} Name another folder with --tensorboard (in Python: tensorboard=).', labels)
     if runs.is_file(): raise QuickclsError(f'{folder} is a file. Expected a folder for the runs of TensorBoard.')
 
 def board_training(
