@@ -77,7 +77,8 @@ class LabelTraining:
         self.split()
         counts = dict(zip(self.vocab, label_matrix(self.items.table.labels, self.vocab).sum(0)))
         most = sorted(self.vocab, key=lambda c: -counts[c])
-        named = ', '.join(f'{c} {counts[c]:,}' for c in (most if len(most) <= 6 else [*most[:4], '…', most[-1]]) if c in counts or c == '…')
+        shown = [f'{c} {counts[c]:,}' for c in most]
+        named = ', '.join(shown if len(most) <= 6 else [*shown[:4], '…', shown[-1]])
         held = int((self.items.table.split != 'train').sum())
         self.say(f'{len(self.items):,} images with {len(most)} labels in {folder} ({named}); {held:,} are held out')
 
