@@ -2533,7 +2533,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'quickcls/multilabel/page.py'),
                                           'quickcls.multilabel.page._labels': ( 'multilabel/page.html#_labels',
                                                                                 'quickcls/multilabel/page.py'),
-                                          'quickcls.multilabel.page._their': ('multilabel/page.html#_their', 'quickcls/multilabel/page.py'),
                                           'quickcls.multilabel.page.page_values': ( 'multilabel/page.html#page_values',
                                                                                     'quickcls/multilabel/page.py'),
                                           'quickcls.multilabel.page.write_label_card': ( 'multilabel/page.html#write_label_card',

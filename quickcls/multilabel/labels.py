@@ -11,7 +11,7 @@ import csv, io, os, re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from ..core import QuickclsError, plain_text
-from ..data.items import Items, Skipped, columns, look_at
+from ..data.items import Doubt, Items, Skipped, columns, look_at
 from ..data.split import split_items
 from ..folders.names import nfc
 from ..folders.walk import named_as_image, walk_files
@@ -86,7 +86,7 @@ def read_labels(
     good = [s | dict(labels=tuple(sorted(given[Path(s['path'])]))) for s in seen if isinstance(s, dict)]
     for s in good: s |= dict(label=separator.join(s['labels']), split=None, group=_group(s, folder, group_pattern))
     t = pd.DataFrame(good, columns=[*columns, 'labels'])
-    items = Items(str(folder), t, skipped, _notes(t, len(set(of.values())) - len(given), path.name))
+    items = Items(str(folder), t, skipped, _notes(t, len(set(of.values())) - len(given), path.name, separator))
     n = len(label_names(items))
     if n > 1: return items
     raise QuickclsError(f'{path} has {n} label{"s"[:n != 1]} for the images of {folder}, with the separator {separator!r}. '
@@ -121,10 +121,12 @@ def _group(row, folder, pattern):
     except re.error as e: raise QuickclsError(f'--group-pattern {pattern!r} is not a regular expression: {e}.') from None
     return nfc(next(filter(None, (*m.groups(), m[0])), '')) or row['sha256'] if m else row['sha256']
 
-def _notes(t, unnamed, table):
+def _notes(t, unnamed, table, separator):
     "Sentences about images without labels, images that the table does not name, and copies"
     none, copies = int((t.labels.str.len() == 0).sum()), int(t.sha256.duplicated().sum())
     notes = [f'{none:,} {"image has" if none == 1 else "images have"} no label: for every label they are examples of what it is not'] if none else []
+    if t.labels.str.len().max() < 2:
+        notes.append(Doubt(f'no image has two labels, with the separator {separator!r}. The first is {t.label.iloc[0]!r}: is that one label?'))
     if unnamed > 0: notes.append(f'{unnamed:,} {"image is" if unnamed == 1 else "images are"} not in {table}, and not used')
     if copies: notes.append(f'{copies:,} {"image is" if copies == 1 else "images are"} byte-identical to another one; they stay on one side')
     return notes

@@ -83,9 +83,9 @@ class LabelEvaluation:
         weights = np.random.default_rng(0).multinomial(m, np.full(m, 1/m), times)[:, of].astype(float)
         each = [average_precision(self.y[:, i], self.probs[:, i], weights) for i in np.flatnonzero(self.measured)]
         with np.errstate(invalid='ignore'): means = np.nanmean(each, 0)
-        low, high = np.nanquantile(means, [.025, .975])
         now = self.mean('average_precision')
-        return [float(min(low, now)), float(max(high, now))]
+        low, high = np.nanquantile(means, [.025, .975]) - np.nanmean(means) + now
+        return [float(max(0, min(low, now))), float(min(1, max(high, now)))]
 
     def summary(self)->dict: # ready for JSON
         "The figures of all labels together"

@@ -77,27 +77,26 @@ class LabelFacts:
         few, gone = [r['label'] for r in rows if not r['chosen']], [r['label'] for r in rows if not r['held_images']]
         found = []
         if s['interval'][0] <= s['chance']: found.append('chance alone could give this figure: do not use it yet')
-        if few: found.append(f'too few training images with (or without) {_labels(few)}: named from 50% on, and {_their(few)} mostly chance')
-        if gone: found.append(f'no held-out image with {_labels(gone)}: only cross-validation measures {"it" if len(gone) == 1 else "them"}')
+        if few: found.append(f'too few training images: {_labels(few)}; named from 50% on, figures mostly chance')
+        if gone: found.append(f'no held-out image: {_labels(gone)}')
         if self.held.n < 200: found.append(f'{_images(self.held.n)} held out are few: a label that ten of a hundred have is measured on {max(1, self.held.n//10)}')
         return found
 
     @property
     def steps(self)->list: # of (text, command or '')
         "What to do next"
-        least = [r['label'] for r in self.rows if r['images'] < 30][:3]
+        least = sorted((r for r in self.rows if r['images'] < 30), key=lambda r: (r['images'] < fewest_for_threshold, r['f1'] or 0))
+        least = [r['label'] for r in least[:3]]
         more = [(f'Add images of {_and(least)}: thirty of a label are a start.', '')] if least else []
         look = 'Look at the images below whose labels were least expected: forgotten labels count as mistakes.'
         return [(look, ''), *more, ('Try it:', f'quickcls predict {shlex.quote(self.name)} photo.jpg')]
 
 def _images(n): return f'{n:,} image' + 's'*(n != 1)
-def _their(names): return 'its figures are' if len(names) == 1 else 'their figures are'
 def _and(names): return names[0] if len(names) == 1 else f'{", ".join(names[:-1])} and {names[-1]}'
 
-def _labels(names, most=4):
-    "`War`; `any of 9 labels (War, Sport, …)`"
-    if len(names) == 1: return names[0]
-    return f'{"each" if len(names) > 2 else "either"} of {len(names)} labels ({", ".join(names[:most])}{", …" if len(names) > most else ""})'
+def _labels(names, most=3):
+    "`War`; `War, Sport, Music, Family and 5 more labels`"
+    return _and(names) if len(names) <= most else f'{", ".join(names[:most])} and {len(names) - most} more labels'
 
 # %% ../../nbs/multilabel/06_page.ipynb #write-page
 most_bytes = 3_000_000 # of all thumbnails

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..backbones.registry import parse_views
 from ..backbones.weights import choose_arch
 from ..core import QuickclsError, attempt, check_apart, check_free, whole_file
-from ..data.items import skipped_note
+from ..data.items import Doubt, skipped_note
 from ..features.embed import Embeddings
 from ..features.extractors import check_views, get_extractors
 from ..features.store import data_fingerprint
@@ -165,7 +165,7 @@ class LabelTraining:
 
     def draw(self):
         "The report, into the folder of the saved classifier"
-        how = dict(images=not self.options.no_images, name_of=self.public.of)
+        how = dict(images=not self.options.no_images)
         attempt('report.html', lambda: write_label_report(self.said, self.out/'report.html', **how), self.failed.append)
 
     def finish(self)->LabelClassifier:
@@ -182,7 +182,7 @@ class LabelTraining:
         return self.clf
 
 # %% ../../nbs/multilabel/07_training.ipynb #summary
-most_rows = 7 # labels in the table of a terminal
+most_rows = 5 # labels in the table of a terminal
 
 def label_summary(
     facts:LabelFacts,
@@ -191,14 +191,15 @@ def label_summary(
 )->Lines:
     "The answer, the weakest label, what next, and a table of labels"
     show = lambda v: '–' if v is None else share(v)
-    look = f'open {out/"report.html"} and look at the labels that were least expected.'
+    look = f'open {out/"report.html"}: every label, the images it got most wrong.'
     good = labelled([('Labels', f'{facts.lead} {facts.basis}'), ('Weakest', facts.weakest or 'not known: no label was measured'), ('Next', look)])
     rows = [[r['label'], f'{r["images"]:,}', show(r['average_precision']), show(r['chance']), show(r['threshold']), show(r['precision']), show(r['recall'])]
             for r in facts.rows[:most_rows]]
     left = len(facts.rows) - len(rows)
     rest = [f'… the {len(rows)} most frequent of {len(facts.rows)} labels; the report has all'] if left else []
     each = table(['label', 'images', 'average precision', 'chance', 'named from', 'precision', 'recall'], rows, minor=(6, 5))
-    points = [*(marked(w) for w in (*failed, *facts.warnings[:2])), *(marked(n, 'note') for n in facts.notes[:2])]
+    doubts = [n for n in facts.notes if isinstance(n, Doubt)]
+    points = [*(marked(w) for w in (*failed, *doubts, *facts.warnings[:2])), *(marked(n, 'note') for n in facts.notes[:2] if n not in doubts)]
     return Lines('\n' + '\n\n'.join(filter(None, [good, '\n'.join([each, *rest]), '\n'.join(points)])))
 
 def train_labels(
