@@ -12,6 +12,8 @@ from quickcls.model.prediction import Prediction
 from quickcls.evaluate.predictions import Evaluation
 from quickcls.evaluate.diagnostics import Trust # adds `Classifier.trust`
 from quickcls.evaluate.thresholds import describe_threshold # adds ROC, precision-recall and thresholds to `Evaluation`
+from quickcls.multilabel.classifier import LabelClassifier, load_labels
+from quickcls.multilabel.labels import read_labels
 from quickcls.predict.deciding import Deciding # adds `Classifier.decide`
 from quickcls.explain.heatmap import HeatMap # adds `Classifier.explain`
 from quickcls.explain.regions import Tags # adds `Classifier.tag`
@@ -22,9 +24,10 @@ from quickcls.compare.command import compare
 from quickcls.report.notebook import new_notebook
 from quickcls.report.answer_html import demo_widget
 
-__all__ = ['Classifier', 'Deciding', 'Evaluation', 'Head', 'HeatMap', 'Items', 'Prediction', 'QuickclsError', 'Tags', 'Trust',
-           'backbone_table', 'compare', 'demo_widget', 'describe_threshold', 'fit_head', 'new_notebook', 'parse_views',
-           'plot_images', 'quick_learner', 'read_items', 'scan_folder', 'split_items', 'train', 'write_report', 'new', 'plot_pictures']
+__all__ = ['Classifier', 'Deciding', 'Evaluation', 'Head', 'HeatMap', 'Items', 'LabelClassifier', 'Prediction', 'QuickclsError', 'Tags', 'Trust',
+           'backbone_table', 'compare', 'demo_widget', 'describe_threshold', 'fit_head', 'load_labels', 'new_notebook', 'parse_views',
+           'plot_images', 'quick_learner', 'read_items', 'read_labels', 'scan_folder', 'split_items', 'train', 'write_report', 'new',
+           'plot_pictures']
 
 new, plot_pictures = new_notebook, plot_images # their names in version 0.1, which notebooks may use
 

@@ -166,6 +166,7 @@ def read_words(
 def check_places(name:str, args:dict):
     "Raise `QuickclsError` where a path is clearly something else than the command expects"
     kinds = {k: kind for k, kind in places.get(name, {}).items() if args.get(k)}
+    if name == 'train' and args.get('label_separator'): kinds = dict(folder='labelled') # a table gives the labels
     images = args.get('images') or args.get('image')
     if 'model' in kinds and images: check_order(name, args['model'], [images] if isinstance(images, str) else images)
     for k, kind in kinds.items():
@@ -177,7 +178,7 @@ def check_places(name:str, args:dict):
 def check_top(model:str, top:int):
     "Tell where more classes are asked for than there are"
     from quickcls.saved.descriptions import read_description
-    n = len(read_description(Path(model).expanduser())['vocab'])
+    n = len(read_description(Path(model).expanduser(), several=None)['vocab'])
     if top > n: show(marked(f'--top {top} is as --top {n}: the classifier has {n} classes.', file=sys.stderr), sys.stderr)
 
 doing = dict(report='writing the report', explain='looking for evidence', preview='drawing', new='looking at the folder')

@@ -37,6 +37,7 @@ class Classifier:
     body_state:dict|None=None # Arrays of bodies that were trained further
     precision:str|None=None # As in `quickcls.backbones.engines.precision_settings`
     place:Path|None=None # The absolute path of its folder, from where it was loaded
+    several = False # May an image have several labels?
 
     def prepare(self, source): # → a list of uint8 `[size, size, 3]`, one a view
         "An image as each view sees it; raises `NotAnImage`"
@@ -192,7 +193,7 @@ def save_classifier(
         text = json.dumps(classifier_description(clf) | dict(files=digests(w)), indent=1, ensure_ascii=False)
         (w/description_file).write_text(text, encoding='utf-8')
         beside(w)
-    return load_classifier(folder)
+    return type(clf).load(folder)
 
 def _save_graph(clf, path):
     import onnx
@@ -201,12 +202,13 @@ def _save_graph(clf, path):
 # %% ../../nbs/model/03_classifier.ipynb #load
 def load_classifier(
     folder:Path, # From `save_classifier`
-    *, precision:str=None # As in `Classifier`; where this is None, that of `QUICKCLS_PRECISION`, or the one it was trained in
+    *, precision:str=None, # As in `Classifier`; where this is None, that of `QUICKCLS_PRECISION`, or the one it was trained in
+    kind:type=Classifier # What is made of it
 )->Classifier:
     "Open a saved classifier; raises `QuickclsError` where the folder is not one, or its files do not fit together"
     folder = Path(folder).expanduser()
     if not folder.exists(): remove_leftovers(folder.parent) # a training that was killed may not have renamed it yet
-    clf = Classifier(**read_classifier(folder))
+    clf = kind(**read_classifier(folder, several=kind.several))
     clf.path, clf.place = folder, Path(os.path.abspath(folder)) # it stays where it is when the program goes to another folder
     clf.precision = precision or os.environ.get('QUICKCLS_PRECISION') or clf.info.get('precision') or 'fastest' # as before version 0.2
     if clf.network: clf._mark = mark_of(clf.place/graph_file)

@@ -16,7 +16,7 @@ from ..backbones.registry import Backbone, View
 from ..heads.head import Head, onnx_nodes
 from ..heads.open_set import read_open_set
 from ..saved.descriptions import check_head, read_arrays, read_description
-from ..saved.folder import checked_digests, description_file, format_version, graph_file, weights_file
+from ..saved.folder import checked_digests, description_file, format_version, graph_file, labels_version, weights_file
 from ..saved.graph_check import check_graph_file
 
 # %% ../../nbs/model/02_files.ipynb #content
@@ -38,7 +38,8 @@ def classifier_description(
     head = dict(kind=clf.head.kind, layers=clf.head.layers, notes=clf.head.notes)
     open_set = clf.open_set and clf.open_set.described()
     precision = clf.info.get('precision') or clf.engine[0].precision
-    parts = dict(format=format_version, vocab=clf.vocab, views=views, levels=clf.levels, head=head, temperature=clf.temperature)
+    version = labels_version if clf.head.several else format_version
+    parts = dict(format=version, vocab=clf.vocab, views=views, levels=clf.levels, head=head, temperature=clf.temperature)
     return parts | dict(open_set=open_set, versions=_versions()) | clf.info | dict(precision=precision)
 
 def _versions():
@@ -79,11 +80,12 @@ def join_graphs(
 
 # %% ../../nbs/model/02_files.ipynb #read
 def read_classifier(
-    folder:Path # Of a saved classifier
+    folder:Path, # Of a saved classifier
+    several:bool=False # Is it one with several labels an image?
 )->dict: # What `quickcls.model.classifier.Classifier` is made from
     "The parts of a saved classifier; raises `QuickclsError` where a file is missing, or the files do not fit together"
     if not _there(folder/description_file): expect(folder, 'model')
-    d = read_description(folder) if _there(folder/description_file) else None
+    d = read_description(folder, several) if _there(folder/description_file) else None
     classic = d and d['views'][0]['backbone'].get('keypoints')
     need = (description_file, weights_file) if classic else (description_file, graph_file, weights_file)
     missing = [n for n in need if not _there(folder/n)]

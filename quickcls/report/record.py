@@ -254,7 +254,7 @@ def public_command(
     import shlex
     try: words = shlex.split(command)
     except ValueError: return '' # quotes that do not close
-    no_paths = '--group-pattern', '--split-by', '--classes', '--columns', '--label-pattern'
+    no_paths = '--group-pattern', '--split-by', '--classes', '--columns', '--label-pattern', '--label-separator'
     return shlex.join(w if before in no_paths else _last_name(w) for before, w in zip(['', *words], words))
 
 def _last_name(word):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['plain_name', 'package_name', 'sha256_text', 'class_name', 'positive', 'side', 'scores', 'data', 'backbone', 'view',
-           'layer', 'notes', 'trust_parts', 'measured', 'looked_at', 'description', 'read_description', 'read_metrics',
-           'read_focus', 'read_arrays', 'check_head']
+           'layer', 'notes', 'trust_parts', 'measured', 'looked_at', 'description', 'read_description',
+           'has_several_labels', 'read_metrics', 'read_focus', 'read_arrays', 'check_head']
 
 # %% ../../nbs/saved/03_descriptions.ipynb #imports
 import math, re
@@ -13,7 +13,7 @@ from pathlib import Path
 from ..core import QuickclsError
 from ..data.images import largest_side, smallest_side
 from .folder import (Said, Wrong, again, anytext, anything, count, description_file, flag, focus_file, format_version, interval,
-                     largest_file, many, mapping, maybe, metrics_file, number, one_of, open_regular, read_json, record, share,
+                     labels_version, largest_file, many, mapping, maybe, metrics_file, number, one_of, open_regular, read_json, record, share,
                      short_text, text)
 
 # %% ../../nbs/saved/03_descriptions.ipynb #described-classifier
@@ -91,12 +91,25 @@ _described = record(
     versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)),
     precision_=maybe(one_of('f32', 'bf16', 'f16')), decision_=maybe(_decision))
 
+def _whole_labels(v, where):
+    "Has each label a threshold, and the head a sigmoid?"
+    for k, known in v['labels'].items():
+        if k in ('thresholds', 'chosen') and len(known) != len(v['vocab']):
+            raise Wrong(f'labels.{k}', known, f'a list of {len(v["vocab"])}: one a label')
+    if v.get('temperature') != 1 or v.get('open_set'): raise Wrong(where, Said('of one label'), 'temperature 1 and no open_set')
+
+_labels = record(thresholds=many(share, 100_000), chosen=many(flag, 100_000), separator=text(20, 1))
+_of_labels = record(_whole_labels, format=one_of(labels_version), labels=_labels, vocab=_vocab, head=record(kind=one_of('labels')))
+
 def description(v, where):
     "The content of `classifier.json`"
     found = v.get('format', format_version) if isinstance(v, dict) else format_version
-    if found == format_version: return _described(v, where)
-    found = f'it has format {short_text(repr(found))} and this version of quickcls reads {format_version}'
-    raise QuickclsError(f'{found}; install the version that wrote it.')
+    if found == labels_version: _of_labels(v, where)
+    elif found != format_version:
+        found = f'it has format {short_text(repr(found))} and this version of quickcls reads {format_version} and {labels_version}'
+        raise QuickclsError(f'{found}; install the version that wrote it.')
+    _described(v, where)
+    if found == format_version and v['head']['kind'] == 'labels': raise Wrong('format', found, f'{labels_version}, for several labels')
 
 # %% ../../nbs/saved/03_descriptions.ipynb #described-metrics
 def _ordered(v, where):
@@ -165,9 +178,24 @@ looked_at = record(
     classes=_of_class(n=count, suspected=many(text(100), 100), border=share, corners=share, background=share, chance=_zones),
     pictures=many(_map, 10_000))
 
-def read_description(folder:Path)->dict:
-    "`classifier.json`; raises `QuickclsError` if it is missing or damaged"
-    return read_json(folder/description_file, description)
+def read_description(
+    folder:Path, # Of a classifier
+    several:bool|None=False # Is one with several labels an image expected? None: either
+)->dict:
+    "`classifier.json`; raises `QuickclsError` if it is missing or damaged, or of the other kind"
+    d = read_json(folder/description_file, description)
+    found = d.get('format') == labels_version
+    if several is None or found == several: return d
+    if not found: raise QuickclsError(f'{folder} gives one label an image. Open it with Classifier.load.')
+    raise QuickclsError(f'{folder} gives an image several labels, and this works with one. Expected `quickcls predict` (in Python: '
+                        'load_labels, train with label_separator=); its report.html shows how good it is.')
+
+def has_several_labels(
+    folder:Path # Perhaps of a classifier
+)->bool:
+    "Is this a classifier with several labels an image? Raises `QuickclsError` where its description is damaged"
+    path = Path(folder).expanduser()/description_file
+    return path.is_file() and read_json(path, description).get('format') == labels_version
 
 def read_metrics(folder:Path)->dict:
     "`metrics.json`; `{}` if there is none"

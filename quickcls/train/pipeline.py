@@ -16,7 +16,8 @@ from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
 from ..predict.deciding import dropped_decision
-from .options import Training, idle_where_split
+from ..multilabel.training import train_labels
+from .options import Training, idle_where_split, usual_options
 from .tensorboard import board_callbacks, board_training, check_board
 from ..features.extractors import check_views, get_extractors
 from ..model.classifier import Classifier
@@ -284,4 +285,7 @@ def train(
 )->Classifier: # Saved
     "Train a classifier on a folder of labelled images and save it"
     options = Training(folder, **kwargs)
-    with hidden(options.quiet): return Pipeline(options, _silent if options.quiet else say).train()
+    told = _silent if options.quiet else say
+    with hidden(options.quiet):
+        if options.label_separator is not None: return train_labels(options, usual_options, told)
+        return Pipeline(options, told).train()
