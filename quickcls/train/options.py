@@ -49,7 +49,6 @@ class Training:
         augment:str=None, # Augmented copies: none (default for head), 4, guide:8, guide-noflip, fastai (default for other strategies)
         class_weights:bool=False, # Give every class the same total weight
         split_by:str=None, # Which folders are splits: none (all are classes), or names: train=day1+day2,test=day3 (default: usual names)
-        labels:str=None, # Table of labels (CSV), where the folders are no classes; used with --label-separator
         label_separator:str=None, # Several labels an image: what stands between them in the table, ' ' or ';' for instance
         classes:str=None, # Names of the class folders to train on, with commas: cat,dog (default: all)
         labels:str=None, # Table of labels for the images of the folder: CSV, TSV or Parquet
@@ -101,7 +100,6 @@ class Training:
         if self.size is not None: check_side(self.size)
         if not .5 <= self.keep_known < 1:
             raise QuickclsError(f'--keep-known is {self.keep_known}; expected a share from 0.5 to below 1, for instance 0.95.')
-        if self.labels and self.label_separator is None: raise QuickclsError('--labels needs --label-separator. Expected both.')
         if self.auto < 0: raise QuickclsError(f'--auto is {self.auto:g}; expected a number of seconds, for instance 60.')
 
     def _check_combinations(self):
