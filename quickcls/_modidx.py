@@ -792,6 +792,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'quickcls.core._take_name': ('core.html#_take_name', 'quickcls/core.py'),
                                'quickcls.core._tidy_once': ('core.html#_tidy_once', 'quickcls/core.py'),
                                'quickcls.core._writing_in': ('core.html#_writing_in', 'quickcls/core.py'),
+                               'quickcls.core.any_names': ('core.html#any_names', 'quickcls/core.py'),
                                'quickcls.core.attempt': ('core.html#attempt', 'quickcls/core.py'),
                                'quickcls.core.cache_dir': ('core.html#cache_dir', 'quickcls/core.py'),
                                'quickcls.core.cache_file': ('core.html#cache_file', 'quickcls/core.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QuickclsError', 'explain_os_error', 'attempt', 'cache_dir', 'remove_leftovers', 'write_whole', 'check_free',
            'check_writable', 'whole_file', 'cache_file', 'check_apart', 'read_template', 'print_json', 'plain_text',
-           'import_openvino']
+           'any_names', 'import_openvino']
 
 # %% ../nbs/00_core.ipynb #imports
 import errno, os, re, secrets, shutil, sys, tempfile, time
@@ -276,6 +276,13 @@ def plain_text(
 )->str: # The text with `?` in place of control characters
     "Text that can be shown on a terminal safely"
     return _acts.sub(lambda m: m[0] if m[0] in keep else '?', str(text))
+
+# %% ../nbs/00_core.ipynb #any-names
+@contextmanager
+def any_names():
+    "In a function so decorated (or the body of a `with`), tables take file names that are no UTF-8 too"
+    import pandas as pd
+    with pd.option_context('mode.string_storage', 'python'): yield # where pyarrow is installed, pandas would keep text in UTF-8
 
 # %% ../nbs/00_core.ipynb #import-openvino
 def import_openvino(): # the module `openvino`

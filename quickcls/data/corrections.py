@@ -10,7 +10,7 @@ import hashlib, json, os, re, threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from ..core import QuickclsError, explain_os_error, whole_file
+from ..core import QuickclsError, any_names, explain_os_error, whole_file
 from ..folders.names import nfc
 from ..folders.walk import is_leaving
 from .items import Items, Skipped, columns, look_at
@@ -211,6 +211,7 @@ def _new_row(data, label, said, model):
     return dict(time=time, file=file, sha256=sha256, label=label, said=_answer(said), model=_text(model))
 
 # %% ../../nbs/data/07_corrections.ipynb #with-corrections
+@any_names()
 def take_corrections(
     folder:Path # Of corrections
 )->Items: # All of them for training

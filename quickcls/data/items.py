@@ -12,7 +12,7 @@ import html, os, re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from ..core import QuickclsError, plain_text
+from ..core import QuickclsError, any_names, plain_text
 from ..folders.layout import layout_of
 from ..folders.names import nfc
 from ..folders.walk import Walked, named_as_image, passed_over_note, walk_files
@@ -154,6 +154,7 @@ def _counted(folder, folders, files, seen):
         if isinstance(s, Skipped) and named_as_image(path.name): counts[2] = counts[2] or f'{path.name}, {s.reason}'
     return found
 
+@any_names()
 def _labelled(folder, seen, layout, pattern):
     "`Items` from the facts of all files; unreadable ones beside the classes count only if they are named like images (a README is none)"
     import pandas as pd

@@ -10,7 +10,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from ..core import QuickclsError
+from ..core import QuickclsError, any_names
 from ..folders.walk import Walked, passed_over_note, walk_files
 from .items import Items, Skipped, columns, look_at
 
@@ -116,6 +116,7 @@ def _and(words, most=5):
     return words[0] if len(words) == 1 else f'{", ".join(words[:-1])} and {words[-1]}'
 
 # %% ../../nbs/data/06_split.ipynb #scan-loose
+@any_names()
 def scan_loose(
     folder:Path, # Images, in folders or not
     *, without=frozenset(), # Contents (SHA-256) to leave out

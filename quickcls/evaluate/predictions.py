@@ -10,7 +10,7 @@ import html
 from dataclasses import dataclass, field
 from fastcore.basics import patch
 from . import plots
-from ..core import QuickclsError
+from ..core import QuickclsError, any_names
 from ..heads.calibration import calibration_error, reliability
 from ..model.classifier import Classifier
 from ..heads.crossval import accuracy_interval
@@ -21,6 +21,7 @@ from ..data.images import small_image
 from ..saved.tables import read_table
 
 # %% ../../nbs/evaluate/03_predictions.ipynb #prediction-table
+@any_names()
 def prediction_table(
     table, # Rows of an items table
     probs, # `[n, classes]`

@@ -9,6 +9,7 @@ __all__ = ['side', 'levels', 'scales', 'corners', 'edges', 'jpeg_quality', 'head
 import re, threading
 from datetime import datetime
 from pathlib import PurePath
+from ..core import any_names
 from ..data.decoding import Wanted
 from ..data.formats import NotAnImage, open_image, open_regular
 from ..data.images import looked_at
@@ -124,6 +125,7 @@ def _sharpness(grey, size):
     return float(np.log((tiles(bends*bends)[strongest].sum() + .01)/(slope + .01))) if slope >= 1 else float('nan')
 
 # %% ../../nbs/findings/06_properties.ipynb #properties-of
+@any_names()
 def properties_of(
     table # Items table: path, sha256, width, height
 ): # DataFrame, rows as in `table`: path, format, header (`header_of`), size, file number, and what is seen (`seen_of`); NaN where it cannot be read

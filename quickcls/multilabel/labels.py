@@ -10,7 +10,7 @@ __all__ = ['largest_table', 'find_table', 'read_labels', 'split_text', 'label_na
 import csv, io, os, re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from ..core import QuickclsError, plain_text
+from ..core import QuickclsError, any_names, plain_text
 from ..data.items import Doubt, Items, Skipped, columns, look_at
 from ..data.split import split_items
 from ..folders.names import nfc
@@ -59,6 +59,7 @@ def _columns(path, head, rows):
 def _listed(names): return ', '.join(plain_text(n) for n in names[:8])
 
 # %% ../../nbs/multilabel/01_labels.ipynb #read-labels
+@any_names()
 def read_labels(
     folder:Path, # Of the images
     table_file:str=None, # As `table` in `find_table`

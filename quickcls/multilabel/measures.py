@@ -9,6 +9,7 @@ __all__ = ['draws', 'average_precision', 'chance_precision', 'LabelEvaluation']
 from dataclasses import dataclass
 from functools import cached_property
 from .fit import log_losses
+from ..core import any_names
 from ..evaluate.style import blue, dim, draw_legend, draw_message, name_rows, new_figure, number_text, percent_axis
 
 # %% ../../nbs/multilabel/03_measures.ipynb #average-precision
@@ -104,6 +105,7 @@ class LabelEvaluation:
         p = np.clip(self.probs, 1e-7, 1 - 1e-7)
         return log_losses(np.log(p/(1 - p)), self.y)
 
+    @any_names()
     def top_losses(self,
         k:int=24 # Images
     ): # DataFrame: path, loss (mean over labels), labels, missed, added (lists of names, the worst first)

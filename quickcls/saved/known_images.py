@@ -9,7 +9,7 @@ __all__ = ['most_places', 'most_rows', 'remember_folders', 'remembered_folders',
 # %% ../../nbs/saved/05_known_images.ipynb #imports
 import csv, io, os, re, stat
 from pathlib import Path
-from ..core import QuickclsError, cache_dir, whole_file
+from ..core import QuickclsError, any_names, cache_dir, whole_file
 from ..terminal.csv_text import original_text
 from ..data.formats import NotAnImage
 from ..data.images import small_image
@@ -206,6 +206,7 @@ class PublicPaths:
             if (inside := below(path, folder)) is not None: return path if name == folder else f'{name}/{inside}'
         return os.path.basename(path)
 
+    @any_names()
     def table(self, t): # DataFrame or None, with columns `path`, `nearest` or neither
         "A copy of a table with public paths"
         if t is None: return None

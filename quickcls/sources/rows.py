@@ -10,7 +10,7 @@ import os, re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from ..core import QuickclsError, plain_text
+from ..core import QuickclsError, any_names, plain_text
 from ..data.items import Items, Skipped, columns, damage_notes, duplicate_notes, group_leaks, group_notes, group_of, look_at, spell
 from ..folders.names import listed, nfc
 from ..folders.tree import class_names
@@ -98,6 +98,7 @@ def _of_classes(rows, classes, sep):
     others = [c for c in there if c not in wanted]
     return kept, [f'left out by --classes: {listed(others)}'] if others else []
 
+@any_names()
 def _table(rows, seen, folder, pattern, sep):
     "The items table"
     import pandas as pd

@@ -10,7 +10,7 @@ __all__ = ['Run', 'import_ahead', 'embed_all', 'embed_background', 'drop_damaged
 import json, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ..core import QuickclsError, attempt, whole_file
+from ..core import QuickclsError, any_names, attempt, whole_file
 from ..terminal.progress import progress, working
 from ..terminal.csv_text import csv_table
 from ..heads.calibration import calibrate
@@ -217,6 +217,7 @@ def evaluate_splits(
     return table, ev, metrics
 
 # %% ../../nbs/train/01_steps.ipynb #neighbours
+@any_names()
 def neighbours(
     ev, # `Evaluation`
     items, splits, # As in `fit_splits`
