@@ -258,13 +258,13 @@ def _finding(a, t, split, most=3):
     c, own, s = a.classes[k], a.own[:, k], a.scores[:, k]
     yes, counts = s >= a.cut[k] - 1e-6, t.label.value_counts()
     found, false, right = float(yes[own].mean()), float(yes[~own].mean()), float((yes == own).mean())
-    paths = t.path.to_numpy()
+    paths, others = t.path.to_numpy(), next(o for o in counts.index if o != c) if len(counts) == 2 else 'the others'
     images = [*paths[own][s[own].argsort()[::-1]][:most], *paths[~own][s[~own].argsort()][:most]]
     facts = dict(property=a.property.name, columns=list(a.property.columns), label=c, j=round(float(a.j[k]), 3), found=round(found, 3),
                  false=round(false, 3), right=round(right, 3), majority=round(int(counts.iloc[0])/len(t), 3), images=len(t),
                  groups=int(a.group.max() + 1), p=round(a.p, 4), network=a.network and round(a.network, 3),
                  others=[o for o, j in zip(a.classes, a.j) if o != c and j >= least_stored] if len(counts) > 2 else [])
-    return Finding('shortcut', tuple(images), _evidence(a.property, c, counts, facts, _difference(a.property, t, own)),
+    return Finding('shortcut', tuple(images), _evidence(a.property, c, counts, facts, _difference(a.property, t, own, c, others)),
                    score=round(float(a.j[k]), 3), split=split, facts=facts)
 
 def _evidence(p, c, counts, facts, difference):
@@ -276,19 +276,31 @@ def _evidence(p, c, counts, facts, difference):
     of = f'it alone finds {pct(facts["found"])} of {c}, and takes {pct(facts["false"])} of the others for it'
     return f'{p.name} tells {c} from all other classes: {of} {difference}'
 
-def _difference(p, t, own):
-    "What differs most: `format PNG, others JPEG`"
+def _difference(p, t, own, c, others):
+    "What differs most: `format: PNG in ants, JPEG in bees`"
     import numpy as np
     def far(name):
         v = t[name].to_numpy(float)
         return abs(np.median(v[own]) - np.median(v[~own]))/(v.std() + 1e-9)
     numbers = [n for n in p.columns if t[n].dtype.kind in 'fi']
     name = max(numbers, key=far) if numbers else p.columns[0]
-    return f'{name.replace("_", " ")} {_typical(t[name][own])}, others {_typical(t[name][~own])}'
+    return f'{_said(name)}: {_typical(t[name][own])} in {c}, {_typical(t[name][~own])} in {others}'
+
+_names = dict(mode='colour mode', exif='EXIF', quality='JPEG quality', number='file number', grey='mean grey', sharp_128='sharpness',
+              darkest='the darkest twentieth below', brightest='the brightest twentieth above')
+
+def _said(column):
+    "The name of a column, in words"
+    what, *where = column.split('_')
+    if column in _names: return _names[column]
+    if what == 'level': return f'share of grey {int(where[0])*(n := 256//levels)} to {(int(where[0]) + 1)*n - 1}'
+    if what not in ('edge', 'corner'): return column
+    how = 'contrast' if where[-1] == 'spread' else 'colour' if what == 'edge' else 'brightness'
+    return f'{how} of the {" ".join(w for w in where if w != "spread")} {what}'
 
 def _typical(values):
     "The median of numbers or dates, the most frequent word"
     import pandas as pd
     if pd.api.types.is_datetime64_any_dtype(values): return f'{values.median():%Y-%m-%d}'
-    if values.dtype.kind in 'fi': return f'{values.median():.3g}'
+    if values.dtype.kind in 'fi': return f'{v:.0f}' if abs(v := values.median()) >= 100 else f'{v:.2g}'
     return {True: 'yes', False: 'no'}.get(v := values.mode().iloc[0], str(v))
