@@ -6,7 +6,7 @@
 __all__ = ['side', 'levels', 'scales', 'corners', 'edges', 'jpeg_quality', 'header_of', 'seen_of', 'properties_of', 'file_number']
 
 # %% ../../nbs/findings/06_properties.ipynb #imports
-import re, threading
+import os, re, threading
 from datetime import datetime
 from pathlib import PurePath
 from ..data.decoding import Wanted
@@ -36,13 +36,14 @@ def header_of(
     path # Of an image
 )->dict: # bytes, mode (as Pillow names it), exif (bool), camera, software (text or None), date (`datetime` or None), quality (NaN if no JPEG)
     "What the header of an image file says; raises `NotAnImage` and `OSError`"
-    with open_regular(path) as file: data = file.read()
-    facts = dict(bytes=len(data)) | _unknown
-    if not data.startswith(_in_python): return facts
-    with _one_at_a_time:
-        im = open_image(data)
-        if 'exif' in im.info: facts |= _exif(im)
-    return facts | dict(mode=im.mode, quality=jpeg_quality(getattr(im, 'quantization', None)))
+    with open_regular(path) as file:
+        start, facts = file.read(16), dict(bytes=os.fstat(file.fileno()).st_size) | _unknown
+        if not start.startswith(_in_python): return facts
+        source = start + file.read() if start.startswith(_in_python[1]) else file # of a PNG, only what is needed is unpacked
+        with _one_at_a_time:
+            im = open_image(source)
+            if 'exif' in im.info: facts |= _exif(im)
+        return facts | dict(mode=im.mode, quality=jpeg_quality(getattr(im, 'quantization', None)))
 
 def _exif(im):
     "Camera, program and date, as far as they can be read"
@@ -94,8 +95,8 @@ def _edges(rgb, wide=2):
     found = {}
     for name, strip in zip(edges, (rgb[:wide], rgb[:, -wide:], rgb[-wide:], rgb[:, :wide])):
         mean, spread = cv2.meanStdDev(strip)
-        found[f'edge_{name}'] = '#' + ''.join(f'{round(v):02x}' for v in mean.ravel().tolist())
-        found[f'edge_{name}_spread'] = float(spread.mean())
+        found[f'edge_{name}'] = '#%02x%02x%02x' % tuple(round(v) for v in mean.ravel().tolist())
+        found[f'edge_{name}_spread'] = sum(spread.ravel().tolist())/3
     return found
 
 def _corners(grey, wide=20):
