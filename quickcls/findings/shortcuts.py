@@ -35,13 +35,14 @@ known = (
     Property('the date', ('date',)),
     Property('the JPEG quality', ('quality',)),
     Property('the file number', ('number',), instead=('the date',)),
-    Property('the border', _edge_columns, True, ('the brightness',)),
-    Property('the brightness', ('grey', 'darkest', 'brightest'), True),
-    Property('the contrast', ('contrast',), True, ('the brightness',)),
-    Property('the saturation', ('saturation',), True, ('the colour mode',)),
-    Property('the sharpness', ('sharp_128',), True, ('the size in pixels', 'the aspect ratio', 'the JPEG quality')),
+    Property('the border', _edge_columns, True),
+    Property('the brightness', ('grey',), True),
+    Property('the contrast', ('contrast',), True, ('the border', 'the brightness')),
+    Property('the saturation', ('saturation',), True, ('the colour mode', 'the brightness')),
+    Property('the sharpness', ('sharp_128',), True, ('the size in pixels', 'the aspect ratio', 'the JPEG quality', 'the border')),
     Property('the brightness of the corners', _corner_columns, True, ('the border', 'the brightness')),
-    Property('the distribution of grey', tuple(f'level_{i:02}' for i in range(levels)), True, ('the brightness', 'the contrast')),
+    Property('the distribution of grey', tuple(f'level_{i:02}' for i in range(levels)), True,
+             ('the border', 'the brightness', 'the contrast')),
     Property('the file size', ('bytes',), True,
              ('the file format', 'the colour mode', 'the size in pixels', 'the JPEG quality', 'the sharpness', 'the contrast')),
 )
@@ -280,8 +281,7 @@ def _difference(p, t, own, c, others):
     name = max(numbers, key=far) if numbers else p.columns[0]
     return f'{_said(name)}: {_typical(t[name][own])} in {c}, {_typical(t[name][~own])} in {others}'
 
-_names = dict(mode='colour mode', exif='EXIF', quality='JPEG quality', number='file number', grey='mean grey', sharp_128='sharpness',
-              darkest='the darkest twentieth below', brightest='the brightest twentieth above')
+_names = dict(mode='colour mode', exif='EXIF', quality='JPEG quality', number='file number', grey='mean grey', sharp_128='sharpness')
 
 def _said(column):
     "The name of a column, in words"
