@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['most_rows', 'most_directions', 'farthest', 'penalty', 'usual_share', 'worth', 'most_fitted', 'right_ones', 'at_least',
-           'n_nearest', 'fewest', 'directions_of', 'left_out', 'doubts', 'named', 'near_ones', 'find_wrong_labels']
+           'n_nearest', 'fewest', 'directions_of', 'left_out', 'doubts', 'named', 'near_ones', 'Judged', 'judge_labels',
+           'find_wrong_labels']
 
 # %% ../../nbs/findings/04_labels.ipynb #imports
+from dataclasses import dataclass
 from .finding import Finding, split_of
 from ..heads.linear import standardised
 
@@ -29,7 +31,7 @@ def directions_of(
     return z @ ((rows.T @ turn[:, kept])/np.sqrt(size[kept]))
 
 # %% ../../nbs/findings/04_labels.ipynb #left-out
-penalty = 2. # stiff enough not to follow single wrong labels; chosen on flowers, trashnet and drawn parts, with 5 % and 10 % of labels wrong
+penalty = 2. # stiff enough not to follow single wrong labels; chosen on flowers, trashnet and parts
 
 def left_out(
     z, # From `directions_of`
@@ -122,47 +124,61 @@ def near_ones(
 # %% ../../nbs/findings/04_labels.ipynb #find
 fewest = 5 # images (groups) of a class, or its labels are not judged
 
+@dataclass
+class Judged:
+    "How likely the labels of images are wrong"
+    rows:object # Which images: row numbers `[m]`; those of classes that are too small are not judged
+    names:object # Class names `[classes]`
+    y:object # Class numbers `[m]`
+    chance:object # That each label is wrong `[m]`
+    p:object # Probability of each class, by all other images `[m, classes]`
+    share:float # Of labels that are wrong, about
+
+def judge_labels(
+    examined # `quickcls.findings.finding.Examined`
+)->Judged: # or None where there are no two classes to judge
+    "How likely each label is wrong"
+    import numpy as np
+    table = examined.table
+    rows = np.flatnonzero(_judged(table))
+    names, y = np.unique(table.label.to_numpy()[rows], return_inverse=True)
+    if len(names) < 2: return None
+    said = left_out(directions_of(examined.x[rows], examined.seed), y, table.group.to_numpy()[rows])
+    return Judged(rows, names, y, *doubts(said, y, examined.seed))
+
 def find_wrong_labels(
     examined # `quickcls.findings.finding.Examined`
 )->list: # of `Finding`, the surest first
     "Images that probably belong to another class; `to` is that class"
     import numpy as np
-    table = examined.table
-    used = np.flatnonzero(_judged(table))
-    names = np.unique(table.label.to_numpy()[used])
-    if len(names) < 2: return []
-    y, groups = np.searchsorted(names, table.label.to_numpy()[used]), table.group.to_numpy()[used]
-    x = examined.x[used]
-    said = left_out(directions_of(x, examined.seed), y, groups)
-    chance, p, share = doubts(said, y, examined.seed)
-    doubted = named(chance)
-    final = np.concatenate([x[:, a:b] for a, b in examined.late], 1) if len(doubted) else x
-    near, splits, paths = near_ones(final, doubted, y, groups), examined.splits.to_numpy(), table.path.to_numpy()
-    return [_finding(paths[used[i]], splits[used[i]], names, y[i], chance[i], p[i], n, share) for i, n in zip(doubted, near)]
+    j = judge_labels(examined)
+    doubted = named(j.chance) if j else ()
+    if not len(doubted): return []
+    final = np.concatenate([examined.x[j.rows, a:b] for a, b in examined.late], 1)
+    near = near_ones(final, doubted, j.y, examined.table.group.to_numpy()[j.rows])
+    return [_finding(examined, j, i, n) for i, n in zip(doubted, near)]
 
 def _judged(table):
     "bool a row: is its class large enough?"
     groups = table.groupby('label').group.nunique()
     return table.label.map(groups) >= fewest
 
-def _finding(path, split, names, own, chance, p, near, share):
+def _finding(examined, j, i, near):
     "One image and why it is doubted"
     import numpy as np
-    classes, away = near
-    others = np.where(np.arange(len(p)) == own, -1, p)
-    to = int(others.argmax())
-    votes = int((classes == to).sum())
-    nearest = f'{votes if votes else "none"} of the {len(classes)} nearest images {"is" if votes < 2 else "are"} {names[to]}'
+    (classes, away), own, p = near, j.y[i], j.p[i]
+    to = int(np.where(np.arange(len(p)) == own, -1, p).argmax())
+    votes, name, row = int((classes == to).sum()), str(j.names[to]), examined.table.iloc[j.rows[i]]
+    nearest = f'{votes} of {len(classes)} nearest images {"is" if votes == 1 else "are"} labelled {name}'
     facts = dict(
-        label=str(names[own]),
+        label=str(row.label),
         probability=round(float(p[to]), 4),
         probability_of_label=round(float(p[own]), 4),
         votes=votes,
         nearest=len(classes),
         distance_ratio=round(float(away[own]/max(away[to], 1e-6)), 3),
-        share_of_wrong_labels=round(share, 4),
+        share_of_wrong_labels=round(j.share, 4),
     )
-    return Finding(
-        'wrong-label', (str(path),), f'{nearest}; cross-validation gives {names[to]} {p[to]:.0%}',
-        round(float(chance), 4), split=split_of([split]), act='relabel', to=str(names[to]), facts=facts,
-    )
+    evidence = f'{nearest}; cross-validation gives {name} {100*p[to]:.0f} %'
+    score, split = round(float(j.chance[i]), 4), split_of([row.split])
+    return Finding('wrong-label', (str(row.path),), evidence, score, split=split, act='relabel', to=name, facts=facts)
