@@ -147,11 +147,12 @@ def judge_labels(
     return Judged(rows, names, y, *doubts(said, y, examined.seed))
 
 def find_wrong_labels(
-    examined # `quickcls.findings.finding.Examined`
+    examined, # `quickcls.findings.finding.Examined`
+    judged:Judged=None # From `judge_labels`, where that was asked before
 )->list: # of `Finding`, the surest first
     "Images that probably belong to another class; `to` is that class"
     import numpy as np
-    j = judge_labels(examined)
+    j = judged or judge_labels(examined)
     doubted = named(j.chance) if j else ()
     if not len(doubted): return []
     final = np.concatenate([examined.x[j.rows, a:b] for a, b in examined.late], 1)

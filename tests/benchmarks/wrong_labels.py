@@ -48,7 +48,7 @@ def ours(data):
     from quickcls.findings.labels import find_wrong_labels, judge_labels
     j, doubtful = judge_labels(data), np.zeros(len(data.table))
     doubtful[j.rows] = j.chance
-    found = {f.images[0] for f in find_wrong_labels(data)}
+    found = {f.images[0] for f in find_wrong_labels(data, j)}
     return doubtful, data.table.path.isin(found).to_numpy()
 
 def confident_learning(data, c):
@@ -61,7 +61,7 @@ def confident_learning(data, c):
     p = np.zeros((len(y), y.max() + 1))
     with calm():
         for a, b in stratified_folds(y, data.table.group.to_numpy(), 5): p[b] = fit_logistic(c.x[a], y[a], c.strength, tol=1e-3).predict_proba(c.x[b])
-    return 1 - get_label_quality_scores(y, p), find_label_issues(y, p)
+    return 1 - get_label_quality_scores(y, p), find_label_issues(y, p, n_jobs=1)
 
 def neighbour_vote(data, near):
     "The same by the seven nearest images: named where more than half of them have one other label"
@@ -76,12 +76,11 @@ class Once:
     "What a rival needs of a set, whatever its labels are"
     def __init__(self, data):
         import numpy as np
-        from quickcls.heads.linear import calm, choose_c, rotated, standardised
+        from quickcls.findings.labels import directions_of
+        from quickcls.heads.linear import calm, choose_c
         y = np.unique(data.table.label, return_inverse=True)[1]
-        with calm():
-            z = standardised(data.x)[0]
-            self.strength = choose_c(z, y, data.table.group.to_numpy())[0] # with the right labels: in favour of the rival
-            self.x = rotated(z)
+        self.x = directions_of(data.x)*data.x.shape[1]**.5 # the columns that ours gets, for a fit in seconds
+        with calm(): self.strength = choose_c(self.x, y, data.table.group.to_numpy())[0] # by the right labels: in favour of the rival
         late = np.concatenate([data.x[:, a:b] for a, b in data.late], 1)
         late /= np.linalg.norm(late, axis=1, keepdims=True)
         alike = late @ late.T
