@@ -30,7 +30,7 @@ def turned_frame(
     if not _shares[0] < rest.mean() < _shares[1]: return None
     hull = cv2.convexHull(cv2.findNonZero(rest))
     (left, top), (right, bottom) = hull.min((0, 1)), hull.max((0, 1))
-    if max(left, top, w - 1 - right, h - 1 - bottom) > max(2, .03*max(h, w)): return None
+    if max(left, top, w - 1 - right, h - 1 - bottom) > max(4, .03*max(h, w)): return None
     frame = cv2.approxPolyDP(hull, .03*cv2.arcLength(hull, True), True).reshape(-1, 2).astype(np.float32)
     return frame if len(frame) == 4 and cv2.contourArea(frame) > .9*cv2.contourArea(hull) else None
 
