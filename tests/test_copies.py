@@ -161,7 +161,7 @@ def test_the_leak_in_the_castings():
     table = pd.DataFrame(dict(path=map(str, files), label='ok_front', split=[p.parts[-3] for p in files], width=300, height=300))
     table['sha256'] = [hashlib.sha256(p.read_bytes()).hexdigest() for p in files]
     twice = table.sha256.duplicated(keep=False)
-    table = table[twice | (np.arange(len(table)) % 20 == 0)].reset_index(drop=True)
+    table = table[twice | (np.arange(len(table)) % 60 == 0)].reset_index(drop=True)
     pairs = find_pairs(table, np.random.default_rng(0).normal(size=(len(table), 16)).astype(np.float32), [[0, 16]])
     found = find_copies(Examined(SimpleNamespace(table=table), None, []), pairs[pairs.how == 'bytes'])
     leaks = [f for f in found if f.kind == 'leak']

@@ -32,7 +32,7 @@ def turned_frame(
     (left, top), (right, bottom) = hull.min((0, 1)), hull.max((0, 1))
     if max(left, top, w - 1 - right, h - 1 - bottom) > max(4, .03*max(h, w)): return None
     frame = cv2.approxPolyDP(hull, .03*cv2.arcLength(hull, True), True).reshape(-1, 2).astype(np.float32)
-    return frame if len(frame) == 4 and cv2.contourArea(frame) > .9*cv2.contourArea(hull) else None
+    return frame if len(frame) == 4 and cv2.contourArea(frame) > .85*cv2.contourArea(hull) else None
 
 # %% ../../nbs/duplicates/05_corners.ipynb #turned-back
 def to_square(
