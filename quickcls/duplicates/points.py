@@ -56,7 +56,7 @@ class Placed:
     back:float # Of the first image's area, in which the second one is, 0 to 1
 
 _ratio, _least_points, _reach = .85, 8, 7
-_block, _flat = 16, 4 # Side of a block; its least variance: between the pixels of a turned image values are estimated, so faint structure is lost
+_block, _flat = 16, 4 # Side of a block, pixels; its least variance: faint structure is lost where an image is turned
 
 def placed(
     a:Points, b:Points
