@@ -57,7 +57,7 @@ class Grouping:
         if not n: return ''
         how = ', '.join(words for s, words in sources.items() if s in self.counts)
         groups, each = ('1 look-alike group', 'it stays') if n == 1 else (f'{n:,} look-alike groups', 'each stays')
-        return f'{self.n:,} images are in {groups} (by {how}); {each} on one side of the split (--groups off: they do not)'
+        return f'{self.n:,} images are in {groups} (by {how}); {each} on one side of the split (--groups off splits them)'
 
     def _repr_markdown_(self): return self.note() or 'no look-alike groups'
 
@@ -102,7 +102,7 @@ def _proved(table, near, store, a, b, sure):
     out[ask] = np.array(agree) >= line
     return out
 
-_random_pairs = 150
+_random_pairs = 100
 
 # %% ../../nbs/groups/05_grouping.ipynb #union
 largest = dict(names=1/2, time=1/2, near=1/3) # share of a class that a group may hold

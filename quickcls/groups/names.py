@@ -38,7 +38,7 @@ def same_stem(
         if stem: sets.setdefault(stem if one_numbering else (label, stem), []).append(i)
     def fits(rows): return all(2*n <= sizes[c] for c, n in Counter(labels[i] for i in rows).items())
     found = [rows for rows in sets.values() if len(rows) > 1 and fits(rows)]
-    return found if _agreed(found, [n for _, n in parts], near) else []
+    return found if len(found) > 1 and _agreed(found, [n for _, n in parts], near) else []
 
 def _numbered_as_one(paths, labels):
     "Does no file name occur in two classes?"
@@ -65,13 +65,14 @@ def in_sequence(
     for i, (p, c) in enumerate(zip(table.path, table.label)):
         stem, n = name_parts(p)
         if n is not None: sequences.setdefault((os.path.dirname(p), c, stem), []).append((n, i))
-    pairs = [(i, j) for s in map(sorted, sequences.values()) for (m, i), (n, j) in zip(s, s[1:]) if n - m <= _usual_gap(s)]
+    pairs = [pair for s in sequences.values() for pair in _neighbours(sorted(s))]
     if not pairs: return []
     a, b = zip(*pairs)
     if not surely(nearer_share(near, a, b), len(pairs), many_alike): return []
     return [(i, j, float(d)) for (i, j), d in zip(pairs, near.between(a, b)/near.usual) if d < near_in_sequence]
 
-def _usual_gap(s):
-    "The largest step that goes on in a sequence: three times the usual one"
-    gaps = sorted(n - m for (m, _), (n, _) in zip(s, s[1:]))
-    return 3*max(gaps[len(gaps)//2], 1)
+def _neighbours(s):
+    "Rows that follow each other in a sequence of (counter, row), without steps of more than three usual ones"
+    gaps = [n - m for (m, _), (n, _) in zip(s, s[1:])]
+    usual = sorted(gaps)[len(gaps)//2] if gaps else 0
+    return [(i, j) for (_, i), (_, j), gap in zip(s, s[1:], gaps) if gap <= 3*max(usual, 1)]
