@@ -103,7 +103,6 @@ class Pipeline:
     def split(self, items):
         "`items` with their split; corrections count for good"
         items = split_items(items, valid_pct=self.options.valid_pct, seed=self.options.seed)
-        items.notes += self.look_alikes.leaks(items)
         return with_corrections(items, self.taken) if self.taken else items
 
     def drop_damaged(self):
@@ -163,7 +162,8 @@ class Pipeline:
         how = dict(split=self.split, group=self.look_alikes.find, augment='none' if self.tuned else o.augment, seed=o.seed, run=self.run)
         held = (self.items.table.split != 'train').sum()
         self.items, self.splits, self.copies = embed_all(self.scanned, self.items, self.embeddings, **how)
-        if (n := (self.items.table.split != 'train').sum()) != held: self.say(f'{n:,} are held out: look-alikes stay on one side')
+        if (n := (self.items.table.split != 'train').sum()) != held and self.look_alikes.grouping.links:
+            self.say(f'{n:,} are held out: look-alikes stay on one side')
         self.other = o.background and embed_background(o.background, self.items, self.embeddings, o.seed, self.run)
 
     @property
