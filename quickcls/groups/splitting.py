@@ -81,7 +81,8 @@ def split_by_groups(
 
 def scan_and_split(
     folder, # As in `scan_folder`; or `Items` with their split, which stay as they are
-    *, views:list=(), weights=None, offline:bool=True, # As in `networks_of`
+    views:list=(), # As in `networks_of`, with the next two
+    *, weights=None, offline:bool=True,
     groups:str='auto', valid_pct:float=.3, seed:int=42, # As in `split_by_groups`
     say=print, # Called with each sentence about look-alikes
     **layout # To `scan_folder`

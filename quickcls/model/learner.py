@@ -28,6 +28,7 @@ from ..core import QuickclsError
 from ..backbones.registry import View, parse_views
 from ..backbones.weights import choose_arch, get_weights
 from ..backbones.body import create_body, pool_stages
+from ..data.items import Items
 from ..features.embed import Embeddings, check_levels
 from ..backbones.onnx_graph import export_graph, get_graph, read_graph
 from ..groups.splitting import scan_and_split
@@ -180,9 +181,8 @@ def quick_learner(
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
     _check_choices(head, levels, strategy, unfreeze)
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)
-    how = dict(split_by=split_by, classes=classes, group_pattern=group_pattern, groups=groups, valid_pct=valid_pct, seed=seed)
-    if strategy != 'scratch': how |= dict(views=views, weights=weights, offline=offline)
-    items = scan_and_split(folder, **how)
+    layout = dict(split_by=split_by, classes=classes, group_pattern=group_pattern, groups=groups, weights=weights, offline=offline)
+    items = scan_and_split(folder, views if strategy != 'scratch' else (), valid_pct=valid_pct, seed=seed, **layout)
     def body_of(v): return create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None)
     with no_random(seed): bodies = [body_of(v) for v in views]
     with no_random(seed): layers = _untrained_head(head, _width(views, bodies, levels), len(items.vocab))
