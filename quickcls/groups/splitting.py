@@ -14,6 +14,7 @@ from ..core import QuickclsError
 from ..data.items import Doubt, Items, scan_folder
 from ..data.split import split_items
 from ..features.embed import Embeddings
+from ..terminal.progress import say
 from .grouping import Grouping, check_groups, find_groups
 
 # %% ../../nbs/groups/06_splitting.ipynb #with-groups
@@ -84,7 +85,7 @@ def scan_and_split(
     views:list=(), # As in `networks_of`, with the next two
     *, weights=None, offline:bool=True,
     groups:str='auto', valid_pct:float=.3, seed:int=42, # As in `split_by_groups`
-    say=print, # Called with each sentence about look-alikes
+    say=say, # Called with each sentence about look-alikes
     **layout # To `scan_folder`
 ): # `Items` with their split
     "The images of a folder, look-alikes on one side"
