@@ -21,7 +21,7 @@ def from_command_line():
 
 # %% ../nbs/00a_caller.ipynb #for-caller
 _both = re.compile(r'\s*\((?:in Python: [^()]*|\w+=)\)')
-_value = r"""'[^']*'|"[^"]*"|[\w%-]+(?:[=,+][\w%…-]+)+|[\w.@%-]*[\d.%@_][\w.@%/-]*|none|partial|full|scratch|NAME"""
+_value = r"""'[^']*'|"[^"]*"|[\w%-]+(?:[=,+][\w%…-]+)+|[\w.@%-]*[\d.%@_][\w.@%/-]*|none|off|partial|full|scratch|NAME"""
 _option = re.compile(rf'(?<![\w`-])--([a-z][a-z-]*[a-z])(?:[ =]({_value})(?![\w/]))?')
 _switches = {'force', 'offline', 'no-images', 'with-images', 'class-weights', 'share', 'json', 'measure', 'prune', 'verbose', 'quiet',
              'teach'}

@@ -10,10 +10,11 @@ import inspect, re
 from collections import Counter
 from pathlib import Path
 from ..core import QuickclsError, check_free, explain_os_error
-from ..backbones.registry import of_quality
+from ..backbones.registry import of_quality, parse_views
 from ..backbones.weights import choose_arch
 from ..data.items import describe
 from ..sources.read import check_beside, read_items, source_name, source_text
+from ..groups.splitting import look, networks_of, with_groups
 from ..heads.linear import by_strength
 from .results import Comparison, in_a_line, names_of
 from .page import free_name, page_name, write_comparison
@@ -110,6 +111,7 @@ def compare(
     classes:str=None, # Names of the class folders to train on, with commas: cat,dog (default: all)
     group_pattern:str=None, # Regular expression: images whose names or paths below the class match it with the same text share a split
     labels:str=None, columns:str=None, label_pattern:str=None, checksum:str=None, # Where labels come from, as in train
+    groups:str='auto', # Look-alikes (frames, bursts, crops) share a split: auto, names (only by names, camera and time) or off
     seed:int=42, # Number that the split is drawn by
     offline:bool=False, # Use no network
     quiet:bool=False # Print nothing
@@ -123,11 +125,13 @@ def compare(
     plan = _plan(by_quality, arch, strategy, head, levels, augment, train_pct, preset, offline)
     out, settings = _place(folder, out, labels), dict(resize=resize, epochs=epochs, class_weights=class_weights, seed=seed, offline=offline)
     layout = {k: options[k] for k in _layout}
-    trials = Trials(read_items(folder, **layout), valid_pct=_held_out(plan), **settings, say=say)
+    scanned = read_items(folder, **layout)
+    scanned = with_groups(scanned, look(scanned, _networks(plan, resize, offline), groups=groups))
+    trials = Trials(scanned, valid_pct=_held_out(plan), **settings, say=say)
     _check_share(trials, folder)
     say('\n'.join([describe(trials.items(0)), *(f'{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in by_quality)]))
     _make(out, fresh, trials.base)
-    given, skipped = dict(folder=folder, **settings, **layout), {}
+    given, skipped = dict(folder=folder, groups=groups, **settings, **layout), {}
     if not trials.has_splits: given['valid_pct'] = trials.valid_pct
     def so_far(): return _written(out, plan, trials, repeats, skipped, given)
     try: run_all(plan, trials, repeats, out/'runs.jsonl', skipped, quiet)
@@ -142,7 +146,7 @@ def compare(
 
 def _check_numbers(repeats, epochs, seed):
     for name, n in dict(repeats=repeats, epochs=epochs).items():
-        if n < 1: raise QuickclsError(f'{name} is {n}; expected 1 or more.')
+        if n < 1: raise QuickclsError(f'--{name} is {n}; expected 1 or more.')
     if not 0 <= seed < 2**32 - repeats: raise QuickclsError(f'--seed is {seed}; expected 0 to {2**32 - repeats - 1}.')
 
 def _check_networks(quality, preset, arch):
@@ -155,6 +159,11 @@ def _check_share(trials, folder):
     if trials.has_splits or trials.valid_pct >= .05: return
     raise QuickclsError(f'{source_text(folder)} has no splits of its own, so at least 5 % must be held out. '
                         'Expected at most 95 with --train-pct.')
+
+def _networks(plan, resize, offline):
+    "Networks of the first row that has some: its embeddings are needed anyway"
+    pretrained = [s.arch for s in plan if s.strategy != 'scratch']
+    return networks_of(parse_views(pretrained[0], resize=resize) if pretrained else [], offline=offline)
 
 def _place(folder, out, labels):
     "The folder of the comparison; raises `QuickclsError` where it holds something else"
@@ -200,7 +209,7 @@ def _unusual(given):
     differ = {k: v for k, v in given.items() if k in usual and k != 'folder' and v != usual[k]}
     settings = {k: differ[k] for k in ('resize', 'epochs', 'class_weights', 'seed') if k in differ}
     if (held := given.get('valid_pct', .3)) != .3: settings['held'] = round(100*held, 1)
-    return settings, {k: source_text(differ[k]) for k in _layout if k in differ}
+    return settings, {k: source_text(differ[k]) for k in (*_layout, 'groups') if k in differ}
 
 def _training(row, given):
     "The command that trains a row of a comparison"

@@ -32,6 +32,7 @@ from ..data.items import Items
 from ..sources.read import learner_data
 from ..features.embed import Embeddings, check_levels
 from ..backbones.onnx_graph import export_graph, get_graph, read_graph
+from ..groups.splitting import split_apart
 from ..heads.fit import at_once, check_head, check_strategy
 from ..heads.mlp import balanced_weights, embedding_dls, new_network, start_statistics
 from ..data.formats import NotAnImage
@@ -173,6 +174,7 @@ def quick_learner(
     weights:Path=None, # A file of weights
     valid_pct:float=0.3, # Share that is held out, where the folder has no splits of its own
     split_by:str=None, classes:str=None, group_pattern:str=None, labels:str=None, columns:str=None, label_pattern:str=None, # As in `train`
+    groups:str='auto', # Look-alikes (frames, bursts, crops) share a split: auto, names (only by names, camera and time) or off
     seed:int=42, size:int=None, resize:str='squish', # Side of the images (pixels), and how they get it
     bs:int=64, num_workers:int=0, batch_tfms:list=(), # As fastai has them
     offline:bool=False, # Never look over the network for weights?
@@ -181,8 +183,11 @@ def quick_learner(
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
     _check_choices(head, levels, strategy, unfreeze)
     how = dict(split_by=split_by, classes=classes, group_pattern=group_pattern, labels=labels, columns=columns, label_pattern=label_pattern)
-    items, size, resize, bs, batch_tfms = learner_data(folder, size, resize, bs, batch_tfms, valid_pct=valid_pct, seed=seed, **how)
+    items, size, resize, bs, batch_tfms = learner_data(folder, size, resize, bs, batch_tfms, **how)
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)
+    if not (isinstance(folder, Items) and items.table.split.notna().all()):
+        how = dict(groups=groups, valid_pct=valid_pct, seed=seed, weights=weights, offline=offline)
+        items = split_apart(items, views if strategy != 'scratch' else (), **how)
     def body_of(v): return create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None)
     with no_random(seed): bodies = [body_of(v) for v in views]
     with no_random(seed): layers = _untrained_head(head, _width(views, bodies, levels), len(items.vocab))

@@ -11,7 +11,6 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..core import QuickclsError, check_apart
 from ..data.items import Items, scan_folder
-from ..data.split import split_items
 from .archive import archive_stem, is_address, unpacked
 from .dls import is_of_fastai, items_from_dls, settings_of
 from .file_names import items_from_names
@@ -135,13 +134,11 @@ def layout_for(
 def learner_data(
     source, # As `read_items` takes it
     size, resize, bs, batch_tfms, # Of `quick_learner`; data of fastai may say them where they have their defaults
-    *, valid_pct:float, seed:int, # As in `split_items`
     **how # To `read_items`
-)->tuple: # (`Items` with their split, size, resize, bs, batch_tfms)
+)->tuple: # (`Items`, size, resize, bs, batch_tfms)
     "What a Learner loads, and how; what is done otherwise than in data of fastai is printed"
-    kind, items = kind_of_source(source), read_items(source, **how)
-    if kind != 'items' or items.table.split.isna().any(): items = split_items(items, valid_pct=valid_pct, seed=seed)
-    found, said = settings_of(source) if kind == 'fastai' else ({}, [])
+    items = read_items(source, **how)
+    found, said = settings_of(source) if kind_of_source(source) == 'fastai' else ({}, [])
     for text in said: print(text)
     given = dict(size=(size, None), resize=(resize, 'squish'), bs=(bs, 64), batch_tfms=(batch_tfms, ()))
     return items, *(found.get(k, v) if v == usual else v for k, (v, usual) in given.items())
