@@ -166,6 +166,7 @@ def read_words(
 def check_places(name:str, args:dict):
     "Raise `QuickclsError` where a path is clearly something else than the command expects"
     kinds = {k: kind for k, kind in places.get(name, {}).items() if args.get(k)}
+    if args.get('labels') or args.get('label_pattern'): kinds.pop('folder', None) # the folders need not be classes
     images = args.get('images') or args.get('image')
     if 'model' in kinds and images: check_order(name, args['model'], [images] if isinstance(images, str) else images)
     for k, kind in kinds.items():

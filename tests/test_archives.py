@@ -263,7 +263,7 @@ def test_a_drip_ends(server, tmp_path, monkeypatch):
     server.faults['/a'] = drip
     with pytest.raises(NotYet, match='it takes too long'): get(server, '/a', tmp_path/'a', seconds=.2, tries=1)
 
-@pytest.mark.parametrize('url', ['file:///etc/passwd', 'ftp://a/b', 'data:text/plain,a', '/etc/passwd', 'http://', 'javascript:1', 'http://[bad'])
+@pytest.mark.parametrize('url', ['file:///etc/passwd', 'ftp://a/b', 'data:text/plain,a', '/etc/passwd', 'http://', 'http://[bad'])
 def test_only_http_and_https(url, tmp_path):
     with pytest.raises(Refused, match='is no web address'): fetch(url, tmp_path/'a', most=100)
 
