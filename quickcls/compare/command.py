@@ -91,7 +91,7 @@ def _silent(text): pass
 _layout = 'group_pattern', 'split_by', 'classes', 'labels', 'columns', 'label_pattern', 'checksum' # options of `read_items`
 
 def compare(
-    folder:str, # Labelled images: a folder that holds one folder per class (or train and test folders), a table, an archive, its address
+    folder:str, # Labelled images: a folder with one folder per class (or train and test folders), a table, an archive, its address
     *, arch:str='auto', # Backbones, with commas; + joins several views of one classifier, as in resnet34+resnet34@320
     strategy:str='head', # What is trained, some of: head, partial (the last blocks too), full (all), scratch (all, from random weights)
     head:str=None, # Some of: linear (where this is not given), ridge, svm, fastai, mlp:N with N hidden units

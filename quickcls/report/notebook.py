@@ -79,7 +79,7 @@ def lesson_notebook(
 
 # %% ../../nbs/report/07_notebook.ipynb #new
 def new_notebook(
-    folder:str, # Labelled images: a folder that holds one folder per class (or train and test folders), a table, an archive, its address
+    folder:str, # Labelled images: a folder with one folder per class (or train and test folders), a table, an archive, its address
     *, out:str=None, # The notebook, or a folder for it (default: <folder>.ipynb in the current folder)
     force:bool=False, # Overwrite an existing notebook?
     arch:str='auto', # Backbone, as in `quickcls train`

@@ -279,7 +279,7 @@ class Pipeline:
 # %% ../../nbs/train/03_pipeline.ipynb #train
 @delegates(Training)
 def train(
-    folder:str, # Labelled images: a folder that holds one folder per class (or train and test folders), a table, an archive, its address
+    folder:str, # Labelled images: a folder with one folder per class (or train and test folders), a table, an archive, its address
     **kwargs
 )->Classifier: # Saved
     "Train a classifier on a folder of labelled images and save it"
