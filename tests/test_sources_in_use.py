@@ -169,3 +169,12 @@ def test_items_without_a_split_get_one(data):
     from quickcls.all import quick_learner
     learn = quick_learner(Items.from_csv(data, label_col='label'), 'efficientnet_lite0', valid_pct=.25)
     assert set(learn.quick.items.table.split) == {'train', 'valid'}
+
+def test_folds_of_groups_that_hold_every_class():
+    "Patients with both classes, in the same order: folds are made all the same, and no patient is divided"
+    import numpy as np
+    from quickcls.heads.linear import stratified_folds
+    y, groups = np.tile([0, 1, 1], 8), np.repeat(np.arange(8), 3)
+    folds = stratified_folds(y, groups, 4)
+    assert len(folds) == 4 and sorted(np.concatenate([b for _, b in folds])) == list(range(24))
+    for a, b in folds: assert not set(groups[a]) & set(groups[b]) and set(y[a]) == {0, 1}
