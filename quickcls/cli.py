@@ -166,7 +166,7 @@ def read_words(
 def check_places(name:str, args:dict):
     "Raise `QuickclsError` where a path is clearly something else than the command expects"
     kinds = {k: kind for k, kind in places.get(name, {}).items() if args.get(k)}
-    if name == 'train' and args.get('label_separator'): kinds = dict(folder='labelled') # a table gives the labels
+    if any(args.get(k) for k in ('labels', 'label_pattern', 'label_separator')): kinds.pop('folder', None) # folders need not be classes
     images = args.get('images') or args.get('image')
     if 'model' in kinds and images: check_order(name, args['model'], [images] if isinstance(images, str) else images)
     for k, kind in kinds.items():

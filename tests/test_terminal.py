@@ -197,14 +197,14 @@ def test_a_class_is_suggested(said, quickcls):
     (('train', 'models/parts'), 'quickcls predict models/parts photo.jpg'),
     (('train', 'parts/ok'), 'parts/ok is a folder of images'),
     (('compare', 'photo.jpg'), 'photo.jpg is an image'),
-    (('preview', 'pets.zip'), 'Unpack'),
+    (('preview', 'pets.7z'), 'Unpack'),
     (('new', 'labels.csv'), 'a table'),
     (('train', 'models'), 'a folder of classifiers'),
 ])
 def test_a_path_is_told_what_it_is(said, quickcls, words, expected):
     "A photo where a classifier belongs, a classifier where images belong, swapped ones: what it is and what to type, in one line"
     root, _ = said
-    for name in ('pets.zip', 'labels.csv'): (root/name).touch()
+    for name in ('pets.zip', 'pets.7z', 'labels.csv'): (root/name).touch()
     shutil.copy(photo, root/'photo.jpg')
     p = quickcls(*words, cwd=root)
     assert p.returncode == 1 and expected in p.stderr and len(p.stderr.splitlines()) == 1, p.stderr

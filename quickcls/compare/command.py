@@ -92,7 +92,7 @@ def _silent(text): pass
 _layout = 'group_pattern', 'split_by', 'classes', 'labels', 'columns', 'label_pattern', 'checksum' # options of `read_items`
 
 def compare(
-    folder:str, # Folder that holds one folder of images per class, or train and test folders; or a table, an archive, its address
+    folder:str, # Labelled images: a folder with one folder per class (or train and test folders), a table, an archive, its address
     *, arch:str='auto', # Backbones, with commas; + joins several views of one classifier, as in resnet34+resnet34@320
     strategy:str='head', # What is trained, some of: head, partial (the last blocks too), full (all), scratch (all, from random weights)
     head:str=None, # Some of: linear (where this is not given), ridge, svm, fastai, mlp:N with N hidden units
@@ -110,8 +110,11 @@ def compare(
     split_by:str=None, # Which folders are splits: none (all are classes), or names: train=day1+day2,test=day3 (default: usual names)
     classes:str=None, # Names of the class folders to train on, with commas: cat,dog (default: all)
     group_pattern:str=None, # Regular expression: images whose names or paths below the class match it with the same text share a split
-    labels:str=None, columns:str=None, label_pattern:str=None, checksum:str=None, # Where labels come from, as in train
     groups:str='auto', # Look-alikes (frames, bursts, crops) share a split: auto, names (only by names, camera and time) or off
+    labels:str=None, # Table of labels for the images of the folder: CSV, TSV or Parquet
+    columns:str=None, # Columns of the table where their names are not known: path=file,label=kind,group=patient,split=part
+    label_pattern:str=None, # Regular expression for labels in file names, as in train
+    checksum:str=None, # What an archive must be: sha256:… (64 hex digits)
     seed:int=42, # Number that the split is drawn by
     offline:bool=False, # Use no network
     quiet:bool=False # Print nothing

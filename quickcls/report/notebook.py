@@ -79,13 +79,15 @@ def lesson_notebook(
 
 # %% ../../nbs/report/07_notebook.ipynb #new
 def new_notebook(
-    folder:str, # Folder with one folder of images per class, or with train and test folders; or a table, an archive, its address
+    folder:str, # Labelled images: a folder with one folder per class (or train and test folders), a table, an archive, its address
     *, out:str=None, # The notebook, or a folder for it (default: <folder>.ipynb in the current folder)
     force:bool=False, # Overwrite an existing notebook?
     arch:str='auto', # Backbone, as in `quickcls train`
     split_by:str=None, # Which folders are splits: none (all are classes), or names, as in `quickcls train`
     classes:str=None, # Names of the class folders to use, with commas (default: all)
-    labels:str=None, columns:str=None, label_pattern:str=None, # Where labels come from, as in `quickcls train`
+    labels:str=None, # Table of labels for the images of the folder: CSV, TSV or Parquet
+    columns:str=None, # Columns of the table where their names are not known: path=file,label=kind,group=patient,split=part
+    label_pattern:str=None, # Regular expression for labels in file names, as in `quickcls train`
     no_images:bool=False # Show no images, for readers who may not see the data
 )->Path: # of the notebook
     "Write a notebook about a folder of labelled images: look, train, judge, improve, save, predict"

@@ -53,7 +53,9 @@ def _open(url, headers, seconds):
     try: return opener.open(Request(check_address(url), headers=agent | headers), timeout=seconds)
     except HTTPError as e:
         e.close()
-        if 300 <= e.code < 400: raise Refused('it is redirected in a circle, or too often') from None
+        if 300 <= e.code < 400:
+            where = 'what is no web address' if 'not allowed' in str(e) else 'itself, or too often'
+            raise Refused(f'it is redirected to {where}') from None
         again = e.code in (408, 425, 429) or e.code >= 500
         raise (NotYet if again else Refused)(f'the server answers {e.code} {plain_text(e.reason)}'[:90]) from None
     except (URLError, OSError, http.client.HTTPException, ValueError) as e: raise NotYet(_why(e)) from None

@@ -28,7 +28,7 @@ usual_valid_pct, usual_seed = .3, 42
 class Training:
     "What a training is asked to do: complete, checked and unchangeable"
     def __init__(self,
-        folder:str, # Folder that holds one folder of images per class, or train and test folders; or a table, an archive, its address
+        folder:str, # Labelled images: a folder with one folder per class (or train and test folders), a table, an archive, its address
         *, out:str=None, # Folder for the classifier (models/<folder> where this is not given)
         force:bool=False, # Overwrite an existing classifier
         quality:str=None, # Networks, sizes and head together: fast (where this is not given), good (three times the work), best (six times)

@@ -294,7 +294,7 @@ class Pipeline:
 # %% ../../nbs/train/03_pipeline.ipynb #train
 @delegates(Training)
 def train(
-    folder:str, # Folder that holds one folder of images per class, or train and test folders; or any source that `read_items` takes
+    folder:str, # Labelled images: a folder with one folder per class (or train and test folders), a table, an archive, its address
     **kwargs
 )->Classifier: # Saved
     "Train a classifier on a folder of labelled images and save it"
