@@ -46,7 +46,7 @@ def fit_sigmoids(
         a = v.astype(np.float32).reshape(k, d + 1)
         logits = z @ a[:, :-1].T + a[:, -1]/bias_unit
         slope = sigmoid(logits) - target
-        total = np.logaddexp(0, np.where(target > 0, -logits, logits)).sum(dtype=np.float64) + .5*(a[:, :-1]**2*penalty).sum(dtype=np.float64)
+        total = log_losses(logits, target > 0).sum(dtype=np.float64) + .5*(a[:, :-1]**2*penalty).sum(dtype=np.float64)
         grad = np.c_[slope.T @ z + a[:, :-1]*penalty, slope.sum(0)/bias_unit]
         return total/n, grad.ravel().astype(np.float64)/n
     start = np.c_[np.zeros((k, d)), b[can]*bias_unit].ravel()

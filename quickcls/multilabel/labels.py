@@ -80,7 +80,8 @@ def read_labels(
         file = of.get(_key(cell(name)))
         if file is None: missing.append(cell(name))
         else: given.setdefault(file, set()).update(split_text(cell(labels), separator))
-    if not given: raise QuickclsError(f'{path} names {plain_text(missing[0])}, which is not in {folder}. Expected the folder of its images.')
+    if not given:
+        raise QuickclsError(f'{path.name} names {plain_text(missing[0])}, which is not in {folder}. Expected the folder of the images.')
     with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, given))
     skipped = [s for s in seen if isinstance(s, Skipped)] + [Skipped(m or '(no name)', 'there is no such image') for m in missing]
     good = [s | dict(labels=tuple(sorted(given[Path(s['path'])]))) for s in seen if isinstance(s, dict)]
@@ -124,11 +125,13 @@ def _group(row, folder, pattern):
 def _notes(t, unnamed, table, separator):
     "Sentences about images without labels, images that the table does not name, and copies"
     none, copies = int((t.labels.str.len() == 0).sum()), int(t.sha256.duplicated().sum())
-    notes = [f'{none:,} {"image has" if none == 1 else "images have"} no label: for every label they are examples of what it is not'] if none else []
+    have, are = ('image has' if none == 1 else 'images have'), ('image is' if copies == 1 else 'images are')
+    notes = [f'{none:,} {have} no label: for every label they are examples of what it is not'] if none else []
     if t.labels.str.len().max() < 2:
-        notes.append(Doubt(f'no image has two labels, with the separator {separator!r}. The first is {t.label.iloc[0]!r}: is that one label?'))
+        first = f'The first is {t.label.iloc[0]!r}: is that one label?'
+        notes.append(Doubt(f'no image has two labels with the separator {separator!r}. {first}'))
     if unnamed > 0: notes.append(f'{unnamed:,} {"image is" if unnamed == 1 else "images are"} not in {table}, and not used')
-    if copies: notes.append(f'{copies:,} {"image is" if copies == 1 else "images are"} byte-identical to another one; they stay on one side')
+    if copies: notes.append(f'{copies:,} {are} byte-identical to another one; they stay on one side')
     return notes
 
 # %% ../../nbs/multilabel/01_labels.ipynb #label-matrix
