@@ -9,9 +9,10 @@ from quickcls.multilabel.fit import choose_thresholds, fit_sigmoids
 from quickcls.multilabel.labels import label_folds, label_matrix, label_names, read_labels, split_labels
 from quickcls.multilabel.measures import average_precision, chance_precision
 from quickcls.train.pipeline import train
+from tests.helpers import classifier_folder
 from tests.test_hostile_classifier import change_json, refused, without_digests
 
-lite0 = ('--arch', 'efficientnet_lite0@96', '--offline')
+lite0 = ('--arch', 'efficientnet_lite0', '--offline')
 
 def draw_shapes(root, n=60, seed=0):
     "Drawings of a shape or none, in a colour or grey: two attributes that do not depend on each other; `lonely` is on one image"
@@ -34,7 +35,7 @@ def shapes(tmp_path_factory): return draw_shapes(tmp_path_factory.mktemp('shapes
 @pytest.fixture(scope='module')
 def trained(shapes):
     "A classifier of the drawings, saved"
-    return train(str(shapes), label_separator=' ', arch='efficientnet_lite0@96', offline=True, quiet=True, out=str(shapes.parent/'model'))
+    return train(str(shapes), label_separator=' ', arch='efficientnet_lite0', offline=True, quiet=True, out=str(shapes.parent/'model'))
 
 @pytest.fixture
 def folder(trained, tmp_path): return shutil.copytree(trained.path, tmp_path/'model')
@@ -94,7 +95,7 @@ def test_folds_spread_rare_labels_and_keep_groups():
     fold = label_folds(y, groups, 5)
     assert all(len(set(fold[groups == g])) == 1 for g in range(100))
     per = np.array([y[fold == f].sum(0) for f in range(5)])
-    assert (per.max(0) - per.min(0) <= np.maximum(3, .35*y.sum(0))).all() and np.bincount(fold).ptp() <= 12 if hasattr(per, 'ptp') else True
+    assert (per.max(0) - per.min(0) <= np.maximum(3, .2*y.sum(0))).all() and np.ptp(np.bincount(fold)) <= 8
 
 # Measures and thresholds
 
@@ -159,8 +160,8 @@ def test_what_needs_one_label_says_so(trained, shapes):
 
 @pytest.mark.parametrize('given', [dict(head='fastai'), dict(strategy='full'), dict(auto=10), dict(augment='4'), dict(classes='a,b')])
 def test_options_for_one_label_are_refused(shapes, given, tmp_path):
-    name = next(iter(given))
-    refused(lambda: train(str(shapes), label_separator=' ', quiet=True, out=str(tmp_path/'m'), **given), f'{name}=', 'label_separator=')
+    how = dict(label_separator=' ', quiet=True, out=str(tmp_path/'m'))
+    refused(lambda: train(str(shapes), **how, **given), f'{next(iter(given))} is for one label', 'label_separator')
     assert not (tmp_path/'m').exists()
 
 def test_labels_alone_need_a_separator(shapes): refused(lambda: train(str(shapes), labels='labels.csv'), 'label_separator=')
@@ -219,21 +220,26 @@ def test_a_folder_from_a_stranger(folder):
     (folder/'model.onnx').write_bytes(b'no graph')
     refused(lambda: load_labels(folder), 'model.onnx')
 
-def test_one_label_is_not_opened_as_several(drawn, tmp_path): refused(lambda: LabelClassifier.load(drawn(tmp_path).path), 'one label', 'Classifier.load')
+def test_one_label_is_not_opened_as_several(tmp_path):
+    classifier_folder(tmp_path/'m', ['cat', 'dog'], 4)
+    for f in ('model.onnx', 'weights.safetensors'): (tmp_path/'m'/f).touch()
+    refused(lambda: LabelClassifier.load(tmp_path/'m'), 'one label', 'Classifier.load')
 
 def test_a_failed_training_leaves_nothing(shapes, tmp_path, monkeypatch):
     "The folder appears whole or not at all"
     def fail(*_, **__): raise OSError(28, 'No space left on device')
     monkeypatch.setattr('safetensors.numpy.save_file', fail)
-    refused(lambda: train(str(shapes), label_separator=' ', quiet=True, arch='efficientnet_lite0@96', offline=True, out=str(tmp_path/'m')), 'full')
+    how = dict(label_separator=' ', arch='efficientnet_lite0', quiet=True, offline=True)
+    with pytest.raises(QuickclsError, match='full'): train(str(shapes), out=str(tmp_path/'m'), **how)
     assert list(tmp_path.iterdir()) == []
 
 # Real posters
 
 def test_real_posters(quickcls, photos, tmp_path):
     "Mean average precision well above what chance gives, and above the label frequencies; without images in the report where that is asked"
-    p = quickcls('train', photos('movie_posters'), '--label-separator', ' ', '--arch', 'efficientnet_lite0', '--out', tmp_path/'m', '--json', '--no-images')
+    p = quickcls('train', photos('movie_posters'), '--label-separator', ' ', *lite0, '--out', tmp_path/'m', '--json', '--no-images')
     d = json.loads(p.stdout.splitlines()[-1])
-    assert d['crossed']['mean_average_precision'] > 1.4*d['crossed']['chance'] and d['crossed']['mean_average_precision'] > 1.6*d['crossed']['frequency']
-    assert d['crossed']['interval'][0] > d['crossed']['chance'] and len(d['classes']) == 19
+    s = d['crossed']
+    assert s['mean_average_precision'] > max(1.4*s['chance'], 1.6*s['frequency']) and s['interval'][0] > s['chance']
+    assert len(d['classes']) == 19
     assert 'data:image' not in (tmp_path/'m'/'report.html').read_text()
