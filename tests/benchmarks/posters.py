@@ -1,7 +1,7 @@
 """Several labels an image: how good on 200 film posters, beside chance: `python -m tests.benchmarks posters`.
 
 Five splits by five seeds; embedded once. Mean average precision of the labels that the tested images have, held out and cross-validated;
-what a random order of as many images gives; the mean frequency of a label. Prints one JSON object a line."""
+what a random order of as many images gives; the mean frequency of a label; the same with the images given each other's labels. Prints one JSON object a line."""
 import json, sys
 import numpy as np
 from quickcls.backbones.onnx_graph import get_graph
@@ -20,7 +20,8 @@ def measure(folder, arch='efficientnet_lite0'):
         x, y, groups, train = e.read(t), label_matrix(t.labels, vocab), t.group.to_numpy(), (t.split == 'train').to_numpy()
         fitted = fit_labels(x[train], y[train], groups[train], seed=seed)
         held = evaluation(t[~train], fitted.head.probs(x[~train]), vocab, fitted.thresholds)
-        crossed = evaluation(t, *(lambda probs, limits: (probs, vocab, limits))(*cross_labels(x, y, groups, fitted.c, seed=seed)), crossed=True)
+        probs, limits = cross_labels(x, y, groups, fitted.c, seed=seed)
+        crossed = evaluation(t, probs, vocab, limits, crossed=True)
         random = np.random.default_rng(seed).permutation(len(y))
         shuffled = cross_labels(x[random], y, groups, fitted.c, seed=seed)[0]
         none = evaluation(t, shuffled, vocab, .5)
