@@ -2458,6 +2458,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'quickcls/multilabel/fit.py')},
             'quickcls.multilabel.labels': { 'quickcls.multilabel.labels._by_name': ( 'multilabel/labels.html#_by_name',
                                                                                      'quickcls/multilabel/labels.py'),
+                                            'quickcls.multilabel.labels._check_names': ( 'multilabel/labels.html#_check_names',
+                                                                                         'quickcls/multilabel/labels.py'),
                                             'quickcls.multilabel.labels._columns': ( 'multilabel/labels.html#_columns',
                                                                                      'quickcls/multilabel/labels.py'),
                                             'quickcls.multilabel.labels._group': ( 'multilabel/labels.html#_group',

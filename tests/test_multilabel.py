@@ -7,7 +7,10 @@ from quickcls.model.classifier import Classifier
 from quickcls.multilabel.classifier import LabelClassifier, load_labels
 from quickcls.multilabel.fit import choose_thresholds, fit_sigmoids
 from quickcls.multilabel.labels import label_folds, label_matrix, label_names, read_labels, split_labels
-from quickcls.multilabel.measures import average_precision, chance_precision
+from quickcls.multilabel.answer import LabelAnswer, label_columns, label_row
+from quickcls.multilabel.measures import LabelEvaluation, average_precision, chance_precision
+from quickcls.multilabel.page import LabelFacts, write_label_card, write_label_report
+from quickcls.multilabel.training import label_summary
 from quickcls.train.pipeline import train
 from tests.helpers import classifier_folder
 from tests.test_hostile_classifier import change_json, refused, without_digests
@@ -59,8 +62,8 @@ def test_a_table_gives_labels(tmp_path):
 
 @pytest.mark.parametrize(('text', 'said'), [
     ('image,labels\n', 'Expected a head and a row an image'), ('name,labels\nx,cat\n', 'Expected one with the names of images'),
-    ('image\n1.png\n', 'Expected a second one'), ('image,labels\n1.png,cat\n2.png,cat\n', 'Expected two or more'),
-    ('image,labels\n9.png,cat dog\n', '9.png, which is not in')])
+    ('image\n1.png\n', 'Expected a second one'), ('image,labels\n1.png,cat\n2.png,cat\n', 'has 1 label'),
+    ('image,labels\n9.png,cat dog\n', '9.png, which is not in'), (f'image,labels\n1.png,{"x"*400} cat\n', 'a label of 400 characters')])
 def test_a_wrong_table_says_what_is_wrong(tmp_path, text, said):
     write_images(tmp_path, '1.png', '2.png')
     (tmp_path/'labels.csv').write_text(text)
@@ -233,6 +236,21 @@ def test_a_failed_training_leaves_nothing(shapes, tmp_path, monkeypatch):
     how = dict(label_separator=' ', arch='efficientnet_lite0', quiet=True, offline=True)
     with pytest.raises(QuickclsError, match='full'): train(str(shapes), out=str(tmp_path/'m'), **how)
     assert list(tmp_path.iterdir()) == []
+
+def test_labels_that_would_act(tmp_path):
+    "In the page, the card, the terminal and a spreadsheet they are text"
+    vocab = ['<script>alert(1)</script>', '=cmd|A1', '\x1b[31m![x](http://y)']
+    rng = np.random.default_rng(0)
+    y = rng.random((40, 3)) < .4
+    ev = LabelEvaluation([f'/data/<b>{i}.jpg' for i in range(40)], y, rng.random((40, 3)), vocab, np.full(3, .5))
+    facts = LabelFacts('<i>m</i>', ev, None, [.5]*3, [False]*3, '<u>data</u>', 99, 'quickcls train x', notes=['<s>note</s>'])
+    page = write_label_report(facts, tmp_path/'report.html', images=False).read_text()
+    assert not any(tag in page for tag in ('<script>alert', '<b>0', '<i>m', '<u>data', '<s>note'))
+    info = dict(views=[dict(backbone=dict(name='resnet34'), size=224, resize='squish')])
+    card = write_label_card(facts, tmp_path, info).read_text()
+    assert '<script>' not in card and '[x](' not in card and '\x1b' not in card
+    assert '\x1b' not in label_summary(facts, tmp_path)
+    assert label_columns(vocab)[3] == 'p_=cmd|A1' and label_row(LabelAnswer('1.jpg', [dict(label='=cmd|A1')], []), ' ', 3)[1] == "'=cmd|A1"
 
 # Real posters
 
