@@ -2436,6 +2436,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                              'quickcls.multilabel.command.predict_labels': ( 'multilabel/command.html#predict_labels',
                                                                                              'quickcls/multilabel/command.py')},
             'quickcls.multilabel.fit': { 'quickcls.multilabel.fit.Fitted': ('multilabel/fit.html#fitted', 'quickcls/multilabel/fit.py'),
+                                         'quickcls.multilabel.fit._fewer_columns': ( 'multilabel/fit.html#_fewer_columns',
+                                                                                     'quickcls/multilabel/fit.py'),
                                          'quickcls.multilabel.fit._highest_f1': ( 'multilabel/fit.html#_highest_f1',
                                                                                   'quickcls/multilabel/fit.py'),
                                          'quickcls.multilabel.fit.calibrate_labels': ( 'multilabel/fit.html#calibrate_labels',
