@@ -33,7 +33,8 @@ class LabelAnswer:
     def __str__(self):
         if self.error: return f'{plain_text(self.path or "image")}: {self.error}'
         named = [f'{l["probability"]:6.1%}  {plain_text(l["label"])}' for l in self.labels] or ['no label']
-        return '\n'.join(named + [f'{l["probability"]:6.1%}  not {plain_text(l["label"])} (named from {l["threshold"]:.1%} on)' for l in self.others])
+        def missed(label, probability, threshold): return f'{probability:6.1%}  not {plain_text(label)} (named from {threshold:.1%} on)'
+        return '\n'.join(named + [missed(**l) for l in self.others])
     __repr__ = __str__
 
     @property
@@ -51,7 +52,8 @@ class LabelAnswer:
 def _row(label, probability, threshold, named):
     "A label, its probability and a bar; a label that is not named is grey"
     bar = f'<div style="background:{"#4c78a8" if named else "#bbb"};height:.8em;width:{probability*160:.0f}px"></div>'
-    return f'<tr><td style="text-align:left">{"" if named else "not "}{html.escape(label)}</td><td>{probability:.1%}</td><td>{bar}</td></tr>'
+    name = f'{"" if named else "not "}{html.escape(label)}'
+    return f'<tr><td style="text-align:left">{name}</td><td>{probability:.1%}</td><td>{bar}</td></tr>'
 
 # %% ../../nbs/multilabel/04_answer.ipynb #label-table
 def label_columns(

@@ -53,7 +53,7 @@ class LabelClassifier(Classifier):
         separator:str=None # That of the training where this is None
     )->LabelEvaluation:
         "How good it is on other images whose labels are known; labels that it does not know are left out"
-        items = read_labels(folder, table, separator or self.separator)
+        items = read_labels(folder, table, separator or self.separator, least=1)
         answers = dict(zip(items.table.path, self.predict_many(items.table.path)))
         t = items.table[[not answers[p].error for p in items.table.path]]
         if not len(t): raise QuickclsError(f'No image of {folder} can be read. Expected images with a table of their labels.')

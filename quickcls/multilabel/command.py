@@ -24,8 +24,9 @@ def check_idle(
 ):
     "Raise `QuickclsError` where an option of `predict` is for one label an image"
     idle = [f'--{k.replace("_", "-")}' for k, v in given.items() if v]
-    if idle: raise QuickclsError(f'{" and ".join(idle)} {"is" if len(idle) == 1 else "are"} for one label an image, and this classifier gives several. '
-                                 'Expected --csv FILE or --json: both have all labels of each image.')
+    if not idle: return
+    named = f'{" and ".join(idle)} {"is" if len(idle) == 1 else "are"} for one label an image, and this classifier gives several.'
+    raise QuickclsError(f'{named} Expected --csv FILE or --json: both have all labels of each image.')
 
 # %% ../../nbs/multilabel/08_command.ipynb #summary
 most_rows = 20

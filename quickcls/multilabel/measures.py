@@ -66,8 +66,8 @@ class LabelEvaluation:
         score = [average_precision(y[:, i], self.probs[:, i])[0] if k[i] else np.nan for i in range(len(k))]
         with np.errstate(invalid='ignore', divide='ignore'): precision, recall, f1 = hits/n, hits/k, 2*hits/(n + k)
         chance = [chance_precision(int(v), self.n) if v else np.nan for v in k]
-        columns = dict(images=k, frequency=k/self.n, chance=chance, average_precision=score, named=n, precision=precision, recall=recall, f1=f1)
-        return pd.DataFrame(columns, index=pd.Index(self.vocab, name='label'))
+        columns = dict(images=k, frequency=k/self.n, chance=chance, average_precision=score, named=n)
+        return pd.DataFrame(columns | dict(precision=precision, recall=recall, f1=f1), index=pd.Index(self.vocab, name='label'))
 
     def mean(self, column:str)->float: # over the measured labels; 0 where there is none
         "The mean of a column of `per_label`"
@@ -113,8 +113,11 @@ class LabelEvaluation:
         import numpy as np, pandas as pd
         rows = np.argsort(-self.losses.mean(1), kind='stable')[:k]
         def names(row, which): return [self.vocab[i] for i in np.argsort(-self.losses[row], kind='stable') if which[i]]
-        found = [dict(path=self.paths[r], loss=float(self.losses[r].mean()), labels=names(r, self.y[r]), missed=names(r, self.y[r] & ~self.named[r]),
-                      added=names(r, self.named[r] & ~self.y[r]), row=int(r)) for r in rows]
+        def one(r):
+            y, named = self.y[r], self.named[r]
+            missed, added = names(r, y & ~named), names(r, named & ~y)
+            return dict(path=self.paths[r], loss=float(self.losses[r].mean()), labels=names(r, y), missed=missed, added=added, row=int(r))
+        found = list(map(one, rows))
         return pd.DataFrame(found, columns=['path', 'loss', 'labels', 'missed', 'added', 'row'])
 
     def plot_average_precision(self,

@@ -28,7 +28,8 @@ class LabelFacts:
     name:str # Of the classifier
     held:LabelEvaluation # Of the held-out images
     crossed:LabelEvaluation|None # Cross-validated; None where there are too few images
-    thresholds:list; chosen:list # One a label; was it chosen, or left at .5?
+    thresholds:list # One a label
+    chosen:list # Was it chosen, or left at .5?
     data:str # Name of the folder of images
     n_train:int # Images
     command:str # That trains the same
@@ -57,7 +58,8 @@ class LabelFacts:
         "On what it was tested"
         s, held = self.main.summary(), self.held.summary()
         low, high = s['interval']
-        text = f'{"Cross-validated" if s["crossed"] else "Tested"} on {_images(s["n"])}; other images like these would give {low:.0%} to {high:.0%}.'
+        how = 'Cross-validated' if s['crossed'] else 'Tested'
+        text = f'{how} on {_images(s["n"])}; other images like these would give {low:.0%} to {high:.0%}.'
         if not s['crossed']: return text
         return f'{text} On the {held["n"]:,} held out: {share(held["mean_average_precision"])}, chance {share(held["chance"])}.'
 
@@ -79,7 +81,8 @@ class LabelFacts:
         if s['interval'][0] <= s['chance']: found.append('chance alone could give this figure: do not use it yet')
         if few: found.append(f'too few training images: {_labels(few)}; named from 50% on, figures mostly chance')
         if gone: found.append(f'no held-out image: {_labels(gone)}')
-        if self.held.n < 200: found.append(f'{_images(self.held.n)} held out are few: a label that ten of a hundred have is measured on {max(1, self.held.n//10)}')
+        tenth = _images(max(1, self.held.n//10))
+        if self.held.n < 200: found.append(f'{_images(self.held.n)} held out are few: a label of frequency 10% is measured on {tenth}')
         return found
 
     @property
@@ -104,14 +107,14 @@ most_bytes = 3_000_000 # of all thumbnails
 def page_values(
     facts:LabelFacts,
     images:bool=True, # Include thumbnails?
-    image=small_image, # (path, side in pixels) → PIL image
-    name_of=os.path.basename # Path → name that the page shows
+    image=small_image # (path, side in pixels) → PIL image
 )->dict: # What `multilabel.html` prints
     "All text and figures of the page"
     from markupsafe import Markup
     worst = facts.main.top_losses(24).to_dict('records')
     thumbs = thumbnails({i: r['path'] for i, r in enumerate(worst)}, most_bytes, load=lambda p: thumbnail(p, image=image)) if images else {}
-    for i, r in enumerate(worst): r |= dict(thumb=thumbs.get(i), file=name_of(r['path']), right=[l for l in r['labels'] if l not in r['missed']])
+    for i, r in enumerate(worst):
+        r |= dict(thumb=thumbs.get(i), file=os.path.basename(r['path']), right=[l for l in r['labels'] if l not in r['missed']])
     scores = [e.summary() | dict(name='cross-validated' if e.crossed else 'held out') for e in (facts.crossed, facts.held) if e]
     known = [r for r in facts.rows if r['average_precision'] is not None]
     return dict(
@@ -123,7 +126,7 @@ def page_values(
 def write_label_report(
     facts:LabelFacts,
     out:Path, # The page
-    **how # `images`, `image` and `name_of` of `page_values`
+    **how # `images` and `image` of `page_values`
 )->Path: # of the page
     "Write the report of a classifier with several labels"
     write_page(out, new_page('multilabel.html', page_values(facts, **how)))

@@ -21,7 +21,7 @@ from .classifier import LabelClassifier, evaluation
 from .fit import cross_labels, fit_labels
 from .labels import label_matrix, label_names, read_labels, split_labels
 from .page import LabelFacts, write_label_card, write_label_report
-from ..report.record import share
+from ..report.record import public_command, share
 from ..saved.folder import crossed_file, metrics_file, predictions_file
 from ..saved.known_images import PublicPaths, public_name, remember_folders
 from ..terminal.csv_text import csv_table
@@ -41,8 +41,9 @@ def check_options(
     idle = [k for k in of_one_label if given.get(k) != usual.get(k) and given[k] != _same.get(k)]
     if not idle: return
     named = ', '.join(f'--{k.replace("_", "-")}' for k in idle)
-    raise QuickclsError(f'{named} {"is" if len(idle) == 1 else "are"} for one label an image. With --label-separator, leave {"it" if len(idle) == 1 else "them"} '
-                        'out: a sigmoid a label is trained on a frozen network.')
+    are, them = ('is', 'it') if len(idle) == 1 else ('are', 'them')
+    raise QuickclsError(f'{named} {are} for one label an image. With --label-separator, leave {them} out: '
+                        'a sigmoid a label is trained on a frozen network.')
 
 # %% ../../nbs/multilabel/07_training.ipynb #training
 fewest_images = 10
@@ -96,7 +97,7 @@ class LabelTraining:
         if note: self.say(note)
         views = parse_views(arch, o.size, o.resize)
         check_views(views)
-        if views[0].backbone.keypoints: raise QuickclsError(f'--arch {arch} has no network. Several labels need one, for instance resnet34.')
+        if views[0].backbone.keypoints: raise QuickclsError(f'{arch} has no network. Several labels need one, for instance resnet34.')
         self.graphs = get_extractors(views, t.path, offline=o.offline)
         self.embeddings, before = Embeddings(self.graphs, o.levels), len(self.scanned.skipped)
         self.embeddings.embed(self.scanned)
@@ -122,13 +123,15 @@ class LabelTraining:
     def facts(self)->LabelFacts:
         "What the report says"
         o, f, t = self.options, self.fitted, self.items.table
-        how = [('backbone', f'{"+".join(map(str, self.clf.views))}; {o.levels} levels; frozen'), ('head', f'logistic regression a label; C {f.c:.3g}, by '
-               'cross-validation'), ('probabilities', f'calibrated: {int(f.own.sum())} of {len(self.vocab)} labels by themselves, the others together'),
+        how = [('backbone', f'{"+".join(map(str, self.clf.views))}; {o.levels} levels; frozen'),
+               ('head', f'logistic regression a label; C {f.c:.3g}, by cross-validation'),
+               ('probabilities', f'calibrated: {int(f.own.sum())} of {len(self.vocab)} labels by themselves, the others together'),
                ('held out', f'{self.held.n:,} of {len(t):,} images; seed {o.seed}'), ('precision', self.embeddings.precision),
                ('fingerprint of the images', data_fingerprint(t))]
         notes = [*self.items.notes, *skipped_note(self.items.skipped)]
-        return LabelFacts(self.out.name, self.held, self.crossed, f.thresholds.tolist(), f.chosen.tolist(), Path(public_name(o.folder)).name,
-                          int(self.of['train'].sum()), o.command, how, notes)
+        data, n_train = Path(public_name(o.folder)).name, int(self.of['train'].sum())
+        thresholds, chosen = f.thresholds.tolist(), f.chosen.tolist()
+        return LabelFacts(self.out.name, self.held, self.crossed, thresholds, chosen, data, n_train, o.command, how, notes)
 
     def save(self):
         "Write the classifier and its tables"
@@ -136,9 +139,10 @@ class LabelTraining:
         self.public = public = PublicPaths(self.items.folder)
         s = self.crossed.summary()
         measured = {k: s[k] for k in ('mean_average_precision', 'interval', 'chance', 'frequency', 'n', 'crossed')}
-        labels = dict(thresholds=[round(float(v), 6) for v in f.thresholds], chosen=f.chosen.tolist(), separator=o.label_separator, measured=measured)
-        data = dict(folder=next(iter(public.places)), fingerprint=data_fingerprint(t), n_train=int(self.of['train'].sum()), n_valid=self.held.n,
-                    valid_pct=o.valid_pct, seed=o.seed, group_pattern=o.group_pattern)
+        thresholds = [round(float(v), 6) for v in f.thresholds]
+        labels = dict(thresholds=thresholds, chosen=f.chosen.tolist(), separator=o.label_separator, measured=measured)
+        data = dict(folder=next(iter(public.places)), fingerprint=data_fingerprint(t), n_train=int(self.of['train'].sum()))
+        data |= dict(n_valid=self.held.n, valid_pct=o.valid_pct, seed=o.seed, group_pattern=o.group_pattern)
         remember_folders(data['fingerprint'], public.places)
         info = dict(labels=labels, data=data, precision=self.embeddings.precision)
         self.clf = LabelClassifier(self.vocab, [g.view for g in self.graphs], o.levels, f.head, info=info, graphs=self.graphs)
@@ -158,8 +162,8 @@ class LabelTraining:
         attempt(predictions_file, lambda: write(predictions_file, t, self.probs), self.failed.append)
         attempt(crossed_file, lambda: write(crossed_file, t[self.of['train'] | self.of['valid']], self.crossed.probs), self.failed.append)
         skipped = [dict(path=self.public.of(s.path), reason=s.reason) for s in self.items.skipped]
-        numbers = dict(held_out=self.held.summary(), crossed=self.crossed.summary(), per_label=self.said.rows, notes=self.items.notes, skipped=skipped,
-                       command=self.said.command, trained=date.today().isoformat(), seconds=self.seconds)
+        numbers = dict(held_out=self.held.summary(), crossed=self.crossed.summary(), per_label=self.said.rows, notes=self.items.notes)
+        numbers |= dict(skipped=skipped, command=public_command(self.said.command), trained=date.today().isoformat(), seconds=self.seconds)
         text = json.dumps(numbers, indent=1, ensure_ascii=False, default=float)
         (folder/metrics_file).write_text(text, encoding='utf-8', errors='replace')
 
@@ -176,10 +180,11 @@ class LabelTraining:
         self.say(f'\nSaved in {self.out} ({self.seconds["total"]:.0f} s). Try it:')
         self.say(f'quickcls predict {path} photo.jpg')
         held = self.held.summary()
-        self.clf.run = held | dict(held_out=held, crossed=self.crossed.summary(), model=str(self.out), classes=self.vocab, arch=self.clf.arch,
-                                   thresholds=self.clf.thresholds, n_train=self.said.n_train, n_valid=held['n'], seconds=self.seconds,
-                                   skipped=[s.__dict__ for s in self.items.skipped])
-        return self.clf
+        clf, skipped = self.clf, [s.__dict__ for s in self.items.skipped]
+        of = dict(model=str(self.out), classes=self.vocab, thresholds=clf.thresholds, arch=clf.arch)
+        of |= dict(n_train=self.said.n_train, n_valid=held['n'])
+        clf.run = held | of | dict(held_out=held, crossed=self.crossed.summary(), seconds=self.seconds, skipped=skipped)
+        return clf
 
 # %% ../../nbs/multilabel/07_training.ipynb #summary
 most_rows = 5 # labels in the table of a terminal
@@ -192,14 +197,16 @@ def label_summary(
     "The answer, the weakest label, what next, and a table of labels"
     show = lambda v: '–' if v is None else share(v)
     look = f'open {out/"report.html"}: every label, the images it got most wrong.'
-    good = labelled([('Labels', f'{facts.lead} {facts.basis}'), ('Weakest', facts.weakest or 'not known: no label was measured'), ('Next', look)])
-    rows = [[r['label'], f'{r["images"]:,}', show(r['average_precision']), show(r['chance']), show(r['threshold']), show(r['precision']), show(r['recall'])]
-            for r in facts.rows[:most_rows]]
+    weakest = facts.weakest or 'not known: no label was measured'
+    good = labelled([('Labels', f'{facts.lead} {facts.basis}'), ('Weakest', weakest), ('Next', look)])
+    figures = ('average_precision', 'chance', 'threshold', 'precision', 'recall')
+    rows = [[r['label'], f'{r["images"]:,}', *(show(r[k]) for k in figures)] for r in facts.rows[:most_rows]]
     left = len(facts.rows) - len(rows)
     rest = [f'… the {len(rows)} most frequent of {len(facts.rows)} labels; the report has all'] if left else []
     each = table(['label', 'images', 'average precision', 'chance', 'named from', 'precision', 'recall'], rows, minor=(6, 5))
     doubts = [n for n in facts.notes if isinstance(n, Doubt)]
-    points = [*(marked(w) for w in (*failed, *doubts, *facts.warnings[:2])), *(marked(n, 'note') for n in facts.notes[:2] if n not in doubts)]
+    notes = [n for n in facts.notes if n not in doubts][:2]
+    points = [*(marked(w) for w in (*failed, *doubts, *facts.warnings[:2])), *(marked(n, 'note') for n in notes)]
     return Lines('\n' + '\n\n'.join(filter(None, [good, '\n'.join([each, *rest]), '\n'.join(points)])))
 
 def train_labels(

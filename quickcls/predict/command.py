@@ -15,7 +15,6 @@ from ..terminal.text import show
 from ..decide.decision import look_at_it, none_of_these
 from ..decide.wanted import named_class
 from ..folders.walk import expand
-from ..multilabel.command import check_idle, predict_labels
 from ..saved.descriptions import has_several_labels
 from .sorting import Sorter, check_sorted_folder
 from .summary import Summary, in_one_line, unreadable
@@ -127,6 +126,7 @@ def predict(
     "Classify images: the most likely classes with their probabilities, and the decision if one is saved"
     _check_options(images, top, csv, json, verbose, force, watch, sort_into, move)
     if has_several_labels(model):
+        from quickcls.multilabel.command import check_idle, predict_labels
         check_idle(sort_into=sort_into, watch=watch, fail_on=fail_on)
         return predict_labels(model, images, top=top, csv=csv, json=json, verbose=verbose)
     from quickcls.model.classifier import Classifier

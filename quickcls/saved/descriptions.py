@@ -13,8 +13,8 @@ from pathlib import Path
 from ..core import QuickclsError
 from ..data.images import largest_side, smallest_side
 from .folder import (Said, Wrong, again, anytext, anything, count, description_file, flag, focus_file, format_version, interval,
-                     labels_version, largest_file, many, mapping, maybe, metrics_file, number, one_of, open_regular, read_json, record, share,
-                     short_text, text)
+                     labels_version, largest_file, many, mapping, maybe, metrics_file, number, one_of, open_regular, read_json, record,
+                     share, short_text, text)
 
 # %% ../../nbs/saved/03_descriptions.ipynb #described-classifier
 def _matching(pattern, expected):
@@ -187,8 +187,8 @@ def read_description(
     found = d.get('format') == labels_version
     if several is None or found == several: return d
     if not found: raise QuickclsError(f'{folder} gives one label an image. Open it with Classifier.load.')
-    raise QuickclsError(f'{folder} gives an image several labels, and this works with one. Expected `quickcls predict` (in Python: '
-                        'load_labels, train with label_separator=); its report.html shows how good it is.')
+    raise QuickclsError(f'{folder} gives an image several labels, and this works with one. Expected `quickcls predict`, or load_labels in '
+                        'Python; its report.html shows how good it is.')
 
 def has_several_labels(
     folder:Path # Perhaps of a classifier

@@ -16,7 +16,6 @@ from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
 from ..predict.deciding import dropped_decision
-from ..multilabel.training import train_labels
 from .options import Training, idle_where_split, usual_options
 from .tensorboard import board_callbacks, board_training, check_board
 from ..features.extractors import check_views, get_extractors
@@ -301,5 +300,7 @@ def train(
     options = Training(folder, **kwargs)
     told = _silent if options.quiet else say
     with hidden(options.quiet):
-        if options.label_separator is not None: return train_labels(options, usual_options, told)
+        if options.label_separator is not None:
+            from quickcls.multilabel.training import train_labels
+            return train_labels(options, usual_options, told)
         return Pipeline(options, told).train()

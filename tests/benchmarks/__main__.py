@@ -210,6 +210,24 @@ class Bench:
         )
         self.row('largest statistics, casting', f'{size:.1f} MB', '<= 5 MB', size <= 5)
 
+    def bench_posters(self):
+        "Several labels an image: film posters, five seeds"
+        if not self.photos('movie_posters'): return
+        out = timed(sys.executable, '-m', 'tests.benchmarks.posters', data/'movie_posters', QUICKCLS_CACHE=str(self.tmp/'cache')).out
+        rows = list(map(json.loads, out.splitlines()))
+        def mean(which, key): return statistics.mean(r[which][key] for r in rows)
+        for which, name in (('crossed', 'cross-validated'), ('held', 'held out'), ('shuffled', 'labels of other posters (a check)')):
+            figure, chance, often = (mean(which, k) for k in ('mean_average_precision', 'chance', 'frequency'))
+            low, high = (f(r[which]['mean_average_precision'] for r in rows) for f in (min, max))
+            goal = which != 'shuffled'
+            self.row(
+                f'posters, {rows[0][which]["n"]} images, {name}: mean average precision',
+                f'{figure:.3f} ({low:.3f} to {high:.3f})',
+                '>= 1.4 x chance, 1.8 x frequency' if goal else '0.8 to 1.2 x chance',
+                figure >= max(1.4 * chance, 1.8 * often) if goal else 0.8 * chance <= figure <= 1.2 * chance,
+            )
+            self.row('  chance for as many images; mean frequency of a label', f'{chance:.3f}; {often:.3f}')
+
     def bench_refused(self):
         "None of these: ten sets of 60 to 2,900 training images, random and given sides, one view and two"
         if not all(self.photos(n) for n in ('flowers', 'hymenoptera', 'casting', 'trashnet', 'lego_bricks', 'movie_posters')): return
@@ -537,6 +555,7 @@ def main():
             'bench_casting',
             'bench_trust',
             'bench_unknown',
+            'bench_posters',
             'bench_refused',
             'bench_heat',
             'bench_shortcuts',
