@@ -85,7 +85,7 @@ def doubts(
     return wrong/((1 - share)*p + wrong), softmax(sharpness*said, 1), float(share)
 
 # %% ../../nbs/findings/04_labels.ipynb #named
-right_ones = .87 # expected share of right ones among those that are named
+right_ones = .85 # expected share of right ones among those that are named
 at_least = .5 # chance of being wrong of each one that is named
 
 def named(
