@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks duplicates [--small]                   # all rows; with --small fewer copies and images, for a busy machine
     python -m tests.benchmarks.duplicates set FOLDER COPIES           # one set with nine copies of some of its images; three rivals beside
-    python -m tests.benchmarks.duplicates castings FOLDER             # the leak of that set, and the seconds that copies take after the pass
+    python -m tests.benchmarks.duplicates castings FOLDER             # the leak of that set, and the seconds after the pass
     python -m tests.benchmarks.duplicates draw N FOLDER               # drawn images, a tenth of them copies
     python -m tests.benchmarks.duplicates many FOLDER                 # scan, pass and copies of those
     python -m tests.benchmarks.duplicates neighbours N                # the search for neighbours alone, among N drawn vectors
