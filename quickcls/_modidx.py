@@ -2023,6 +2023,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'quickcls/findings/shortcuts.py'),
                                              'quickcls.findings.shortcuts._said': ( 'findings/shortcuts.html#_said',
                                                                                     'quickcls/findings/shortcuts.py'),
+                                             'quickcls.findings.shortcuts._some_of': ( 'findings/shortcuts.html#_some_of',
+                                                                                       'quickcls/findings/shortcuts.py'),
                                              'quickcls.findings.shortcuts._that_have': ( 'findings/shortcuts.html#_that_have',
                                                                                          'quickcls/findings/shortcuts.py'),
                                              'quickcls.findings.shortcuts._typical': ( 'findings/shortcuts.html#_typical',

@@ -136,6 +136,17 @@ def test_a_planted_shortcut_is_found(tmp_path, name):
 def test_no_shortcut_where_none_is_planted(tmp_path):
     assert find_shortcuts(*two_classes(tmp_path/'a', lambda i, a, first: (f'{i % n}-{first}.jpg', saved(a)))) == []
 
+def test_nothing_to_ask_is_no_error(tmp_path):
+    "All images are held out, none can be read, or there are very few"
+    examined, properties = two_classes(tmp_path/'a', planted['the file format'])
+    examined.table['split'] = 'test'
+    assert find_shortcuts(examined, properties) == []
+    examined.table['split'] = None
+    gone = properties_of(examined.table.assign(sha256='0'*64))
+    assert find_shortcuts(examined, gone) == [] and find_poor_quality(examined, gone) == []
+    few = Examined(SimpleNamespace(table=examined.table[:3]), None, [])
+    assert find_shortcuts(few, properties[:3]) == [] and find_poor_quality(few, properties[:3]) == []
+
 def test_a_burst_is_one_voice(tmp_path):
     "Twenty frames of one clip share its size: with their group kept whole there is no evidence about the class"
     examined, properties = two_classes(tmp_path/'a', planted['the size in pixels'])
