@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TimmBody', 'TorchvisionBody', 'Luna', 'create_network', 'create_body', 'load_weights', 'body_from_state',
-           'pool_stages', 'Embedder']
+           'pool_stages', 'Embedder', 'fingerprint']
 
 # %% ../../nbs/backbones/03_body.ipynb #imports
-import torch
+import hashlib, torch
 from dataclasses import replace
 from torch import nn
 from ..core import QuickclsError
@@ -251,3 +251,13 @@ class Embedder(nn.Module):
     def forward(self, image):
         maps = self.body((image.permute(0, 3, 1, 2).float() - self.mean) / self.std)
         return pool_stages(maps), maps[-1]
+
+# %% ../../nbs/backbones/03_body.ipynb #fingerprint
+def fingerprint(
+    module # A torch module
+)->str: # 16 hex digits
+    "Identifies a module's parameters and statistics"
+    h = hashlib.sha256()
+    for k, v in module.state_dict().items():
+        for part in (k.encode(), v.detach().cpu().contiguous().numpy().tobytes()): h.update(part)
+    return h.hexdigest()[:16]

@@ -244,7 +244,7 @@ def _settled(learn, inner, first, untouched, head, class_weights, seed, kept):
 
 def _fit_key(learn, inner, settings):
     "Identifies a fit: its images, its start and its settings"
-    from quickcls.model.learner import fingerprint
+    from quickcls.backbones.body import fingerprint
     key = [data_fingerprint(inner.table), [str(v) for v in learn.quick.views], fingerprint(learn.model), settings]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 

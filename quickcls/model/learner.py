@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['LoadView', 'view_dls', 'LastMap', 'AllViews', 'PoolStages', 'ViewModel', 'view_model', 'body_list', 'head_layers',
-           'body_blocks', 'block_split', 'Quick', 'quick_learner', 'learner_of', 'fingerprint', 'body_graphs']
+           'body_blocks', 'block_split', 'Quick', 'quick_learner', 'learner_of', 'body_graphs']
 
 # %% ../../nbs/model/01_learner.ipynb #imports
-import hashlib, warnings
+import warnings
 warnings.filterwarnings('ignore', message='.*torch.jit.script.*') # fastai decorates with it at import; a user can do nothing about it
 import numpy as np, torch
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ from fasttransform import Transform
 from ..core import QuickclsError
 from ..backbones.registry import View, parse_views
 from ..backbones.weights import choose_arch, get_weights
-from ..backbones.body import create_body, pool_stages
+from ..backbones.body import create_body, fingerprint, pool_stages
 from ..data.items import Items
 from ..sources.read import learner_data
 from ..features.embed import Embeddings, check_levels
@@ -230,15 +230,6 @@ def _width(views, bodies, levels):
     "Length of the joined embedding"
     def width(view, body): return pool_stages(body(torch.zeros(1, 3, view.size, view.size)), levels).shape[1]
     with torch.inference_mode(): return sum(width(v, b) for v, b in zip(views, bodies))
-
-def fingerprint(
-    module # A torch module
-)->str: # 16 hex digits
-    "Identifies a module's parameters and statistics"
-    h = hashlib.sha256()
-    for k, v in module.state_dict().items():
-        for part in (k.encode(), v.detach().cpu().contiguous().numpy().tobytes()): h.update(part)
-    return h.hexdigest()[:16]
 
 # %% ../../nbs/model/01_learner.ipynb #body-graphs
 def body_graphs(

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from fastcore.meta import delegates
 from ..core import attempt, check_apart, check_free
-from ..sources.read import check_beside, kind_of_source, read_items, source_text
+from ..sources.read import check_beside, read_items, source_text, table_name
 from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
@@ -222,17 +222,10 @@ class Pipeline:
         found |= dict(n_train=len(self.splits['train'][0]), n_valid=self.ev.n)
         drawn = self.scanned.table.split.isna().all() # else the folders decide
         asked = dict(valid_pct=o.valid_pct if drawn else None, seed=o.seed, group_pattern=o.group_pattern, augment=str(self.augment))
-        asked |= dict(split_by=o.split_by, classes=o.classes, columns=o.columns, label_pattern=o.label_pattern, labels=self.table_name())
+        asked |= dict(split_by=o.split_by, classes=o.classes, columns=o.columns, label_pattern=o.label_pattern, labels=table_name(o.folder, o.labels))
         asked |= dict(groups=o.groups, look_alikes=self.look_alikes.grouping.n)
         background = o.background and public_name(o.background)
         return found | asked | dict(class_weights=o.class_weights, background=background, corrections=corrected)
-
-    def table_name(self)->str|None:
-        "The name of the table of labels, if there is one"
-        o, kind = self.options, kind_of_source(self.options.folder)
-        if kind in ('frame', 'pairs'): return kind
-        source = o.labels if o.labels is not None else o.folder if kind == 'table' else None
-        return None if source is None else Path(source_text(source)).name
 
     def save(self):
         "Write the classifier and its tables"
