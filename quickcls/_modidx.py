@@ -1167,7 +1167,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'quickcls/doctor/manifest.py'),
                                           'quickcls.doctor.manifest.writing': ( 'doctor/manifest.html#writing',
                                                                                 'quickcls/doctor/manifest.py')},
-            'quickcls.doctor.page': { 'quickcls.doctor.page._code_in': ('doctor/page.html#_code_in', 'quickcls/doctor/page.py'),
+            'quickcls.doctor.page': { 'quickcls.doctor.page._commands': ('doctor/page.html#_commands', 'quickcls/doctor/page.py'),
                                       'quickcls.doctor.page._part': ('doctor/page.html#_part', 'quickcls/doctor/page.py'),
                                       'quickcls.doctor.page._shown': ('doctor/page.html#_shown', 'quickcls/doctor/page.py'),
                                       'quickcls.doctor.page._thumbs': ('doctor/page.html#_thumbs', 'quickcls/doctor/page.py'),

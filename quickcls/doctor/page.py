@@ -7,11 +7,11 @@ __all__ = ['about', 'most_findings', 'most_of_one', 'most_bytes', 'unseen', 'pag
            'check_replaceable']
 
 # %% ../../nbs/doctor/05_page.ipynb #imports
-import re
+import shlex
 from datetime import date
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, plain_text
-from .summary import by_kind, concerned, headline, next_steps, of_many, remedy, short_name
+from .summary import by_kind, concerned, headline, of_many, remedy, short_name
 from ..findings.finding import kinds
 
 # %% ../../nbs/doctor/05_page.ipynb #about
@@ -48,12 +48,15 @@ def page_context(
     parts = [_part(d, split) for split in ('train', 'test')]
     return dict(name=plain_text(Path(d.folder).name or d.folder), parts=[p for p in parts if p['kinds'] or p['split'] == 'train'],
                 measured=str(d.measured) if d.measured else '', failed=d.failed, notes=d.notes, hidden=d.hidden, today=date.today().isoformat(),
-                steps=[_code_in(s) for s in next_steps(d, False, 'this page')[1:]] if d.findings else [])
+                steps=_commands(d))
 
-def _code_in(step):
-    "A step as (command, what it does)"
-    command, _, what = step.partition(' moves ')
-    return command, f'moves {what}'
+def _commands(d):
+    "(command, what it does) of each step"
+    command, main, test = f'quickcls doctor {shlex.quote(str(d.folder))}', len(d.steps()), len(d.steps(split='test'))
+    steps = [(f'{command} --ui', 'opens a page to sort them by hand')]
+    if main: steps.append((f'{command} --apply', f'moves {main:,} {"image" if main == 1 else "images"} to quarantine or to another class'))
+    if test: steps.append((f'{command} --apply test', f'moves {test:,} test {"image" if test == 1 else "images"}, by itself'))
+    return [*steps, (f'{command} --undo', 'takes it back')] if d.findings else []
 
 def _part(d, split):
     "The findings about training images, or about test images"

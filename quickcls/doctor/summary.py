@@ -66,8 +66,7 @@ def _summary(d, python, shown, most):
     main, test = d.about('train'), d.about('test')
     lines = _bold(wrapped(_sentence(headline(main, d.total)))) if main or not test else []
     if main: lines += ['', _rows(main, most)]
-    if test:
-        lines += ['', wrapped(_sentence(headline(test, d.total_test, 'test images')) + ' (they stand apart)'), _rows(test, most//2)]
+    if test: lines += ['', wrapped(_sentence(headline(test, d.total_test, 'test images')) + ' (they stand apart)')]
     if d.measured: lines.append(wrapped(str(d.measured)))
     if main: lines += ['', wrapped(first_of(main[0], d.folder), 'first: ')]
     lines += [marked(text) for text in d.failed[:2]]
@@ -114,7 +113,7 @@ def next_steps(
         test = ".apply(split='test')"
     else:
         command = f'quickcls doctor {folder}'
-        see, do, back, test = f'{command} --html doctor.html', f'{command} --apply', '--undo', f'{command} --apply test'
+        see, do, back, test = f'{command} --html doctor.html', f'{command} --apply', '--undo', '--apply test'
     out = [f'{shown} shows them' if shown else see]
     if n: out.append(f'{do} moves {n:,} {_images(n)}; {back} takes it back')
     if n_test: out.append(f'{test} moves {n_test:,} test {_images(n_test)}, by itself')
