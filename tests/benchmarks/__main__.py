@@ -7,10 +7,12 @@ import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
 from tests.benchmarks import duplicates, strategies
+from tests.benchmarks.wrong_labels import wrong_labels
 from tests.benchmarks.noise import write_noise
 
 root = Path(__file__).parents[2]
-data, reference = root.parent/'shared'/'data', root.parent/'shared'/'bench'/'fastai_stock.py'
+data = Path(os.environ.get('QUICKCLS_PHOTOS', root.parent/'shared'/'data'))
+reference = root.parent/'shared'/'bench'/'fastai_stock.py'
 here = Path(__file__).parent
 
 @dataclass
@@ -308,6 +310,7 @@ class Bench:
     def bench_quality(self): strategies.quality(self, root)
     def bench_auto(self): strategies.auto(self, root)
     def bench_strategies(self): strategies.strategies(self, root)
+    def bench_labels(self): wrong_labels(self)
 
     def bench_pass(self):
         "The embedding pass against what decoding and the graph allow together, and its memory"
@@ -511,6 +514,7 @@ def main():
             'bench_quality',
             'bench_auto',
             'bench_strategies',
+            'bench_labels',
             'bench_demo',
             'bench_space',
             'bench_pass',
