@@ -362,6 +362,24 @@ class Bench:
             )
             self.row('  its centre within one cell of a marked pixel', f'{k["strict"]:.1%} (chance {k["strict_chance"]:.1%})')
 
+    def bench_shortcuts(self):
+        "Shortcuts planted into copies of two classes, and sets without any; the rival is naive Bayes on seven properties"
+        if not all(self.photos(n) for n in ('flowers', 'hymenoptera', 'trashnet', 'dogs_angry_happy', 'casting')): return
+        out = timed(sys.executable, '-m', 'tests.benchmarks.shortcuts', data, QUICKCLS_CACHE=str(self.tmp/'cache')).out
+        rows = [json.loads(l) for l in out.splitlines()]
+        met = dict(planted=lambda r: r['expected'] in r['said'], clean=lambda r: not r['said'],
+                   casting=lambda r: r['said'] == ['the distribution of grey'])
+        for r in rows:
+            said = ', '.join(r['said']).replace('the ', '') or 'nothing'
+            goal = r['expected'].removeprefix('the ') if r['what'] == 'planted' else 'nothing' if r['what'] == 'clean' else 'distribution of grey'
+            self.row(f'{r["what"]}, {r["name"]}; naive Bayes {"warns" if r["rival"] else "is silent"}', said, goal, met[r['what']](r))
+        for what, warns in (('planted', True), ('clean', False)):
+            of = [r for r in rows if r['what'] == what]
+            right, theirs = sum(map(met[what], of)), sum(r['rival'] == warns for r in of)
+            self.row(f'{what}: right; naive Bayes', f'{right} of {len(of)}; {theirs}', 'all', right == len(of))
+        r = next(r for r in rows if r['what'] == 'casting')
+        self.row(f'properties of {r["n"]:,} castings; shortcuts', f'{r["seconds"][0]:.1f} s; {r["seconds"][1]:.1f} s')
+
     def bench_help(self):
         "What a person waits for first"
         t = median([quickcls('--help') for _ in range(9)])
@@ -509,6 +527,7 @@ def main():
             'bench_unknown',
             'bench_refused',
             'bench_heat',
+            'bench_shortcuts',
             'bench_tag',
             'bench_compare',
             'bench_quality',
