@@ -754,6 +754,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'quickcls/cleaner/widget.py'),
                                          'quickcls.cleaner.widget.Cleaner.undo': ( 'cleaner/widget.html#cleaner.undo',
                                                                                    'quickcls/cleaner/widget.py'),
+                                         'quickcls.cleaner.widget._facts': ('cleaner/widget.html#_facts', 'quickcls/cleaner/widget.py'),
+                                         'quickcls.cleaner.widget._listed': ('cleaner/widget.html#_listed', 'quickcls/cleaner/widget.py'),
                                          'quickcls.cleaner.widget._looks': ('cleaner/widget.html#_looks', 'quickcls/cleaner/widget.py'),
                                          'quickcls.cleaner.widget._path': ('cleaner/widget.html#_path', 'quickcls/cleaner/widget.py'),
                                          'quickcls.cleaner.widget._vocab': ('cleaner/widget.html#_vocab', 'quickcls/cleaner/widget.py'),

@@ -72,12 +72,12 @@ class Choices:
 
     def _read(self):
         "What the file holds; nothing where there is none"
-        try: found = json.loads(self.file.read_text(encoding='utf-8'))['choices']
+        try: found = json.loads(self.file.read_text(encoding='utf-8'))['choices'].items()
         except FileNotFoundError: return {}
         except OSError as e: raise QuickclsError(f'The earlier choices cannot be read: {explain_os_error(e)}') from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise QuickclsError(f'{self.file} is damaged, expected the choices of an earlier visit. Move it away to begin anew.') from None
-        return {k: c for k, c in found.items() if _is_choice(c)}
+        return {k: c for k, c in found if _is_choice(c)}
 
     def __len__(self): return len(self.of)
     def counts(self)->dict: # word → how many images

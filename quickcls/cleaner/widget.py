@@ -23,8 +23,8 @@ def learner_items(
     import pandas as pd
     vocab, rows = _vocab(learn), []
     for split, ds in zip(('train', 'valid'), (learn.dls.train_ds, learn.dls.valid_ds)):
-        paths, labels = [_path(ds, i) for i in ds.items], [vocab[int(n)] for n in ds.tls[-1]]
-        rows += [look_at(Path(p)) | dict(label=l, split=split) for p, l in zip(paths, labels)]
+        paths, labels = [_path(ds, i) for i in _listed(ds.items)], [vocab[int(n)] for n in ds.tls[-1]]
+        rows += [_facts(p) | dict(label=l, split=split) for p, l in zip(paths, labels)]
     table = pd.DataFrame(rows)
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in table.path])
     return Items(folder, table.assign(group=table.sha256)[columns])
@@ -35,6 +35,14 @@ def _vocab(learn):
     if vocab and all(isinstance(c, str) for c in vocab) and not getattr(learn.dls, 'c', 0) > len(vocab) and len(learn.dls.train_ds.tls) > 1:
         return list(vocab)
     raise QuickclsError('This Learner has no classes that are text. Expected one that tells one class an image, as from vision_learner.')
+
+def _listed(items): return [r for _, r in items.iterrows()] if hasattr(items, 'iterrows') else items # of a DataFrame, its rows
+
+def _facts(path):
+    "The facts of an image file; raises where it is gone or damaged"
+    found = look_at(Path(path))
+    if isinstance(found, dict): return found
+    raise QuickclsError(f'{path} cannot be shown: {found.reason}. Expected the files that the Learner was made from.')
 
 def _path(ds, item):
     "The path of an item: itself, or what the first step of its data set reads"

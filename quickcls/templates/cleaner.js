@@ -123,7 +123,7 @@ function tile(n) {
   img.onerror = () => picture.replaceChildren(made('span', 'qc-unread', t('unreadable')))
   setTimeout(() => { if (e.isConnected) img.src = 'thumb/' + i.sha }, 60) // not for those that only pass by
   picture.append(img)
-  text.append(made('div', 'qc-label', state.classes[i.label]), made('div', 'qc-other', looks(i)))
+  text.append(made('div', 'qc-label', state.classes[i.label]), made('div', 'qc-other', innerWidth < 560 ? briefly(i) : looks(i)))
   e.append(picture, text)
   if (i.set >= 0) {
     const of = state.sets.get(i.set)
@@ -139,6 +139,7 @@ function looks(i) {
   if (i.loss === null) return t('not_tested')
   return t(i.predicted === i.label ? 'agrees' : 'looks_like', {name: state.classes[i.predicted], percent: whole.format(i.probability)})
 }
+const briefly = i => i.loss === null || i.predicted === i.label ? looks(i) : t('briefly', {name: state.classes[i.predicted], percent: whole.format(i.probability)})
 function said_of(i) {
   const c = choices.get(i.key)
   return !c ? i.kept ? t('was_kept') : '' : c[0] === 'relabel' ? t('is_relabel', {name: c[1]}) : t('is_' + c[0])
@@ -244,6 +245,7 @@ function ask_first(title, lines, answers) {
 }
 function moved(told, text) {
   take(told)
+  images = [] // the order is new: begin with the worst
   choose_images()
   say([made('p', '', text), ...told.left.map(([path, why]) => made('p', 'qc-fault', t('left', {path, why})))])
 }
