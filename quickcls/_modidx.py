@@ -662,6 +662,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'quickcls/cleaner/serving.py'),
                                           'quickcls.cleaner.serving.Answers._refused': ( 'cleaner/serving.html#answers._refused',
                                                                                          'quickcls/cleaner/serving.py'),
+                                          'quickcls.cleaner.serving.Answers._say': ( 'cleaner/serving.html#answers._say',
+                                                                                     'quickcls/cleaner/serving.py'),
                                           'quickcls.cleaner.serving.Answers._send': ( 'cleaner/serving.html#answers._send',
                                                                                       'quickcls/cleaner/serving.py'),
                                           'quickcls.cleaner.serving.Answers.do_GET': ( 'cleaner/serving.html#answers.do_get',

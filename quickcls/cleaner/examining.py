@@ -6,12 +6,9 @@
 __all__ = ['examine_items', 'examine_folder', 'same_bytes']
 
 # %% ../../nbs/cleaner/03b_examining.ipynb #imports
-import os
-from pathlib import Path
 from ..backbones.registry import parse_views
 from ..backbones.weights import choose_arch
-from ..core import QuickclsError
-from ..data.items import Items, columns, look_at, scan_folder
+from ..data.items import Items, scan_folder
 from ..features.embed import Embeddings, late_columns
 from ..features.extractors import get_extractors
 from ..findings.finding import Examined, Finding, split_of

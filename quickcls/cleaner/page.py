@@ -25,9 +25,8 @@ def shown(
     at, about = {c: i for i, c in enumerate(ranked.vocab)}, {}
     for i, f in enumerate(session.findings):
         for p in f.images: about.setdefault(p, []).append(i)
-    columns = [t[c].iloc[session.order] for c in ('key', 'sha256', 'label', 'split', 'predicted', 'probability', 'loss', 'copies', 'keep', 'path')]
-    images = [[key, h, at[label], split, at[predicted], _number(p), _number(loss), int(s), bool(k), about.get(path, []), h in session.kept]
-              for key, h, label, split, predicted, p, loss, s, k, path in zip(*columns)]
+    images = [[r.key, r.sha256, at[r.label], r.split, at[r.predicted], _number(r.probability), _number(r.loss), int(r.copies), bool(r.keep),
+               about.get(r.path, []), r.sha256 in session.kept] for r in t.iloc[session.order].itertuples()]
     findings = [[f.kind, f.evidence] for f in session.findings]
     headings = {k: v for k, v in kinds.items() if k in {f.kind for f in session.findings}}
     return dict(generation=session.generation, classes=ranked.vocab, images=images, findings=findings, kinds=headings, **chosen(session))
@@ -66,7 +65,8 @@ def acts_of(
         _same(session, asked)
         return _done(session, session.apply('test' if asked.get('split') == 'test' else 'train'))
     def take_back(asked): return _done(session, session.take_back())
-    return dict(choose=choose, keep_one=keep_one, undo=undo, retrain=retrain, apply=apply, take_back=take_back, load=lambda asked: shown(session))
+    def load(asked): return shown(session)
+    return {f.__name__: f for f in (load, choose, keep_one, undo, retrain, apply, take_back)}
 
 def _same(session, asked):
     "Raise where the page shows an earlier state of the folder"
@@ -84,7 +84,8 @@ def files_of(
     setup = lambda: dict(word=word(), folder=session.folder.resolve().name, lang=texts.lang, texts=texts.of('cleaner'))
     def page(rest):
         data = json.dumps(setup(), ensure_ascii=False).replace('<', '\\u003c')
-        return read_template('cleaner.html').replace('{{lang}}', texts.lang).replace('{{setup}}', data).encode(), 'text/html; charset=utf-8'
+        html = read_template('cleaner.html').replace('{{lang}}', texts.lang).replace('{{setup}}', data)
+        return html.encode(), 'text/html; charset=utf-8'
     def fixed(name, kind): return lambda rest: None if rest else (read_template(name).encode(), f'{kind}; charset=utf-8')
     def image(side):
         def of(rest):

@@ -85,7 +85,7 @@ def copy_sets(
 @dataclass
 class Ranked:
     "Images with their losses, and what the losses rest on"
-    table:object # DataFrame: path, key (path within the folder), label, split, sha256, group, predicted, probability, own, loss, copies, keep
+    table:object # DataFrame: path, key (path within the folder), label, split, sha256, group, predicted, probability, loss, copies, keep
     vocab:list # Class names
     probs:object # Of heads that did not see the image, float32 `[n, classes]`
     x:object=None # Embeddings, float32 `[n, d]`; None: by a Learner
@@ -132,7 +132,7 @@ def ranked_table(
     sets, keep = copy_sets(findings, t.path)
     return t[['path', 'label', 'sha256', 'group']].assign(
         key=[within(p, folder) for p in t.path], split=t.split.fillna('train'), predicted=np.array(vocab, object)[top],
-        probability=probs[np.arange(len(y)), top], own=probs[np.arange(len(y)), y], loss=losses(probs, y),
+        probability=probs[np.arange(len(y)), top], loss=losses(probs, y),
         copies=[sets.get(p, -1) for p in t.path], keep=t.path.isin(keep)).reset_index(drop=True)
 
 # %% ../../nbs/cleaner/01_ranking.ipynb #worst-first

@@ -28,7 +28,8 @@ class Measured:
 
     def __str__(self):
         sure = ', which may be chance' if self.chance else ''
-        return f'{self.before:.1%} → {self.after:.1%} on the same {self.n:,} images ({self.better} became right, {self.worse} wrong{sure})'
+        changed = f'{self.better} became right, {self.worse} wrong{sure}'
+        return f'{self.before:.1%} → {self.after:.1%} on the same {self.n:,} images ({changed})'
 
 @dataclass
 class Retrained:

@@ -47,7 +47,7 @@ class Answers(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         start = path if path in self.server.files else path[:path.rfind('/') + 1]
         found = self.server.files[start](path[len(start):]) if start in self.server.files else None
-        if found is None: return self._send(404, b'There is nothing here.', 'text/plain; charset=utf-8')
+        if found is None: return self._say(404, 'There is nothing here.')
         self._send(200, *found)
 
     def do_POST(self):
@@ -59,7 +59,7 @@ class Answers(BaseHTTPRequestHandler):
         act = self.server.acts.get(urlsplit(self.path).path.removeprefix('/do/'))
         try: asked = json.loads(data)
         except ValueError: asked = None
-        if not act or not isinstance(asked, dict): return self._send(400, b'This is not a request of the page.', 'text/plain; charset=utf-8')
+        if not act or not isinstance(asked, dict): return self._say(400, 'This is not a request of the page.')
         try: said = act(asked)
         except QuickclsError as e: said = dict(error=str(e))
         self._send(200, json.dumps(said, ensure_ascii=False).encode(), 'application/json; charset=utf-8')
@@ -67,12 +67,15 @@ class Answers(BaseHTTPRequestHandler):
     def _refused(self, acts):
         "Answer a request that is not allowed"
         why = objection(self.headers, acts, self.server.server_port, self.server.word)
-        if why: self._send(403, why.encode(), 'text/plain; charset=utf-8')
+        if why: self._say(403, why)
         return bool(why)
+
+    def _say(self, status, text): self._send(status, text.encode(), 'text/plain; charset=utf-8')
 
     def _send(self, status, body, kind, keep='no-store'):
         self.send_response(status)
-        for k, v in (_always | {'Content-Type': kind, 'Content-Length': str(len(body)), 'Cache-Control': keep}).items(): self.send_header(k, v)
+        of_this = {'Content-Type': kind, 'Content-Length': str(len(body)), 'Cache-Control': keep}
+        for k, v in (_always | of_this).items(): self.send_header(k, v)
         self.end_headers()
         self.wfile.write(body)
 

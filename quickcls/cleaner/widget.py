@@ -32,8 +32,8 @@ def learner_items(
 def _vocab(learn):
     "The class names of a Learner; raises where it has no single labels"
     vocab = getattr(learn.dls, 'vocab', None)
-    if vocab and all(isinstance(c, str) for c in vocab) and not getattr(learn.dls, 'c', 0) > len(vocab) and len(learn.dls.train_ds.tls) > 1:
-        return list(vocab)
+    named = vocab and all(isinstance(c, str) for c in vocab)
+    if named and len(learn.dls.train_ds.tls) > 1 and getattr(learn.dls.train_ds.tls[-1][0], 'ndim', 0) == 0: return list(vocab)
     raise QuickclsError('This Learner has no classes that are text. Expected one that tells one class an image, as from vision_learner.')
 
 def _listed(items): return [r for _, r in items.iterrows()] if hasattr(items, 'iterrows') else items # of a DataFrame, its rows

@@ -142,7 +142,8 @@ function looks(i) {
 const briefly = i => i.loss === null || i.predicted === i.label ? looks(i) : t('briefly', {name: state.classes[i.predicted], percent: whole.format(i.probability)})
 function said_of(i) {
   const c = choices.get(i.key)
-  return !c ? i.kept ? t('was_kept') : '' : c[0] === 'relabel' ? t('is_relabel', {name: c[1]}) : t('is_' + c[0])
+  if (!c) return i.kept ? t('was_kept') : ''
+  return c[0] === 'relabel' ? t('is_relabel', {name: c[1]}) : c[0] === 'keep' ? t('is_keep') : t('is_quarantine')
 }
 function update(n, e) {
   const i = images[n], c = choices.get(i.key), badge = e.querySelector('.qc-badge'), [a, b] = [Math.min(at, from), Math.max(at, from)]
