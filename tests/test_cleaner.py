@@ -8,7 +8,7 @@ from quickcls.cleaner.page import clean_in_browser
 from quickcls.cleaner.ranking import rank, worst_first
 from quickcls.cleaner.retrain import retrain
 from quickcls.cleaner.serving import Server
-from quickcls.cleaner.session import Session
+from quickcls.cleaner.session import Session, session_of
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
 from quickcls.findings.finding import Examined, Finding
@@ -38,7 +38,7 @@ def examined(folder):
 def page_of(folder, findings=()):
     return clean_in_browser(folder, examined=examined(folder), findings=list(findings), block=False, say=lambda line: None)
 
-def session_of(folder, findings=()): return Session(folder, rank(examined(folder), findings), findings)
+def opened(folder, findings=()): return session_of(folder, examined(folder), list(findings))
 
 def files(folder): # path → bytes of all files
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob('*')) if p.is_file()}
@@ -72,20 +72,20 @@ def test_too_few_images_are_named(tmp_path):
 # choices
 
 def test_choices_are_kept_but_not_for_a_file_that_was_replaced(folder):
-    s = session_of(folder)
+    s = opened(folder)
     s.choose(['red/odd.png'], 'relabel', 'green')
     s.choose(['red/001.png'], 'quarantine')
     image(5, 24, 24).save(folder/'red'/'001.png')
-    assert session_of(folder).choices.of == {'red/odd.png': s.choices.of['red/odd.png']}
+    assert opened(folder).choices.of == {'red/odd.png': s.choices.of['red/odd.png']}
 
 def test_a_move_to_its_own_class_keeps_an_image(folder):
-    s = session_of(folder)
+    s = opened(folder)
     s.choose(['red/001.png', 'blue/001.png'], 'relabel', 'red')
     assert [s.choices.of[k]['what'] for k in ('red/001.png', 'blue/001.png')] == ['keep', 'relabel']
     assert [*s.choices.undo()] == ['red/001.png', 'blue/001.png'] and not s.choices.of and not (folder/'.quickcls').exists()
 
 def test_what_is_no_choice_is_refused(folder):
-    s = session_of(folder)
+    s = opened(folder)
     for key, *how in (('../x.png', 'keep'), ('red/odd.png', 'delete'), ('red/odd.png', 'relabel', 'purple'), ('red/odd.png', 'relabel')):
         with pytest.raises(QuickclsError): s.choose([key], *how)
     assert not s.choices.of
@@ -98,7 +98,7 @@ def test_a_damaged_file_of_choices_is_named(tmp_path):
 # the accuracy
 
 def test_both_accuracies_are_of_the_same_images(folder):
-    s = session_of(folder)
+    s = opened(folder)
     nothing = s.retrain().train
     assert nothing.n == 61 and nothing.before == nothing.after and nothing.better == nothing.worse == 0
     s.choose(['red/odd.png'], 'relabel', 'green')
@@ -107,7 +107,7 @@ def test_both_accuracies_are_of_the_same_images(folder):
     assert (r.train.n, r.relabelled, r.quarantined, r.test) == (59, 1, 2, None) and r.train.after == 1
 
 def test_a_class_whose_images_all_move_is_no_error(folder):
-    s = session_of(folder)
+    s = opened(folder)
     s.choose([k for k in s.contents if k.startswith('blue/')], 'quarantine')
     assert s.retrain().train.after == pytest.approx(40/41)
     s.choose([k for k in s.contents if not k.startswith('red/')], 'quarantine')
@@ -132,7 +132,7 @@ def test_retraining_takes_less_than_two_seconds_for_400_images():
 # moving and coming back
 
 def test_applied_and_put_back_to_the_last_byte(folder):
-    before, s = files(folder), session_of(folder)
+    before, s = files(folder), opened(folder)
     s.choose(['red/odd.png'], 'relabel', 'green')
     s.choose(['blue/000.png'], 'quarantine')
     s.choose(['blue/001.png'], 'keep')
@@ -144,7 +144,7 @@ def test_applied_and_put_back_to_the_last_byte(folder):
     assert {k: v for k, v in files(folder).items() if not k.startswith('.quickcls')} == before
 
 def test_what_was_moved_on_an_earlier_day_comes_back_too(folder):
-    s = session_of(folder)
+    s = opened(folder)
     s.choose(['blue/000.png'], 'quarantine')
     s.apply()
     again = Session(folder, rank(examined(folder)), (), lambda: (examined(folder), []))
@@ -154,7 +154,7 @@ def test_what_was_moved_on_an_earlier_day_comes_back_too(folder):
 
 def test_test_images_are_never_cleaned_together_with_training(tmp_path):
     folder = draw(tmp_path/'split', 8, ('train', 'test'))
-    s = session_of(folder)
+    s = opened(folder)
     s.choose(['train/red/odd.png', 'test/blue/000.png'], 'quarantine')
     assert s.counts() == dict(train=dict(keep=0, relabel=0, quarantine=1), test=dict(keep=0, relabel=0, quarantine=1))
     assert s.retrain().test.n == 23
@@ -397,7 +397,7 @@ def test_5000_images_stay_quick(browser, tmp_path):
 
 def test_in_a_notebook_choices_survive_a_change_of_class(folder):
     from quickcls.cleaner.widget import Cleaner
-    before, c = files(folder), Cleaner(session_of(folder), n=10)
+    before, c = files(folder), Cleaner(opened(folder), n=10)
     assert len(c._grid.children) == 10 and len(c.rows()) == 61
     tile = c._grid.children[0]
     assert 'red' in tile.children[1].value and tile.children[0].value[:2] == b'\xff\xd8'

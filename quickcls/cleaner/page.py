@@ -8,10 +8,8 @@ __all__ = ['shown', 'chosen', 'acts_of', 'files_of', 'clean_in_browser']
 # %% ../../nbs/cleaner/06_page.ipynb #imports
 import json, time
 from ..core import QuickclsError, read_template
-from .examining import examine_folder
-from .ranking import rank
 from .serving import Server, this_machine
-from .session import Session
+from .session import Session, session_of
 from ..data.formats import NotAnImage
 from ..findings.finding import kinds
 from ..texts import Texts
@@ -105,15 +103,15 @@ def clean_in_browser(
     host:str='127.0.0.1', # This machine; there is no other
     lang:str=None, # As in `quickcls.texts.choose_lang`
     block:bool=True, # Return only when the page is closed?
-    say=print # Called with the address
+    say=print, # Called with the address
+    **how # To `quickcls.doctor.examine.doctor`, where it is examined here: `arch`, `split_by`, `groups` and the like
 )->Server: # Its `address`, and `close`; `session` is what it shows
     "A page on which images are sorted by hand; raises `QuickclsError` for a folder without labelled images"
     if host not in this_machine:
         raise QuickclsError(f'--host {host}: this page moves files, so it answers 127.0.0.1 only. '
                             'From another machine: ssh -L 7870:127.0.0.1:7870 NAME')
     texts = Texts(lang)
-    if examined is None: examined, findings = examine_folder(folder)
-    session = Session(folder, rank(examined, findings or ()), findings or (), lambda: examine_folder(folder))
+    session = session_of(folder, examined, findings, **how)
     server = Server(files_of(session, texts, lambda: server.word), acts_of(session), port)
     server.session = session
     say(f'{session.folder}: {server.address} (Ctrl+C closes it)')

@@ -6,10 +6,13 @@
 __all__ = ['of_copies', 'answers', 'folds_of', 'losses', 'copy_sets', 'Ranked', 'rank', 'ranked_table', 'worst_first']
 
 # %% ../../nbs/cleaner/01_ranking.ipynb #imports
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ..core import QuickclsError
 from ..data.items import class_numbers, within
+from ..heads.crossval import large
 from ..heads.linear import calm, fit_linear, stratified_folds
+from ..terminal.progress import progress
 
 # %% ../../nbs/cleaner/01_ranking.ipynb #answers
 def answers(
@@ -18,15 +21,19 @@ def answers(
     folds:list, # of (training rows, tested rows)
     *, n_out:int, # Classes
     c:float, # Inverse strength of the linear head
-    use=None # May this image be trained on? bool `[n]`; None: all may
+    use=None, # May this image be trained on? bool `[n]`; None: all may
+    desc:str='losses' # What the progress bar says
 ): # Probabilities, float32 `[n, n_out]`; NaN where an image was never tested
     "The answer about each image of a head that was not trained on it"
     import numpy as np
     probs = np.full((len(y), n_out), np.nan, np.float32)
-    with calm():
-        for a, b in folds:
-            if use is not None: a = a[use[a]]
-            if len(a) and len(b): probs[b] = _answered(x, y, a, b, n_out, c)
+    def one(fold):
+        a, b = fold
+        if use is not None: a = a[use[a]]
+        if len(a) and len(b): probs[b] = _answered(x, y, a, b, n_out, c)
+        bar.update(1)
+    with calm(), progress(len(folds), desc, 'head') as bar:
+        with ThreadPoolExecutor(2 if x.nbytes < large else 1) as pool: list(pool.map(one, folds))
     return probs
 
 def _answered(x, y, a, b, n_out, c):

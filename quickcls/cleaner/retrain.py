@@ -56,7 +56,7 @@ def retrain(
     vocab += sorted({*label} - {*vocab})
     y = np.array([vocab.index(l) for l in label])
     use = np.array([choices.get(k, {}).get('what') != 'quarantine' for k in t.key])
-    after = answers(ranked.x, y, ranked.folds, n_out=len(vocab), c=ranked.c, use=use)
+    after = answers(ranked.x, y, ranked.folds, n_out=len(vocab), c=ranked.c, use=use, desc='retraining')
     held = (t.split == 'test').to_numpy()
     def measured(rows): return _measured(ranked.probs[rows], after[rows], y[rows])
     known = use & ~np.isnan(ranked.probs).any(1) & ~np.isnan(after).any(1)

@@ -9,11 +9,11 @@ __all__ = ['learner_items', 'rank_learner', 'Cleaner', 'cleaner']
 import os
 from pathlib import Path
 from ..core import QuickclsError
-from .examining import examine_folder, examine_items
-from .ranking import Ranked, rank, ranked_table
-from .session import Session
+from .ranking import Ranked, ranked_table
+from .session import Session, session_of
 from ..data.formats import NotAnImage
 from ..data.items import Items, columns, look_at
+from ..doctor.examine import examine_items
 
 # %% ../../nbs/cleaner/07_widget.ipynb #learner
 def learner_items(
@@ -175,11 +175,10 @@ def _looks(row):
 
 def cleaner(
     what, # A folder of labelled images, or a fastai `Learner`
-    n:int=24 # Images on a page
+    n:int=24, # Images on a page
+    **how # With a folder: to `quickcls.doctor.examine.doctor`
 )->Cleaner: # As the last line of a cell it shows itself
     "Images to be sorted by hand, the worst first; raises `QuickclsError` for a folder without labelled images"
-    if not hasattr(what, 'dls'):
-        examined, findings = examine_folder(what)
-        return Cleaner(Session(what, rank(examined, findings), findings, lambda: examine_folder(what)), n)
+    if not hasattr(what, 'dls'): return Cleaner(session_of(what, **how), n)
     items = learner_items(what)
     return Cleaner(Session(items.folder, rank_learner(what, items), (), lambda: (examine_items(items),)), n)
