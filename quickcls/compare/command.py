@@ -13,6 +13,7 @@ from ..core import QuickclsError, check_apart, check_free, explain_os_error
 from ..backbones.registry import of_quality
 from ..backbones.weights import choose_arch
 from ..data.items import describe, scan_folder
+from ..groups.splitting import any_network, look, with_groups
 from ..heads.linear import by_strength
 from .results import Comparison, in_a_line, names_of
 from .page import free_name, page_name, write_comparison
@@ -106,6 +107,7 @@ def compare(
     split_by:str=None, # Which folders are splits: none (all are classes), or names: train=day1+day2,test=day3 (default: usual names)
     classes:str=None, # Names of the class folders to train on, with commas: cat,dog (default: all)
     group_pattern:str=None, # Regular expression: images whose names or paths below the class match it with the same text share a split
+    groups:str='auto', # Look-alikes (frames, bursts, crops) share a split: auto, names (only by names, camera and time) or off
     seed:int=42, # Number that the split is drawn by
     offline:bool=False, # Use no network
     quiet:bool=False # Print nothing
@@ -119,11 +121,13 @@ def compare(
     plan = _plan(by_quality, arch, strategy, head, levels, augment, train_pct, preset, offline)
     out, settings = _place(folder, out), dict(resize=resize, epochs=epochs, class_weights=class_weights, seed=seed, offline=offline)
     layout = dict(group_pattern=group_pattern, split_by=split_by, classes=options['classes'])
-    trials = Trials(scan_folder(folder, **layout), valid_pct=_held_out(plan), **settings, say=say)
+    scanned = scan_folder(folder, **layout)
+    scanned = with_groups(scanned, look(scanned, any_network(), groups=groups))
+    trials = Trials(scanned, valid_pct=_held_out(plan), **settings, say=say)
     _check_share(trials, folder)
     say('\n'.join([describe(trials.items(0)), *(f'{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in by_quality)]))
     _make(out, fresh, trials.base)
-    given, skipped = dict(folder=folder, **settings, **layout), {}
+    given, skipped = dict(folder=folder, groups=groups, **settings, **layout), {}
     if not trials.has_splits: given['valid_pct'] = trials.valid_pct
     def so_far(): return _written(out, plan, trials, repeats, skipped, given)
     try: run_all(plan, trials, repeats, out/'runs.jsonl', skipped, quiet)
@@ -194,7 +198,7 @@ def _unusual(given):
     differ = {k: v for k, v in given.items() if k in usual and v != usual[k]}
     settings = {k: differ[k] for k in ('resize', 'epochs', 'class_weights', 'seed') if k in differ}
     if (held := given.get('valid_pct', .3)) != .3: settings['held'] = round(100*held, 1)
-    return settings, {k: differ[k] for k in ('group_pattern', 'split_by', 'classes') if k in differ}
+    return settings, {k: differ[k] for k in ('group_pattern', 'split_by', 'classes', 'groups') if k in differ}
 
 def _training(row, given):
     "The command that trains a row of a comparison"

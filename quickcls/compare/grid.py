@@ -120,7 +120,9 @@ class Trials:
         self.has_splits = scanned.table.split.notna().any()
         data = data_fingerprint(scanned.table.assign(split=scanned.table.split.fillna('')))
         # runs of one base are tested on the same images, with the same settings
-        self.base = _digest(runs_version, data, None if self.has_splits else valid_pct, resize, epochs, class_weights, seed)
+        groups = sorted((h, g) for h, g in zip(scanned.table.sha256, scanned.table.group) if g != h)
+        own = None if self.has_splits else valid_pct, resize, epochs, class_weights, seed
+        self.base = _digest(runs_version, data, *own, *([groups] if groups else []))
         self.weights, self.sets, self.speeds, self.by_repeat = {}, {}, {}, {}
 
     def views(self, s): return parse_views(s.arch, resize=self.resize)

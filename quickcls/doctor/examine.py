@@ -47,7 +47,7 @@ def measure_test(
     t = examined.table
     test, train = (t.split == 'test').to_numpy(), (t.split != 'test').to_numpy()
     vocab = sorted(t.label[train].unique())
-    test &= t.label.isin(vocab).to_numpy()
+    test = test & t.label.isin(vocab).to_numpy()
     if not test.any() or len(vocab) < 2: return None
     y = class_numbers(t.label, vocab)
     fit = examined.x[train], y[train].astype(int)

@@ -42,13 +42,12 @@ def headline(
     total:int, # Images and files that were looked at
     what:str='images' # What they are
 )->str: # One sentence
-    "The answer: how many images have something, and what most of them have"
+    "The answer: how many images have something, the worst kinds first"
     n = len(concerned(f for f in findings if f.kind not in of_many))
     if not findings: return f'nothing found in {total:,} {what}'
     if not n: return f'none of {total:,} {what} is wrong by itself; see {", ".join(kinds[k].lower() for k in by_kind(findings))}'
     counts = {k: len(concerned(fs)) for k, fs in by_kind(findings).items() if k not in of_many}
-    most = sorted(counts, key=lambda k: -counts[k])[:3]
-    named = ', '.join(f'{kinds[k][0].lower()}{kinds[k][1:]} {counts[k]:,}' for k in most)
+    named = ', '.join(f'{kinds[k][0].lower()}{kinds[k][1:]} {counts[k]:,}' for k in list(counts)[:3])
     return f'{n:,} of {total:,} {what} {"has" if n == 1 else "have"} something: {named}{", …" if len(counts) > 3 else ""}'
 
 # %% ../../nbs/doctor/04_summary.ipynb #summary
@@ -56,14 +55,18 @@ def summary(
     d, # `quickcls.doctor.result.Diagnosis`
     *, python:bool=True, # Next steps in Python? Else commands
     shown:str=None, # A page that was written
-    most:int=10 # Kinds that get a line
-)->str: # 25 lines at most; to be printed with `show`
+    most:int=25 # Lines
+)->str: # To be printed with `show`
     "What was found, the worst first, and what to do"
+    texts = (_summary(d, python, shown, rows) for rows in range(len(kinds), 2, -1))
+    return next((t for t in texts if t.count('\n') < most), None) or _summary(d, python, shown, 2)
+
+def _summary(d, python, shown, most):
+    "`summary` with so many rows in a table"
     main, test = d.about('train'), d.about('test')
     lines = _bold(wrapped(_sentence(headline(main, d.total)))) if main or not test else []
     if main: lines += ['', _rows(main, most)]
-    if test:
-        lines += ['', wrapped(_sentence(headline(test, d.total_test, 'test images')) + ' (they stand apart)'), _rows(test, 4)]
+    if test: lines += ['', wrapped(_sentence(headline(test, d.total_test, 'test images')) + ' (they stand apart)')]
     if d.measured: lines.append(wrapped(str(d.measured)))
     if main: lines += ['', wrapped(first_of(main[0], d.folder), 'first: ')]
     lines += [marked(text) for text in d.failed[:2]]
@@ -109,7 +112,8 @@ def next_steps(
         see, do, back = ".to_html('doctor.html') shows them", '.apply()', '.undo()'
         test = ".apply(split='test')"
     else:
-        see, do, back, test = f'quickcls doctor {folder} --html doctor.html', f'quickcls doctor {folder} --apply', '--undo', '--apply test'
+        command = f'quickcls doctor {folder}'
+        see, do, back, test = f'{command} --html doctor.html', f'{command} --apply', '--undo', '--apply test'
     out = [f'{shown} shows them' if shown else see]
     if n: out.append(f'{do} moves {n:,} {_images(n)}; {back} takes it back')
     if n_test: out.append(f'{test} moves {n_test:,} test {_images(n_test)}, by itself')

@@ -64,16 +64,16 @@ class Linked:
 
 # %% ../../nbs/duplicates/05_near.ipynb #turned-pairs
 _rough, _least = .8, (.4, .5) # Correlation at 32 pixels; agreement at 64 and at 192 pixels that a copy has at least
-_sample, _strict = (300, 60), (.5, .4) # Ordinary pairs that are looked at; how far between their agreement and 1 a copy has to be
+_sample = 300, 100 # Ordinary pairs that are looked at, at 64 and at 192 pixels
 
 def threshold(
-    usual:list, # Agreement of ordinary pairs, -1 to 1
-    strict:float, # 0 to 1: distance from 1, as a share of the usual one
+    usual, # Agreement of ordinary pairs, -1 to 1
     least:float # What it is where ordinary pairs agree in nothing
 )->float: # -1 to 1
     "What a copy has to reach in this set"
     import numpy as np
-    return max(least, 1 - strict*(1 - float(np.quantile(usual, .95)))) if len(usual) else least
+    u = float(np.quantile(usual, .97)) if len(usual) else .04 # a tiny set: somewhat stricter, to be safe
+    return least + (1 - least)*np.sqrt(max(u, 0))
 
 def turned_pairs(
     prints, # `Prints`
@@ -87,10 +87,10 @@ def turned_pairs(
         turn, rough = best_turns(prints.grey, p)
         return turn, np.where(rough > _rough, first_look(prints.grey, p, turn), -1)
     turn, agrees = looked(pairs)
-    good = agrees >= threshold(looked(ordinary[:_sample[0]])[1], _strict[0], _least[0])
+    good = agrees >= min(.93, threshold(looked(ordinary[:_sample[0]])[1], _least[0]))
     if not good.any(): return []
     few = ordinary[:_sample[1]]
-    enough = threshold(list(_second(few, best_turns(prints.grey, few)[0], greys)), _strict[1], _least[1])
+    enough = threshold(list(_second(few, best_turns(prints.grey, few)[0], greys)), _least[1])
     return [(*map(int, p), int(t), s) for p, t, s in zip(pairs[good], turn[good], _second(pairs[good], turn[good], greys)) if s >= enough]
 
 def _second(pairs, turn, greys, chunk=200):
@@ -101,7 +101,7 @@ def _second(pairs, turn, greys, chunk=200):
         yield from greys.pool.map(lambda p, k: second_look(greys.images[p[0]], greys.images[p[1]], k), some.tolist(), t.tolist())
 
 # %% ../../nbs/duplicates/05_near.ipynb #placed-pairs
-_least_placed, _strict_placed = .7, .3
+_least_placed = .65
 _usual, _tries = 40, 2 # Ordinary pairs that are looked at; attempts for two groups
 
 def placed_pairs(
@@ -109,38 +109,38 @@ def placed_pairs(
     ordinary, # int `[k, 2]`: pairs that are near and no copies
     greys:Greys,
     linked:Linked, # What is known already; what is found is added
-    most:int # Pairs that are looked at, at most
+    patience:int # Failures in a row after which the search ends
 )->list: # of (a, b, `Placed`)
     "The candidates of which one lies in the other, cropped or turned"
-    import numpy as np
-    found, tried = [], {}
-    todo = [p for p in pairs.tolist() if linked.of(p[0]) != linked.of(p[1])]
-    if not todo: return found
+    found, failed = [], 0
+    if not len(pairs): return found
     usual = [p.agrees if p else -1. for p in _placed(ordinary[:_usual].tolist(), greys)]
-    enough = threshold(usual, _strict_placed, _least_placed)
-    with progress(min(len(todo), most), 'comparing', unit='pair') as bar:
-        for some in _in_turn(todo, linked, tried, most):
+    enough = threshold(usual, _least_placed)
+    with progress(len(pairs), 'comparing', unit='pair') as bar:
+        for some in _in_turn(pairs.tolist(), linked):
             for (a, b), p in zip(some, _placed(some, greys)):
-                if p is None or p.agrees < enough: continue
-                found.append((a, b, p))
-                linked.link(a, b)
-            bar.update(len(some))
+                bar.update(1)
+                failed += 1
+                if p is not None and p.agrees >= enough:
+                    failed = 0
+                    found.append((a, b, p))
+                    linked.link(a, b)
+            if failed > patience: break
     return found
 
-def _in_turn(todo, linked, tried, most, chunk=64):
+def _in_turn(todo, linked, chunk=48):
     "Pairs that are worth a look, some at a time: what the ones before found is known to the next"
-    some, n = [], 0
-    for a, b in todo:
-        ends = tuple(sorted((linked.of(a), linked.of(b))))
-        if ends[0] == ends[1] or tried.get(ends, 0) >= _tries: continue
-        tried[ends] = tried.get(ends, 0) + 1
-        some.append((a, b))
-        n += 1
-        if n >= most: break
-        if len(some) == chunk:
-            yield some
-            some = []
-    if some: yield some
+    done = set()
+    for _ in range(_tries):
+        ends = {}
+        for a, b in todo: # of the pairs between two groups, the most promising one that was not tried
+            if (a, b) not in done and linked.of(a) != linked.of(b): ends.setdefault(tuple(sorted((linked.of(a), linked.of(b)))), (a, b))
+        round = list(ends.values())
+        while round:
+            some = [(a, b) for a, b in round[:chunk] if linked.of(a) != linked.of(b)]
+            round = round[chunk:]
+            done.update(some)
+            if some: yield some
 
 def _placed(pairs, greys):
     "How the images of each pair lie in each other"
@@ -207,7 +207,7 @@ def _near(table, x, late, pool, seed):
         for a, b, turn, s in turned_pairs(prints, pairs, ordinary, greys):
             linked.link(a, b)
             out.append((a, b, _how_turned(table, prints, greys, a, b, turn), s))
-        for a, b, p in placed_pairs(further, ordinary, greys, linked, most=max(300, len(table)//3)):
+        for a, b, p in placed_pairs(further, ordinary, greys, linked, patience=max(120, len(table)//20)):
             out.append((a, b, _how_placed(p), p.agrees))
         return out
     finally: cv2.setNumThreads(threads)
@@ -216,12 +216,15 @@ def _candidates(prints, x, late, seed):
     "(pairs that may be copies, those that may be crops, ordinary pairs)"
     import numpy as np
     n = len(x)
-    k = min(20, n - 1)
+    k = n - 1 if n <= _tiny else min(20, n - 1)
     by_waves = nearest([prints.waves], k, seed=seed)
     by_looks = nearest([shortened(x, late, seed=seed), prints.colours], k, seed=seed)
+    if n <= _tiny:
+        pairs, none = candidates(*by_looks, most=n, below=np.inf)[0], np.zeros((0, 2), int)
+        fine = pairs[prints.fine[pairs].all(1)]
+        return fine, fine, none
     further, _ = candidates(*by_looks, most=6, below=.87)
-    if n <= _tiny: pairs = np.stack(np.triu_indices(n, 1), 1)
-    else: pairs = np.unique(np.concatenate([candidates(*by_waves, most=4)[0], further]), axis=0)
+    pairs = np.unique(np.concatenate([candidates(*by_waves, most=4)[0], further]), axis=0)
     ordinary = np.concatenate([ordinary_pairs(*by_waves, n=_sample[0]), ordinary_pairs(*by_looks, n=_sample[0])])
-    fine = lambda p: p[prints.fine[p].all(1)]
-    return fine(pairs), fine(further), fine(np.random.default_rng(seed).permutation(ordinary))
+    ordinary = np.random.default_rng(seed).permutation(ordinary)
+    return [p[prints.fine[p].all(1)] for p in (pairs, further, ordinary)]

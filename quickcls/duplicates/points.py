@@ -18,15 +18,17 @@ class Points:
     at:object # float32 `[k, 2]`: across, down, pixels
     marks:object # float32 `[k, 128]`: descriptions, of length 1
 
-most_points = 300
+most_points, _side = 300, 224 # Points; the longer side of the image in which they are looked for, pixels
 
 def key_points(
     grey # uint8 `[h, w]`
-)->Points:
+)->Points: # Of the image at 224 pixels
     "The key points of an image"
     import cv2
     import numpy as np
-    found, marks = cv2.SIFT_create(most_points, contrastThreshold=.02).detectAndCompute(grey, None)
+    scale = _side/max(grey.shape)
+    if scale < 1: grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    found, marks = cv2.SIFT_create(most_points, contrastThreshold=.01).detectAndCompute(grey, None)
     if marks is None: return Points(grey, np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
     marks = np.sqrt(marks/np.maximum(marks.sum(1, keepdims=True), 1e-6)) # RootSIFT, Arandjelović and Zisserman 2012
     return Points(grey, np.array([p.pt for p in found], np.float32), marks.astype(np.float32))
@@ -53,7 +55,8 @@ class Placed:
     share:float # Of the second image's area, in which the first one is, 0 to 1
     back:float # Of the first image's area, in which the second one is, 0 to 1
 
-_ratio, _least_points, _block, _reach = .85, 8, 16, 7
+_ratio, _least_points, _reach = .85, 8, 7
+_block, _flat = 16, 4 # Side of a block; its least variance: between the pixels of a turned image values are estimated, so faint structure is lost
 
 def placed(
     a:Points, b:Points
@@ -73,11 +76,11 @@ def _affine(a, b):
     if min(len(a.at), len(b.at)) < _least_points: return 0, None
     like = a.marks @ b.marks.T
     best = like.argmax(1)
-    rows = np.arange(len(like))
+    rows, of = np.arange(len(like)), like.argmax(0)[best]
     first = like[rows, best]
     like[rows, best] = -1
     near, next_best = (np.sqrt(np.maximum(2 - 2*s, 0)) for s in (first, like.max(1)))
-    good = near < _ratio*next_best
+    good = (near < _ratio*next_best) & (of == rows)
     if good.sum() < _least_points: return 0, None
     to, fit = cv2.estimateAffine2D(a.at[good], b.at[best[good]], method=cv2.RANSAC, ransacReprojThreshold=3, maxIters=1000, confidence=.99)
     if to is None or not 1/_reach < abs(np.linalg.det(to[:, :2])) < _reach: return 0, None
@@ -94,7 +97,7 @@ def _proved(a, b, to):
     size, how = b.shape[::-1], cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(a, back, size, flags=how | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     where = cv2.warpAffine(np.full(a.shape, 255, np.uint8), back, size, flags=how | cv2.INTER_NEAREST) > 254
-    r = block_correlations(fine_structure(moved), fine_structure(b), _block, where)
+    r = block_correlations(fine_structure(moved), fine_structure(b), _block, where, flat=_flat)
     to = cv2.invertAffineTransform(back)
     share = float(where.mean())
     return agreement(r), share, min(1., share*b.size/(a.size*abs(np.linalg.det(to[:, :2])))), to

@@ -46,7 +46,7 @@ def _small(grey):
 
 # %% ../../nbs/duplicates/03_turns.ipynb #agreement
 lowest = .1 # Share of the blocks that may agree less
-_flat, _fewest = .5, 6 # Variance of grey values below which a block is flat; blocks that must have structure
+_fewest = 6 # Blocks that must have structure
 
 def fine_structure(
     grey # uint8 or float32 `[h, w]`
@@ -60,14 +60,15 @@ def fine_structure(
 def block_correlations(
     a, b, # float32 `[…, h, w]`, from `fine_structure`
     size:int, # Of a block, pixels
-    where=None # bool `[h, w]`: where both images are; None: everywhere
+    where=None, # bool `[h, w]`: where both images are; None: everywhere
+    *, flat:float=.5 # Variance of the fine structure below which a block is flat, squared grey values
 ): # float32 `[…, k]`, not a number where a block is flat or not within both
     "How well each block of an image agrees with its partner, -1 to 1"
     import numpy as np
     a, b = _blocks(a, size), _blocks(b, size)
     a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
     va, vb = (a*a).mean(-1), (b*b).mean(-1)
-    known = (va > _flat) & (vb > _flat)
+    known = (va > flat) & (vb > flat)
     if where is not None: known &= _blocks(where, size).all(-1)
     return np.where(known, (a*b).mean(-1)/np.sqrt(np.maximum(va*vb, 1e-9)), np.nan)
 

@@ -167,7 +167,7 @@ def _headline(ev):
         low, high = m['interval']
         return f'{m["accuracy"]:.1%} on {m["n"]} {kind}images (95 % interval {low:.1%} to {high:.1%})'
     text, fresh = f'accuracy {of(m)}\n{scores}', m.get('without_twins')
-    grouped = 'group' in ev.table and not ev.table.group[ev.table.twin].str.fullmatch('[0-9a-f]{64}').all() # else groups are contents
+    grouped = 'group' in ev.table and (ev.table.group != ev.table.sha256)[ev.table.twin].any() # else groups are contents
     also = 'in the training set' + (' or in a group with images of it' if grouped else '')
     return f'{text}\nwithout the {fresh["twins"]} that are also {also}: {of(fresh)}' if fresh else text
 

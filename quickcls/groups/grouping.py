@@ -51,13 +51,16 @@ class Grouping:
     @property
     def counts(self)->dict: return dict(Counter(how for _, _, how in self.links)) # source → links
 
-    def note(self)->str:
+    def note(self,
+        drawn:bool=True # Is the split drawn? Else folders or a table give it
+    )->str:
         "One sentence; empty where there are none"
         n = len(self.groups)
         if not n: return ''
         how = ', '.join(words for s, words in sources.items() if s in self.counts)
-        groups, each = ('1 look-alike group', 'it stays') if n == 1 else (f'{n:,} look-alike groups', 'each stays')
-        return f'{self.n:,} images are in {groups} (by {how}); {each} on one side of the split (--groups off splits them)'
+        groups, each = ('1 look-alike group', 'it') if n == 1 else (f'{n:,} look-alike groups', 'each')
+        stays = f'{each} stays on one side of the split' if drawn else f'cross-validation keeps {each} on one side'
+        return f'{self.n:,} images are in {groups} (by {how}); {stays} (--groups off splits them)'
 
     def _repr_markdown_(self): return self.note() or 'no look-alike groups'
 

@@ -28,10 +28,10 @@ from ..core import QuickclsError
 from ..backbones.registry import View, parse_views
 from ..backbones.weights import choose_arch, get_weights
 from ..backbones.body import create_body, pool_stages
-from ..data.items import Items, scan_folder
-from ..data.split import split_items
+from ..data.items import Items
 from ..features.embed import Embeddings, check_levels
 from ..backbones.onnx_graph import export_graph, get_graph, read_graph
+from ..groups.splitting import scan_and_split
 from ..heads.fit import at_once, check_head, check_strategy
 from ..heads.mlp import balanced_weights, embedding_dls, new_network, start_statistics
 from ..data.formats import NotAnImage
@@ -172,7 +172,7 @@ def quick_learner(
     head:str='fastai', # `fastai`, `linear` (one layer), `mlp:N`
     weights:Path=None, # A file of weights
     valid_pct:float=0.3, # Share that is held out, where the folder has no splits of its own
-    split_by:str=None, classes:str=None, group_pattern:str=None, # Which folders are splits and classes, what is a group: as in `train`
+    split_by:str=None, classes:str=None, group_pattern:str=None, groups:str='auto', # What are splits, classes, groups: as in `train`
     seed:int=42, size:int=None, resize:str='squish', # Side of the images (pixels), and how they get it
     bs:int=64, num_workers:int=0, batch_tfms:list=(), # As fastai has them
     offline:bool=False, # Never look over the network for weights?
@@ -180,8 +180,8 @@ def quick_learner(
 )->Learner: # Frozen as far as the strategy says, its head untrained
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
     _check_choices(head, levels, strategy, unfreeze)
-    layout = dict(split_by=split_by, classes=classes, group_pattern=group_pattern)
-    items = folder if isinstance(folder, Items) else split_items(scan_folder(folder, **layout), valid_pct=valid_pct, seed=seed)
+    layout = dict(split_by=split_by, classes=classes, group_pattern=group_pattern, groups=groups)
+    items = folder if isinstance(folder, Items) else scan_and_split(folder, valid_pct=valid_pct, seed=seed, **layout)
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)
     def body_of(v): return create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None)
     with no_random(seed): bodies = [body_of(v) for v in views]

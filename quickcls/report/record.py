@@ -150,10 +150,12 @@ def summary(
         return f'{what}; all {m["n"]:,} held-out images are duplicates of training images, so its accuracy on new images is unknown.'
     crossed = f'; cross-validation over {cv["n"]:,} images gives {share(cv["accuracy"])}' if cv else ''
     new = m.get('without_twins')
-    alike = 'a duplicate or a group' if facts.data.get('group_pattern') else 'a duplicate'
+    alike = 'a duplicate or a group' if _grouped(facts) else 'a duplicate'
     held = f'of the {new["n"]:,} held-out images without {alike} in training' if new else f'of {m["n"]:,} held-out images'
     best = new or m
     return f'{what} and names {share(best["accuracy"])} {held} right (95 % interval {between(*best["interval"])}){crossed}.'
+
+def _grouped(facts): return facts.data.get('group_pattern') or facts.data.get('look_alikes') # are there groups besides equal bytes?
 
 def share(v:float)->str: return f'{v:.1%}' # 0.9649 → 96.5%
 def image_count(n:int)->str: return f'{n:,} image' + ('' if n == 1 else 's') # 1 image, 1,200 images
@@ -182,7 +184,7 @@ def numbers(
     rows = [rate('Accuracy', m, 'share of the held-out images with the right class')]
     if cv: rows.append(rate('Accuracy, cross-validated', cv, _folds(cv)))
     if t := m.get('without_twins'):
-        group = ' or in a group with them' if facts.data.get('group_pattern') else ''
+        group = ' or in a group with them' if _grouped(facts) else ''
         means = f'without the {t["twins"]:,} held-out images that are duplicates of training images{group}'
         rows.append(rate('Accuracy without duplicates', t, means))
     if v := facts.metrics.get('valid'):
@@ -217,10 +219,16 @@ def recipe(
             ('augmented copies of each training image', None if data.get('augment') in (None, 0, '0', 'none') else data['augment']),
             ('temperature', f'{facts.info["temperature"]:.3g}'), ('precision', facts.info.get('precision')), ('seed', data.get('seed')),
             ('held out', None if facts.on else _share_held_out(facts)), ('group pattern', data.get('group_pattern')),
+            ('look-alike groups', _look_alikes(data)),
             ('splits by', data.get('split_by')), ('only the classes', data.get('classes')),
             ('data fingerprint', data.get('fingerprint')),
             ('versions', ', '.join(f'{k} {v}' for k, v in (facts.info.get('versions') or {}).items()))]
     return [(a, str(b)) for a, b in rows if b not in (None, '')]
+
+def _look_alikes(data):
+    "What was done with look-alikes; None where none were found, or they were not looked for"
+    if data.get('groups') == 'off': return 'not looked for (--groups off)'
+    return f'{image_count(data["look_alikes"])} are in some; each is on one side' if data.get('look_alikes') else None
 
 def _share_held_out(facts):
     "How many images are held out, and who decided it"

@@ -50,7 +50,7 @@ scores = record(
 data = maybe(record(
     folder_=text(10_000), n_train_=count, n_valid_=count, fingerprint_=maybe(text(100)), valid_pct_=maybe(share), seed_=maybe(count),
     group_pattern_=maybe(text(1000)), split_by_=maybe(text(10_000)), classes_=maybe(text(100_000)), augment_=_option,
-    class_weights_=maybe(flag), background_=maybe(text(10_000)),
+    groups_=maybe(one_of('auto', 'names', 'off')), look_alikes_=maybe(count), class_weights_=maybe(flag), background_=maybe(text(10_000)),
     corrections_=maybe(count)))
 backbone = record(
     name=plain_name, timm_=maybe(plain_name), size_=side, params_=maybe(number(0)), top1_=maybe(number(0, 100)),

@@ -15,6 +15,7 @@ from ..features.bow import classic_head
 from ..features.embed import check_levels
 from ..features.augment import parse_augment
 from ..heads.crossval import parse_folds
+from ..groups.grouping import check_groups
 from ..heads.fit import check_head, check_strategy
 from ..model.early_stopping import check_pace
 
@@ -50,6 +51,7 @@ class Training:
         split_by:str=None, # Which folders are splits: none (all are classes), or names: train=day1+day2,test=day3 (default: usual names)
         classes:str=None, # Names of the class folders to train on, with commas: cat,dog (default: all)
         group_pattern:str=None, # Regular expression: images whose names or paths below the class match it with the same text share a split
+        groups:str='auto', # Look-alikes (frames, bursts, crops) share a split: auto, names (only by names, camera and time) or off
         folds:str=None, # Cross-validation: 5x2 is five folds, twice (3x1 for fastai and mlp); 0 is none, and then nothing is calibrated
         keep_known:float=0.95, # None of these: the share of good images that must not be refused
         background:str=None, # Folder of images of anything else; half of them teach what is none of the classes, half test it
@@ -84,6 +86,7 @@ class Training:
         check_levels(self.levels)
         check_strategy(self.strategy, self.unfreeze, self.head)
         parse_augment(self.augment)
+        check_groups(self.groups)
         if self.arch not in (None, 'auto'): parse_views(self.arch, self.size, self.resize)
 
     def _check_numbers(self):

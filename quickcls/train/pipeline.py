@@ -23,6 +23,7 @@ from ..data.corrections import take_corrections, with_corrections
 from ..data.items import describe, in_short, scan_folder
 from ..data.split import split_items
 from ..features.embed import Embeddings, late_columns
+from ..groups.splitting import LookAlikes
 from ..model.finetune import tune
 from ..explain.shortcuts import focus
 from ..heads.linear import by_strength
@@ -52,6 +53,7 @@ class Pipeline:
         self.command, self.out, self.folder = options.command, options.target, Path(options.folder).expanduser()
         self.choice, self.tuned, self.taken = None, None, None # of `--auto`, of a backbone that is trained, of `--corrections`
         self.tuning = None # `tuning_facts` of a backbone that is trained
+        self.look_alikes = LookAlikes(options.groups)
 
     def train(self)->Classifier: # Saved
         "All steps"
@@ -108,9 +110,14 @@ class Pipeline:
         drop_damaged(self.scanned)
         self.items = self.split(self.scanned)
 
+    def group_early(self):
+        "Find look-alikes before anything is chosen or learned by one side"
+        if self.look_alikes.find_early(self.scanned, self.run.count): self.items = self.split(self.scanned)
+
     def choose(self):
         "Backbone, size, levels and head by cross-validation, within the time of `--auto`"
         self.drop_damaged()
+        self.group_early()
         o = self.options
         left = .75*o.auto - (time.perf_counter() - self.run.started)
         self.choice = c = choose(self.items, left, seed=o.seed, offline=o.offline, say=self.run.detail)
@@ -130,6 +137,7 @@ class Pipeline:
         "Train the backbone itself"
         o, views = self.options, self.views()
         self.drop_damaged()
+        self.group_early()
         self.say(f'{o.strategy}: {", ".join(map(str, views))} is trained, for {o.epochs} epoch{"s"[:o.epochs > 1]} at most')
         curves = board_callbacks(o.tensorboard, self.out.name)
         how = dict(strategy=o.strategy, unfreeze=o.unfreeze, head=o.head, levels=o.levels, augment=o.augment, weights=o.weights)
@@ -139,9 +147,10 @@ class Pipeline:
     def extractors(self)->list: # of `Graph` or `Words`, one a view
         "What computes the embeddings"
         if self.tuned: return self.tuned.graphs()
-        o, t = self.options, self.items.table
-        how = dict(weights=o.weights, seed=o.seed, offline=o.offline, say=self.run.detail)
-        return get_extractors(self.views(), t.path, t.path[t.split == 'train'], **how)
+        o, views = self.options, self.views()
+        if any(v.backbone.keypoints for v in views): self.group_early() # visual words are learned from the training images
+        t, how = self.items.table, dict(weights=o.weights, seed=o.seed, offline=o.offline, say=self.run.detail)
+        return get_extractors(views, t.path, t.path[t.split == 'train'], **how)
 
     def embed(self):
         "Pass every image through the backbone once"
@@ -150,8 +159,11 @@ class Pipeline:
         import_ahead(*slow, 'sklearn.linear_model', 'sklearn.metrics', 'scipy.stats', 'matplotlib.figure', 'jinja2', 'onnx')
         self.embeddings = Embeddings(self.graphs, o.levels)
         if self.taken: self.embeddings.embed(self.taken, lambda g, done: self.run.count(g, done, 'corrections, '))
-        how = dict(split=self.split, augment='none' if self.tuned else o.augment, seed=o.seed, run=self.run)
+        how = dict(split=self.split, group=self.look_alikes.find, augment='none' if self.tuned else o.augment, seed=o.seed, run=self.run)
+        held = (self.items.table.split != 'train').sum()
         self.items, self.splits, self.copies = embed_all(self.scanned, self.items, self.embeddings, **how)
+        if (n := (self.items.table.split != 'train').sum()) != held and self.look_alikes.grouping.links:
+            self.say(f'{n:,} are held out: look-alikes stay on one side')
         self.other = o.background and embed_background(o.background, self.items, self.embeddings, o.seed, self.run)
 
     @property
@@ -206,7 +218,7 @@ class Pipeline:
         found |= dict(n_train=len(self.splits['train'][0]), n_valid=self.ev.n)
         drawn = self.scanned.table.split.isna().all() # else the folders decide
         asked = dict(valid_pct=o.valid_pct if drawn else None, seed=o.seed, group_pattern=o.group_pattern, augment=str(self.augment))
-        asked |= dict(split_by=o.split_by, classes=o.classes)
+        asked |= dict(split_by=o.split_by, classes=o.classes, groups=o.groups, look_alikes=self.look_alikes.grouping.n)
         background = o.background and public_name(o.background)
         return found | asked | dict(class_weights=o.class_weights, background=background, corrections=corrected)
 

@@ -75,13 +75,15 @@ def embed_all(
     items, # The same images with their split
     embeddings, # `quickcls.features.embed.Embeddings`
     *, split, # `Items` → `Items` with their split
+    group, # `Items`, `Embeddings` → were look-alikes found in them now? They are in the column `group` then
     augment:str, seed:int, run:Run
 )->tuple: # (`Items` with their split, {split: (x, y)}, None or (augmented copies float32 `[m, d]`, the training row of each `[m]`))
     "Embeddings and class numbers of each split"
     import numpy as np
     before = len(scanned.skipped)
     embeddings.embed(scanned, run.count)
-    if len(scanned.skipped) > before: items = split(scanned) # nothing was learned yet, so an image may change its side
+    grouped = group(scanned, embeddings)
+    if grouped or len(scanned.skipped) > before: items = split(scanned) # nothing was learned yet, so an image may change its side
     preset, n = parse_augment(augment)
     if not n: return items, embeddings.splits(items), None
     rows = items.table[items.table.split == 'train']

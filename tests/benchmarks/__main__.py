@@ -6,7 +6,7 @@ hold on a machine whose speed drifts. `python -m tests.benchmarks help predict` 
 import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
-from tests.benchmarks import strategies
+from tests.benchmarks import duplicates, strategies
 from tests.benchmarks.noise import write_noise
 
 root = Path(__file__).parents[2]
@@ -44,6 +44,7 @@ class Bench:
     def __init__(self):
         self.rows, self.tmp = [], Path(tempfile.mkdtemp())
         self.reference = self.learner = None
+        self.small = False
 
     def row(self, what, measured, goal='', met=None):
         self.rows.append((what, measured, goal or "", {True: 'yes', False: 'NO'}.get(met, '')))
@@ -487,6 +488,10 @@ class Bench:
                     answer['top'][0]['label'] == 'defect',
                 )
 
+    def bench_duplicates(self):
+        "Copies of images, found and not found; `--small` after the name for a busy machine"
+        duplicates.rows(self, data, root, timed, self.small)
+
 
 def main():
     b = Bench()
@@ -510,9 +515,11 @@ def main():
             'bench_space',
             'bench_pass',
             'bench_classes',
+            'bench_duplicates',
         )
     }
-    names = sys.argv[1:] or list(benches)
+    b.small = '--small' in sys.argv
+    names = [n for n in sys.argv[1:] if n != '--small'] or list(benches)
     print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
     try:
         for n in names: benches[n]()
