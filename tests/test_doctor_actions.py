@@ -101,7 +101,8 @@ def test_what_stays(tmp_path):
         'it is no longer there', 'it is no file', 'there is no class folder flies beside it', 'there is no class folder wasps beside it']
     assert done.moved == 0 and not (folder/'.quickcls').exists()
 
-@pytest.mark.parametrize('name', ['a b.jpg', '-rf.jpg', 'ä\u0308.jpg', '\\n\n\t.jpg', "'\".jpg", '$(x).jpg', 'x'*250, os.fsdecode(b'caf\xe9.jpg')])
+@pytest.mark.parametrize('name', [
+    'a b.jpg', '-rf.jpg', 'ä\u0308.jpg', '\\n\n\t.jpg', "'\".jpg", '$(x).jpg', 'x'*250, os.fsdecode(b'caf\xe9.jpg')])
 def test_names_of_all_kinds(tmp_path, name):
     "Spaces, line ends, quotes, the longest, not UTF-8"
     folder = filled(tmp_path/'set', [f'ants/{name}', f'bees/{name[:200]}'])
@@ -158,7 +159,7 @@ def every_kill(tmp_path, before, work):
         went_on = killed_at(n, lambda: work(folder))
         yield n, folder
         if not went_on: return
-        n += 1 + n//60 # each line at first, which is where the moves are; then fewer
+        n += 1 + n//40 # each line at first, which is where the moves are; then fewer
 
 two = [Step('ants/1.jpg', 'relabel', 'bees'), Step('ants/2.jpg')]
 

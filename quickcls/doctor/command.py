@@ -46,7 +46,8 @@ def doctor_command(
     for path, mark, option in ((html, b'quickcls doctor', '--html'), (markdown, b'what the doctor found', '--markdown')):
         if path: _check(Path(path).expanduser(), mark, option)
     from quickcls.doctor.examine import doctor
-    d = doctor(folder, only=only, split_by=split_by, classes=classes, group_pattern=group_pattern, groups=groups, arch=arch, offline=offline)
+    layout = dict(split_by=split_by, classes=classes, group_pattern=group_pattern, groups=groups)
+    d = doctor(folder, only=only, arch=arch, offline=offline, **layout)
     done = [d.keep(keep)] if keep else []
     hit = bool(d.findings) if fail_on == 'any' else any(f.kind in (failing or ()) for f in d.findings)
     if html: d.to_html(html)

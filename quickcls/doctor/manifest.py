@@ -107,7 +107,8 @@ def read_manifest(
     if not path.is_file(): raise QuickclsError(f'{path} is no file, so nothing is moved. Expected the manifest of quickcls doctor.')
     lines = path.read_bytes().split(b'\n')[:-1] # an unfinished last line was never acted on
     for i, line in enumerate(lines):
-        if why := _fault(line): raise QuickclsError(f'{path}, line {i + 1}, {why}, so nothing is moved. Expected what quickcls doctor wrote.')
+        if not (why := _fault(line)): continue
+        raise QuickclsError(f'{path}, line {i + 1}, {why}, so nothing is moved. Expected what quickcls doctor wrote.')
     return [json.loads(line) for line in lines]
 
 def _fault(line):
@@ -120,7 +121,8 @@ def _fault(line):
     if not all(isinstance(v, str) for v in texts.values()): return 'has something else than text in it'
     if 'sha256' in r and not re.fullmatch('[0-9a-f]{64}', r['sha256']): return 'has no content'
     if r['what'] in moves and not (_is_place(r['from']) and _is_place(r['to'], r['what'])): return 'names a path that is not allowed'
-    if not all(type(r.get(k, 0)) is int and low <= r.get(k, 0) < 2**62 for k, low in (('mtime_ns', -2**62), ('made', 0))): return 'has a wrong number'
+    numbers = [(r.get('mtime_ns', 0), -2**62), (r.get('made', 0), 0)]
+    if not all(type(v) is int and low <= v < 2**62 for v, low in numbers): return 'has a wrong number'
 
 def _is_place(rel, what='relabel'):
     "May an image come from or go to this place? In quarantine only by `quarantine`"

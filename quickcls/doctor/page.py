@@ -11,7 +11,7 @@ import shlex
 from datetime import date
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, plain_text
-from .summary import by_kind, concerned, headline, of_many, remedy, short_name
+from .summary import by_kind, concerned, headline, remedy, short_name
 from ..findings.finding import kinds
 
 # %% ../../nbs/doctor/05_page.ipynb #about
@@ -47,8 +47,8 @@ def page_context(
     "Texts, and which images stand where"
     parts = [_part(d, split) for split in ('train', 'test')]
     return dict(name=plain_text(Path(d.folder).name or d.folder), parts=[p for p in parts if p['kinds'] or p['split'] == 'train'],
-                measured=str(d.measured) if d.measured else '', failed=d.failed, notes=d.notes, hidden=d.hidden, today=date.today().isoformat(),
-                steps=_commands(d))
+                measured=str(d.measured) if d.measured else '', failed=d.failed, notes=d.notes, hidden=d.hidden,
+                today=date.today().isoformat(), steps=_commands(d))
 
 def _commands(d):
     "(command, what it does) of each step"
@@ -63,7 +63,7 @@ def _part(d, split):
     findings = d.about(split)
     total, what = (d.total, 'images') if split == 'train' else (d.total_test, 'test images')
     answer = headline(findings, total, what)
-    rows = [dict(kind=k, seen=k not in unseen, id=f'{split}-{k}', heading=kinds[k], about=about[k], n=len(concerned(fs)), remedy=remedy(fs), many=k in of_many,
+    rows = [dict(seen=k not in unseen, id=f'{split}-{k}', heading=kinds[k], about=about[k], n=len(concerned(fs)), remedy=remedy(fs),
                  more=max(0, len(fs) - most_findings), findings=[_shown(f, d) for f in fs[:most_findings]])
             for k, fs in by_kind(findings).items()]
     return dict(split=split, answer=answer[0].upper() + answer[1:] + '.'*(answer[-1] != '…'), kinds=rows)
@@ -72,7 +72,7 @@ def _shown(f, d):
     "A finding as the page shows it"
     first = [f.keep] if f.keep in f.images else []
     paths = [*first, *(p for p in f.images if p not in first)] # the one to keep is the first that is seen
-    images = [dict(path=p, name=short_name(p, d.folder), label=d.label_of(p), keep=p == f.keep, test=p in d.held) for p in paths[:most_of_one]]
+    images = [dict(path=p, name=short_name(p, d.folder), keep=p == f.keep, test=p in d.held) for p in paths[:most_of_one]]
     act = {'quarantine': 'to quarantine', 'relabel': f'to class {plain_text(f.to)}'}.get(f.act, '')
     evidence = plain_text(f.evidence)
     return dict(images=images, evidence=evidence[:1].upper() + evidence[1:], act=act, sure=f'{f.score:.0%}', more=len(paths) - len(images))

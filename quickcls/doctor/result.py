@@ -8,6 +8,7 @@ __all__ = ['Measured', 'Diagnosis']
 # %% ../../nbs/doctor/06_result.ipynb #imports
 import html
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from ..caller import for_caller
 from ..core import QuickclsError, explain_os_error, json_line
@@ -56,7 +57,7 @@ class Diagnosis:
         names = ['kind', 'images', 'n', 'keep', 'score', 'evidence', 'split', 'act', 'to']
         return pd.DataFrame([asdict(f) | dict(images=list(f.images), n=len(f.images)) for f in self.findings], columns=names)
 
-    @property
+    @cached_property
     def held(self)->set: # of paths
         "The test images"
         t = self.items.table
@@ -73,13 +74,6 @@ class Diagnosis:
     )->list: # of `Finding`
         "Findings about test images stand apart"
         return [f for f in self.findings if (f.split == 'test') == (split == 'test')]
-
-    def label_of(self,
-        path:str # Of an image
-    )->str: # '' where it is unknown
-        "The class of an image"
-        if not hasattr(self, '_labels'): self._labels = dict(zip(self.items.table.path, self.items.table.label))
-        return self._labels.get(path, '')
 
     def __str__(self): return for_caller(summary(self))
     __repr__ = __str__

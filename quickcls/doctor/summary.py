@@ -127,10 +127,10 @@ def markdown(
     most:int=20 # Findings of a kind that are named
 )->str:
     "The same as Markdown, with the findings"
-    out = [f'# {_text(Path(d.folder).name or d.folder)}: what the doctor found', '', _sentence(headline(d.about('train'), d.total)) + '.', '']
+    out = [f'# {_text(Path(d.folder).name or d.folder)}: what the doctor found', '', _text(_sentence(headline(d.about('train'), d.total))), '']
     out += _part(d, d.about('train'), '##', most)
     if test := d.about('test'):
-        out += ['## Test images', '', _sentence(headline(test, d.total_test, 'test images')) + '. They stand apart.', '']
+        out += ['## Test images', '', _text(_sentence(headline(test, d.total_test, 'test images'))) + ' (they stand apart)', '']
         out += _part(d, test, '###', most)
     if d.measured: out += [str(d.measured), '']
     return '\n'.join([*out, *(f'- {_text(t)}' for t in d.failed)]).rstrip() + '\n'

@@ -91,7 +91,8 @@ class Sorter:
             return
         sha256 = digest_of(source)
         earlier = self.done.get(str(source))
-        if earlier and earlier['sha256'] == sha256 and holds(self.folder/earlier['to'], sha256) and self._done_before(source, earlier['to']):
+        same = earlier and earlier['sha256'] == sha256 and holds(self.folder/earlier['to'], sha256)
+        if same and self._done_before(source, earlier['to']):
             self.before += 1
             return
         to = self._free(name, source.name)

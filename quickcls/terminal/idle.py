@@ -14,6 +14,7 @@ def _linear(a):
     return (a.get('strategy') or 'head') == 'head' and not any(h.startswith(('fastai', 'mlp')) for h in heads)
 def _classic(a): return (a.get('arch') or '').startswith(('akaze', 'sift'))
 def _undone(a): return a.get('undo')
+def _by_hand(a): return a.get('ui')
 def _tuned(a): return (a.get('strategy') or 'head') != 'head'
 
 # command → (option, when it does nothing, why); `error` before the reason: something else was surely meant
@@ -30,7 +31,7 @@ rules = dict(
     doctor=[('apply', _undone, 'error: --undo takes back what was applied; expected one of the two'),
             ('keep', _undone, 'error: --undo looks at no image; expected one of the two'),
             *((o, _undone, 'with --undo no image is looked at') for o in ('json', 'html', 'markdown', 'only', 'fail_on', 'forget', 'ui')),
-            *((o, lambda a: a.get('ui'), 'the page of --ui has it') for o in ('apply', 'keep', 'json', 'html', 'markdown', 'fail_on', 'forget'))],
+            *((o, _by_hand, 'the page of --ui has it') for o in ('apply', 'keep', 'json', 'html', 'markdown', 'fail_on', 'forget'))],
     report=[('cost', lambda a: a.get('other'), 'two classifiers are compared, and no threshold is chosen'),
             ('max_miss', lambda a: a.get('other'), 'two classifiers are compared, and no threshold is chosen'),
             ('max_miss', lambda a: a.get('cost') is not None, 'error: --cost chooses the threshold, too; expected one of the two')])
