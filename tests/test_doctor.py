@@ -7,7 +7,6 @@ from quickcls.cli import main
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
 from quickcls.doctor import examine, searches
-from quickcls.doctor.command import doctor_command
 from quickcls.doctor.manifest import list_file, quarantine
 from quickcls.doctor.searches import Search
 from quickcls.findings.finding import Finding, kinds, split_of
@@ -90,7 +89,7 @@ def test_what_is_found(folder):
 def test_the_summary(folder, capsys, monkeypatch):
     "Opens with the answer, counts images, ends with the next step; few lines, each fits"
     monkeypatch.setenv('COLUMNS', '80')
-    assert doctor_command(str(folder)) == 0
+    assert main(['doctor', str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
     text = ' '.join(' '.join(lines).split())
     assert lines[0].startswith('10 of 69 images have something: damaged files 2') and len(lines) <= 25 and max(map(len, lines)) <= 80
@@ -178,7 +177,8 @@ def test_exit_codes(folder, words, code, capsys): assert main(['doctor', str(fol
 @pytest.mark.parametrize('words, said', [
     (['--only', 'blured'], 'Did you mean blurred'), (['--apply', 'copies'], "--apply names 'copies'"),
     (['--fail-on', 'x'], "--fail-on names 'x'"), (['--keep', 'nowhere.jpg'], 'nothing was found about it'),
-    (['--html', '.'], 'is a folder'), (['--groups', 'sometimes'], '--groups is sometimes'), (['--undo', '--apply'], 'expected one of the two')])
+    (['--html', '.'], 'is a folder'), (['--groups', 'sometimes'], '--groups is sometimes'),
+    (['--undo', '--apply'], 'expected one of the two')])
 def test_errors_in_one_line(folder, words, said, capsys, monkeypatch):
     monkeypatch.chdir(folder.parent)
     before = state(folder)

@@ -127,7 +127,8 @@ def markdown(
     most:int=20 # Findings of a kind that are named
 )->str:
     "The same as Markdown, with the findings"
-    out = [f'# {_text(Path(d.folder).name or d.folder)}: what the doctor found', '', _text(_sentence(headline(d.about('train'), d.total))), '']
+    answer = _text(_sentence(headline(d.about('train'), d.total)))
+    out = [f'# {_text(Path(d.folder).name or d.folder)}: what the doctor found', '', answer, '']
     out += _part(d, d.about('train'), '##', most)
     if test := d.about('test'):
         out += ['## Test images', '', _text(_sentence(headline(test, d.total_test, 'test images'))) + ' (they stand apart)', '']
