@@ -10,10 +10,10 @@ import inspect, os, re
 from collections import Counter
 from pathlib import Path
 from ..core import QuickclsError, check_apart, check_free, explain_os_error
-from ..backbones.registry import of_quality
+from ..backbones.registry import of_quality, parse_views
 from ..backbones.weights import choose_arch
 from ..data.items import describe, scan_folder
-from ..groups.splitting import any_network, look, with_groups
+from ..groups.splitting import look, networks_of, with_groups
 from ..heads.linear import by_strength
 from .results import Comparison, in_a_line, names_of
 from .page import free_name, page_name, write_comparison
@@ -122,7 +122,7 @@ def compare(
     out, settings = _place(folder, out), dict(resize=resize, epochs=epochs, class_weights=class_weights, seed=seed, offline=offline)
     layout = dict(group_pattern=group_pattern, split_by=split_by, classes=options['classes'])
     scanned = scan_folder(folder, **layout)
-    scanned = with_groups(scanned, look(scanned, any_network(), groups=groups))
+    scanned = with_groups(scanned, look(scanned, _networks(plan, resize, offline), groups=groups))
     trials = Trials(scanned, valid_pct=_held_out(plan), **settings, say=say)
     _check_share(trials, folder)
     say('\n'.join([describe(trials.items(0)), *(f'{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in by_quality)]))
@@ -154,6 +154,11 @@ def _check_share(trials, folder):
     "Enough images must be held out"
     if trials.has_splits or trials.valid_pct >= .05: return
     raise QuickclsError(f'{folder} has no splits of its own, so at least 5 % must be held out. Expected at most 95 with --train-pct.')
+
+def _networks(plan, resize, offline):
+    "Networks of the first row that has some: its embeddings are needed anyway"
+    pretrained = [s.arch for s in plan if s.strategy != 'scratch']
+    return networks_of(parse_views(pretrained[0], resize=resize) if pretrained else [], offline=offline)
 
 def _place(folder, out):
     "The folder of the comparison; raises `QuickclsError` where it holds something else"

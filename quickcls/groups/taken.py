@@ -9,7 +9,7 @@ __all__ = ['burst', 'burst_alike', 'far_in_burst', 'taken_at', 'times_of', 'in_b
 import hashlib, os, re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from ..data.formats import NotAnImage, open_image
+from ..data.formats import NotAnImage, open_image, open_regular
 from ..features.store import Store, store_key
 from .nearness import Nearness, nearer_share, surely
 
@@ -33,11 +33,19 @@ def _time_in_name(path):
 def _exif(path):
     "The tags of an image, those of the exposure too"
     from PIL import Image
+    if not _may_have_exif(path): return {}
     with open_image(path) as im:
         try:
             tags = (Image.Image if im.format == 'PNG' else type(im)).getexif(im)
             return dict(tags) | dict(tags.get_ifd(0x8769))
         except Exception: return {} # damaged EXIF raises all kinds
+
+def _may_have_exif(path, n=2**16):
+    "A quick look at the start of a file: most images from the web have no EXIF"
+    with open_regular(path) as f: start = f.read(n)
+    if start.startswith(b'\xff\xd8'): return b'Exif\0' in start
+    if start.startswith(b'\x89PNG'): return b'eXIf' in start
+    return not start.startswith((b'GIF8', b'BM'))
 
 def _time_of(tags):
     at = _milliseconds(str(tags.get(0x9003, '')))
@@ -64,17 +72,23 @@ def times_of(
     keys = [store_key(h, _recipe) for h in table.sha256]
     missing = set(store.missing(keys, _size))
     todo = {k: p for k, p in zip(keys, table.path) if k in missing}
-    with ThreadPoolExecutor(workers) as pool: store.put(list(zip(todo, pool.map(_as_bytes, todo.values()))), _recipe)
-    found = store.get(keys, _size).astype(np.uint8)
+    with ThreadPoolExecutor(workers) as pool: read = {k: a for k, a in zip(todo, pool.map(_as_bytes, todo.values())) if a is not None}
+    store.put(list(read.items()), _recipe)
+    at = [i for i, k in enumerate(keys) if k not in missing or k in read]
+    found = np.zeros((len(keys), _size), np.uint8)
+    if at: found[at] = store.get([keys[i] for i in at], _size)
     times, cameras = found[:, :8].copy().view('>i8').ravel().astype(np.int64), found[:, 8:].copy().view('>i8').ravel()
     for i, p in enumerate(table.path):
         if not times[i]: times[i], cameras[i] = _numbers(_time_in_name(p))
     return times, cameras
 
 def _as_bytes(path):
+    "Time and camera of EXIF as 16 bytes; None where there is no EXIF"
     import numpy as np
-    try: found = _time_of(_exif(path))
-    except (NotAnImage, OSError): found = None
+    try: tags = _exif(path)
+    except (NotAnImage, OSError): return None
+    if not tags: return None
+    found = _time_of(tags)
     return np.frombuffer(b''.join(n.to_bytes(8, 'big', signed=True) for n in _numbers(found)), np.uint8)
 
 def _numbers(found):

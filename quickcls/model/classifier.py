@@ -252,18 +252,23 @@ def _items(clf, folder, valid_pct, seed):
     "The images of a folder, split as in the training where nothing else is said"
     from quickcls.data.items import Items, scan_folder
     from quickcls.data.split import split_items
+    from quickcls.groups.splitting import look, networks_of, with_groups
     if isinstance(folder, Items): return folder
     data, first = clf.info.get('data', {}), lambda *vs: next(v for v in vs if v is not None)
     items = scan_folder(folder, known=clf.vocab, **{k: data.get(k) for k in ('group_pattern', 'split_by', 'classes')})
     drawn, as_trained = items.table.split.isna(), valid_pct is None and seed is None
+    if (mode := data.get('groups') or 'off') != 'off': # earlier versions looked for none
+        items = with_groups(items, look(items, networks_of(clf.views), groups=mode))
     items = split_items(items, valid_pct=first(valid_pct, data.get('valid_pct'), .3), seed=first(seed, data.get('seed'), 42))
     return _as_trained(items, clf) if as_trained and drawn.all() and clf.path else items
 def _as_trained(items, clf):
-    "Images that the classifier knows keep the side they had then, though images were added since"
+    "Images that the classifier knows keep the side they had then, though images were added since; new look-alikes of them join them"
     from dataclasses import replace
     from quickcls.saved.known_images import known_splits
     sides = known_splits(clf.place or clf.path)
-    return replace(items, table=items.table.assign(split=items.table.sha256.map(sides).fillna(items.table.split)))
+    own = items.table.sha256.map(sides)
+    of_group = items.table.group.map(own.groupby(items.table.group).first())
+    return replace(items, table=items.table.assign(split=own.fillna(of_group).fillna(items.table.split)))
 def _bodies(clf):
     "The bodies of a classifier: its own arrays where it has some, else the published weights"
     import torch

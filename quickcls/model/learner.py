@@ -180,9 +180,9 @@ def quick_learner(
 )->Learner: # Frozen as far as the strategy says, its head untrained
     "An ordinary fastai Learner on a folder, whose head `fit_head` trains in seconds"
     _check_choices(head, levels, strategy, unfreeze)
-    layout = dict(split_by=split_by, classes=classes, group_pattern=group_pattern, groups=groups)
-    items = folder if isinstance(folder, Items) else scan_and_split(folder, valid_pct=valid_pct, seed=seed, **layout)
     views = arch if isinstance(arch, list) else _views(arch, weights, size, resize, offline, strategy)
+    layout = dict(split_by=split_by, classes=classes, group_pattern=group_pattern, groups=groups, weights=weights, offline=offline)
+    items = scan_and_split(folder, views if strategy != 'scratch' else (), valid_pct=valid_pct, seed=seed, **layout)
     def body_of(v): return create_body(v, get_weights(v.backbone, weights, offline=offline) if strategy != 'scratch' else None)
     with no_random(seed): bodies = [body_of(v) for v in views]
     with no_random(seed): layers = _untrained_head(head, _width(views, bodies, levels), len(items.vocab))

@@ -23,7 +23,7 @@ from ..data.corrections import take_corrections, with_corrections
 from ..data.items import describe, in_short, scan_folder
 from ..data.split import split_items
 from ..features.embed import Embeddings, late_columns
-from ..groups.splitting import LookAlikes
+from ..groups.splitting import LookAlikes, networks_of
 from ..model.finetune import tune
 from ..explain.shortcuts import focus
 from ..heads.linear import by_strength
@@ -110,9 +110,10 @@ class Pipeline:
         drop_damaged(self.scanned)
         self.items = self.split(self.scanned)
 
-    def group_early(self):
-        "Find look-alikes before anything is chosen or learned by one side"
-        if self.look_alikes.find_early(self.scanned, self.run.count): self.items = self.split(self.scanned)
+    def group_early(self, views=()):
+        "Find look-alikes before anything is chosen or learned by one side; through `views` where they have published weights"
+        graphs = [] if self.options.groups == 'off' else networks_of(views, weights=self.options.weights, offline=self.options.offline)
+        if self.look_alikes.find_early(self.scanned, graphs): self.items = self.split(self.scanned)
 
     def choose(self):
         "Backbone, size, levels and head by cross-validation, within the time of `--auto`"
@@ -137,7 +138,7 @@ class Pipeline:
         "Train the backbone itself"
         o, views = self.options, self.views()
         self.drop_damaged()
-        self.group_early()
+        self.group_early(views if o.strategy != 'scratch' else ())
         self.say(f'{o.strategy}: {", ".join(map(str, views))} is trained, for {o.epochs} epoch{"s"[:o.epochs > 1]} at most')
         curves = board_callbacks(o.tensorboard, self.out.name)
         how = dict(strategy=o.strategy, unfreeze=o.unfreeze, head=o.head, levels=o.levels, augment=o.augment, weights=o.weights)

@@ -270,6 +270,18 @@ class Bench:
         self.row('compare: 48 scenarios of flowers, empty store', f'{t:.0f} s', '<= 180 s', t <= 180)
         self.row('the same again', f'{quickcls("compare", folder, *axes, *words, **cache).seconds:.1f} s')
 
+    def bench_clips(self):
+        "Look-alike groups: twenty clips of a dozen frames among single photos, and sets as they are"
+        if not all(self.photos(n) for n in ('flowers', 'hymenoptera', 'trashnet', 'dogs_angry_happy', 'magnetic_tile', 'lego_bricks')): return
+        out = timed(sys.executable, '-m', 'tests.benchmarks.clips', data, QUICKCLS_CACHE=str(self.tmp/'cache')).out
+        for r in map(json.loads, out.splitlines()):
+            if r['what'] == 'plain':
+                self.row(f'{r["name"]}: images in look-alike groups', f'{r["grouped"]} of {r["n"]:,} ({r["groups"]} groups)')
+                self.row('  what it costs on the second run', f'{r["again"]:.2f} s', '<= 0.3 s', r['again'] <= .3)
+                continue
+            self.row(f'20 clips, draw {r["seed"]}: pairs of a clip in one group', f'{r["recall"]:.3f}', '>= 0.9', r['recall'] >= .9)
+            self.row('  single photos that are grouped', f'{r["single"]:.1%} of {r["n_single"]}', '<= 2 %', r['single'] <= .02)
+
     def quality(self, folder, mark, extra):
         "One training with a mark of the dial; what was embedded before is there"
         return quickcls(
@@ -530,6 +542,7 @@ def main():
             'bench_shortcuts',
             'bench_tag',
             'bench_compare',
+            'bench_clips',
             'bench_quality',
             'bench_auto',
             'bench_strategies',
