@@ -2352,8 +2352,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'quickcls/findings/shortcuts.py'),
                                              'quickcls.findings.shortcuts.Voters.scores': ( 'findings/shortcuts.html#voters.scores',
                                                                                             'quickcls/findings/shortcuts.py'),
-                                             'quickcls.findings.shortcuts._beside_the_network': ( 'findings/shortcuts.html#_beside_the_network',
-                                                                                                  'quickcls/findings/shortcuts.py'),
                                              'quickcls.findings.shortcuts._difference': ( 'findings/shortcuts.html#_difference',
                                                                                           'quickcls/findings/shortcuts.py'),
                                              'quickcls.findings.shortcuts._evidence': ( 'findings/shortcuts.html#_evidence',

@@ -103,7 +103,7 @@ def camera(name):
 
 planted = { # What is found → function: (number of an image, pixels, is it of the first class?) → (name, bytes)
     'the file format': lambda i, a, first: (f'{i}.img', saved(a, format='PNG') if first else saved(a)),
-    'the size in pixels': lambda i, a, first: (f'{i}.jpg', saved(a[:, :200] if first else a)),
+    'the size in pixels': lambda i, a, first: (f'{i}.jpg', saved(cv2.resize(a, (192, 144)) if first else a)),
     'the JPEG quality': lambda i, a, first: (f'{i}.jpg', saved(a, quality=60 + i % 5 if first else 85 + i % 5)),
     'the camera': lambda i, a, first: (f'{i}.jpg', saved(a, exif=camera('One' if first else 'Two'))),
     'the colour mode': lambda i, a, first: (f'{i}.jpg', as_bytes(Image.fromarray(a).convert('L' if first else 'RGB'))),

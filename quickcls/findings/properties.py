@@ -6,7 +6,7 @@
 __all__ = ['side', 'levels', 'scales', 'corners', 'edges', 'jpeg_quality', 'header_of', 'seen_of', 'properties_of', 'file_number']
 
 # %% ../../nbs/findings/06_properties.ipynb #imports
-import re, threading
+import os, re, threading
 from datetime import datetime
 from pathlib import PurePath
 from ..data.decoding import Wanted
@@ -28,21 +28,22 @@ def jpeg_quality(
     return round(max(1., 100 - scale/2 if scale <= 100 else 5000/scale), 1)
 
 # %% ../../nbs/findings/06_properties.ipynb #header
-_in_python = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF8', b'BM', b'II*\0', b'MM\0*') # how files begin whose headers Pillow reads in Python
+_in_python = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF8', b'BM', b'II*\0', b'MM\0*') # files whose headers Pillow reads in Python
 _one_at_a_time = threading.Lock() # Pillow's warnings can be silenced in one thread only
 _unknown = dict(mode=None, exif=False, camera=None, software=None, date=None, quality=float('nan'))
 
 def header_of(
     path # Of an image
-)->dict: # bytes, mode (as Pillow names it), exif (bool), camera, software (text or None), date (`datetime` or None), quality (NaN if no JPEG)
+)->dict: # bytes, mode (of Pillow), exif (bool), camera, software (text or None), date (`datetime` or None), quality (NaN if no JPEG)
     "What the header of an image file says; raises `NotAnImage` and `OSError`"
-    with open_regular(path) as file: data = file.read()
-    facts = dict(bytes=len(data)) | _unknown
-    if not data.startswith(_in_python): return facts
-    with _one_at_a_time:
-        im = open_image(data)
-        if 'exif' in im.info: facts |= _exif(im)
-    return facts | dict(mode=im.mode, quality=jpeg_quality(getattr(im, 'quantization', None)))
+    with open_regular(path) as file:
+        start, facts = file.read(16), dict(bytes=os.fstat(file.fileno()).st_size) | _unknown
+        if not start.startswith(_in_python): return facts
+        source = start + file.read() if start.startswith(_in_python[1]) else file # of a PNG, only what is needed is unpacked
+        with _one_at_a_time:
+            im = open_image(source)
+            if 'exif' in im.info: facts |= _exif(im)
+        return facts | dict(mode=im.mode, quality=jpeg_quality(getattr(im, 'quantization', None)))
 
 def _exif(im):
     "Camera, program and date, as far as they can be read"
@@ -94,8 +95,8 @@ def _edges(rgb, wide=2):
     found = {}
     for name, strip in zip(edges, (rgb[:wide], rgb[:, -wide:], rgb[-wide:], rgb[:, :wide])):
         mean, spread = cv2.meanStdDev(strip)
-        found[f'edge_{name}'] = '#' + ''.join(f'{round(v):02x}' for v in mean.ravel().tolist())
-        found[f'edge_{name}_spread'] = float(spread.mean())
+        found[f'edge_{name}'] = '#%02x%02x%02x' % tuple(round(v) for v in mean.ravel().tolist())
+        found[f'edge_{name}_spread'] = sum(spread.ravel().tolist())/3
     return found
 
 def _corners(grey, wide=20):
@@ -126,7 +127,7 @@ def _sharpness(grey, size):
 # %% ../../nbs/findings/06_properties.ipynb #properties-of
 def properties_of(
     table # Items table: path, sha256, width, height
-): # DataFrame, rows as in `table`: path, format, header (`header_of`), size, file number, and what is seen (`seen_of`); NaN where it cannot be read
+): # DataFrame, rows as in `table`: path, format, `header_of`, size, file number, `seen_of`; NaN where a file cannot be read
     "What each image file is, without what it shows; every image is decoded once"
     import pandas as pd
     rows = list(zip(table.path, table.sha256))
@@ -144,8 +145,8 @@ def properties_of(
     t.loc[sorted(t.index, key=lambda i: names[i]), 'order'] = range(len(t))
     return t
 
-_columns = ('path', 'format', 'mode', 'bytes', 'width', 'height', 'aspect', 'exif', 'camera', 'software', 'date', 'quality', 'number', 'order',
-            'grey', 'contrast', 'darkest', 'brightest', 'saturation', *(f'level_{i:02}' for i in range(levels)),
+_columns = ('path', 'format', 'mode', 'bytes', 'width', 'height', 'aspect', 'exif', 'camera', 'software', 'date', 'quality',
+            'number', 'order', 'grey', 'contrast', 'darkest', 'brightest', 'saturation', *(f'level_{i:02}' for i in range(levels)),
             *(f'edge_{e}{s}' for e in edges for s in ('', '_spread')), *(f'corner_{c}{s}' for c in corners for s in ('', '_spread')),
             *(f'sharp_{s}' for s in scales))
 

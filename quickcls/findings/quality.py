@@ -44,19 +44,22 @@ def _tiny(p, known):
 def _dark(p, known):
     z, usual = far_below(p.grey.to_numpy(float), known, 12)
     return Poor('dark', z, (p.grey < 50) & (p.brightest < 130),
-                [f'mean brightness {g:.0f} of 255, hardly a pixel above {b:.0f}; usual here: {usual:.0f}' for g, b in zip(p.grey, p.brightest)])
+                [f'mean brightness {g:.0f} of 255, hardly a pixel above {b:.0f}; usual here: {usual:.0f}'
+                 for g, b in zip(p.grey, p.brightest)])
 
 def _bright(p, known):
     z, usual = far_below(-p.grey.to_numpy(float), known, 12)
     return Poor('bright', z, (p.grey > 215) & (p.darkest > 150),
-                [f'mean brightness {g:.0f} of 255, hardly a pixel below {d:.0f}; usual here: {-usual:.0f}' for g, d in zip(p.grey, p.darkest)])
+                [f'mean brightness {g:.0f} of 255, hardly a pixel below {d:.0f}; usual here: {-usual:.0f}'
+                 for g, d in zip(p.grey, p.darkest)])
 
 def _odd(p, known):
     import numpy as np
     ratio = np.exp(abs(np.log(p.aspect.to_numpy(float))))
     z, usual = far_below(-np.log(ratio), known, .15)
     return Poor('odd-shape', z, (ratio > 2.4) & (ratio > 1.8*np.exp(-usual)),
-                [f'{w} × {h} pixels: one side is {r:.1f} times the other; usual here: {np.exp(-usual):.1f}' for w, h, r in zip(p.width, p.height, ratio)])
+                [f'{w} × {h} pixels: one side is {r:.1f} times the other; usual here: {np.exp(-usual):.1f}'
+                 for w, h, r in zip(p.width, p.height, ratio)])
 
 def _blurred(p, known):
     import numpy as np

@@ -35,13 +35,14 @@ known = (
     Property('the date', ('date',)),
     Property('the JPEG quality', ('quality',)),
     Property('the file number', ('number',), instead=('the date',)),
-    Property('the border', _edge_columns, True, ('the brightness',)),
-    Property('the brightness', ('grey', 'darkest', 'brightest'), True),
-    Property('the contrast', ('contrast',), True, ('the brightness',)),
-    Property('the saturation', ('saturation',), True, ('the colour mode',)),
-    Property('the sharpness', ('sharp_128',), True, ('the size in pixels', 'the aspect ratio', 'the JPEG quality')),
+    Property('the border', _edge_columns, True),
+    Property('the brightness', ('grey',), True),
+    Property('the contrast', ('contrast',), True, ('the border', 'the brightness')),
+    Property('the saturation', ('saturation',), True, ('the colour mode', 'the brightness')),
+    Property('the sharpness', ('sharp_128',), True, ('the size in pixels', 'the aspect ratio', 'the JPEG quality', 'the border')),
     Property('the brightness of the corners', _corner_columns, True, ('the border', 'the brightness')),
-    Property('the distribution of grey', tuple(f'level_{i:02}' for i in range(levels)), True, ('the brightness', 'the contrast')),
+    Property('the distribution of grey', tuple(f'level_{i:02}' for i in range(levels)), True,
+             ('the border', 'the brightness', 'the contrast')),
     Property('the file size', ('bytes',), True,
              ('the file format', 'the colour mode', 'the size in pixels', 'the JPEG quality', 'the sharpness', 'the contrast')),
 )
@@ -93,8 +94,7 @@ class Voters:
         self.parts = []
         for f in np.unique(fold):
             test, train = fold == f, fold != f
-            mean = x[train].mean(0)
-            a, z = x[train] - mean, x[test] - mean
+            a, z = (x[rows] - x[train].mean(0) for rows in (train, test))
             short = a.shape[1] <= len(a)
             inner = (a.T@a if short else a@a.T) + strength*np.eye(min(a.shape), dtype=np.float32)
             solved = np.linalg.solve(inner, a.T) if short else np.linalg.solve(inner, a@z.T).T # the second gives the prediction at once
@@ -180,8 +180,7 @@ def ask(
     sizes = t.groupby('label').group.nunique()
     classes = sorted(sizes[(sizes >= fewest) & (sizes.sum() - sizes >= fewest)].index)
     if not classes: return None
-    rows = rng.permutation(len(t))[:most_images]
-    t = t.iloc[rows]
+    t = t.iloc[rng.permutation(len(t))[:most_images]]
     x, group = binned(t[list(property.columns)]), pd.factorize(t.group)[0]
     own = np.stack([t.label.to_numpy() == c for c in classes], 1)
     if not x.shape[1] or not own.any(0).all(): return None
@@ -207,7 +206,7 @@ def find_shortcuts(
     asked = [a for p in known if (a := ask(p, t, rng))]
     if _on_plain_ground(t): asked = [a for a in asked if not set(a.property.columns) & _of_area]
     large = [a for a in asked if a.j.max() >= (least_seen if a.property.seen else least_stored)]
-    if any(a.property.seen for a in large): large = _beside_the_network(large, examined, t)
+    large = [a for a in large if not a.property.seen or a.j.max() >= of_network*network_level(a, examined)]
     for a in large: a.test(rng)
     return [_finding(a, t.loc[a.rows], split_of(examined.splits[a.rows])) for a in _explained(_holm(large, len(asked)))]
 
@@ -220,18 +219,14 @@ def _on_plain_ground(t, even=6, near=20, share=.8):
     plain = (t[[f'edge_{e}_spread' for e in edges]] < even).all(axis=1)
     return bool((plain & (abs(colours - np.median(colours, 0)) < near).all(1)).mean() >= share)
 
-def _beside_the_network(large, examined, t):
-    "Without the seen properties that tell much less than the embedding"
-    if examined.x is None: return [a for a in large if not a.property.seen or a.j.max() >= of_network]
-    return [a for a in large if not a.property.seen or a.j.max() >= of_network*network_level(a, examined)]
-
 def network_level(
     a:Asked, examined:Examined
-)->float: # J
+)->float: # J; 1 without embeddings
     "How well the embedding tells the class that a property tells best"
     import numpy as np
+    if examined.x is None: return 1.
     at, k = examined.table.index.get_indexer(a.rows[:most_of_network]), int(a.j.argmax())
-    x = np.concatenate([examined.x[:, start:end] for start, end in examined.late], 1)[at]
+    x = np.concatenate([examined.x[at, start:end] for start, end in examined.late], 1)
     x = x - x.mean(0)
     x /= max(1e-9, np.sqrt((x**2).sum(1).mean())) # one image has length 1
     own = a.own[:len(x), k:k+1]
@@ -286,8 +281,7 @@ def _difference(p, t, own, c, others):
     name = max(numbers, key=far) if numbers else p.columns[0]
     return f'{_said(name)}: {_typical(t[name][own])} in {c}, {_typical(t[name][~own])} in {others}'
 
-_names = dict(mode='colour mode', exif='EXIF', quality='JPEG quality', number='file number', grey='mean grey', sharp_128='sharpness',
-              darkest='the darkest twentieth below', brightest='the brightest twentieth above')
+_names = dict(mode='colour mode', exif='EXIF', quality='JPEG quality', number='file number', grey='mean grey', sharp_128='sharpness')
 
 def _said(column):
     "The name of a column, in words"

@@ -383,7 +383,7 @@ class Bench:
                    casting=lambda r: r['said'] == ['the distribution of grey'])
         for r in rows:
             said = ', '.join(r['said']).replace('the ', '') or 'nothing'
-            goal = r['expected'].removeprefix('the ') if r['what'] == 'planted' else 'nothing' if r['what'] == 'clean' else 'distribution of grey'
+            goal = dict(clean='nothing', casting='distribution of grey').get(r['what']) or r['expected'].removeprefix('the ')
             self.row(f'{r["what"]}, {r["name"]}; naive Bayes {"warns" if r["rival"] else "is silent"}', said, goal, met[r['what']](r))
         for what, warns in (('planted', True), ('clean', False)):
             of = [r for r in rows if r['what'] == what]
