@@ -6,7 +6,7 @@
 __all__ = ['side', 'levels', 'scales', 'corners', 'edges', 'jpeg_quality', 'header_of', 'seen_of', 'properties_of', 'file_number']
 
 # %% ../../nbs/findings/06_properties.ipynb #imports
-import re
+import re, threading
 from datetime import datetime
 from pathlib import PurePath
 from ..data.decoding import Wanted
@@ -29,6 +29,7 @@ def jpeg_quality(
 
 # %% ../../nbs/findings/06_properties.ipynb #header
 _in_python = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF8', b'BM', b'II*\0', b'MM\0*') # how files begin whose headers Pillow reads in Python
+_one_at_a_time = threading.Lock() # Pillow's warnings can be silenced in one thread only
 _unknown = dict(mode=None, exif=False, camera=None, software=None, date=None, quality=float('nan'))
 
 def header_of(
@@ -38,20 +39,25 @@ def header_of(
     with open_regular(path) as file: data = file.read()
     facts = dict(bytes=len(data)) | _unknown
     if not data.startswith(_in_python): return facts
-    im = open_image(data)
-    facts |= dict(mode=im.mode, quality=jpeg_quality(getattr(im, 'quantization', None)))
-    return facts | _exif(im) if 'exif' in im.info or im.format == 'TIFF' else facts
+    with _one_at_a_time:
+        im = open_image(data)
+        if 'exif' in im.info: facts |= _exif(im)
+    return facts | dict(mode=im.mode, quality=jpeg_quality(getattr(im, 'quantization', None)))
 
 def _exif(im):
     "Camera, program and date, as far as they can be read"
+    import warnings
     from PIL import Image
     try:
-        exif = (Image.Image if im.format == 'PNG' else type(im)).getexif(im) # that of a PNG would decode the pixels
-        taken = exif.get_ifd(0x8769).get(36867) or exif.get(306)
-        make, model, software = (_plain(exif.get(k)) for k in (271, 272, 305))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore') # Pillow warns about damaged EXIF
+            exif = (Image.Image if im.format == 'PNG' else type(im)).getexif(im) # that of a PNG would decode the pixels
+            if not len(exif): return {} # a program may write an empty one
+            taken = exif.get_ifd(0x8769).get(36867) or exif.get(306)
+            make, model, software = (_plain(exif.get(k)) for k in (271, 272, 305))
     except Exception: return {} # EXIF is often damaged
     camera = model if make and model and model.lower().startswith(make.lower()) else ' '.join(filter(None, [make, model]))
-    return dict(exif=im.format != 'TIFF' or bool(camera or taken), camera=camera or None, software=software, date=_date(taken))
+    return dict(exif=True, camera=camera or None, software=software, date=_date(taken))
 
 def _plain(text): return ''.join(c for c in str(text or '') if c.isprintable()).strip()[:60] or None
 
@@ -68,7 +74,8 @@ corners = ('top_left', 'top_right', 'bottom_left', 'bottom_right')
 edges = ('top', 'right', 'bottom', 'left')
 
 def seen_of(
-    rgb # uint8 `[128, 128, 3]`
+    rgb, # uint8 `[128, 128, 3]`
+    shorter:int=side # Shorter side of the image before it was squeezed, pixels
 )->dict: # As the columns of `properties_of`
     "Brightness, colour, border, corners and sharpness of a small image"
     import cv2, numpy as np
@@ -79,7 +86,7 @@ def seen_of(
     spread = cv2.subtract(cv2.max(cv2.max(*parts[:2]), parts[2]), cv2.min(cv2.min(*parts[:2]), parts[2]))
     found = dict(grey=mean, contrast=contrast, darkest=int(low), brightest=int(high), saturation=cv2.mean(spread)[0]/255)
     found |= {f'level_{i:02}': v for i, v in enumerate(counts.reshape(levels, -1).sum(1).tolist())}
-    return found | _edges(rgb) | _corners(grey) | {f'sharp_{s}': _sharpness(grey, s) for s in scales}
+    return found | _edges(rgb) | _corners(grey) | _sharp(grey, shorter)
 
 def _edges(rgb, wide=2):
     "The mean colour of each edge, and how even it is (standard deviation)"
@@ -99,6 +106,11 @@ def _corners(grey, wide=20):
         mean, spread = cv2.meanStdDev(grey[(slice(wide), slice(-wide, None))[i//2], (slice(wide), slice(-wide, None))[i % 2]])
         found |= {f'corner_{name}': float(mean[0, 0]), f'corner_{name}_spread': float(spread[0, 0])}
     return found
+
+def _sharp(grey, shorter):
+    "The sharpness at the largest scale that an image has"
+    size = next((s for s in scales if s <= shorter), None)
+    return {f'sharp_{s}': _sharpness(grey, s) if s == size else float('nan') for s in scales}
 
 def _sharpness(grey, size):
     "Logarithm of the Laplacian's strength over the gradient's, in the tiles with the strongest edges"
@@ -130,7 +142,6 @@ def properties_of(
     t['number'] = [file_number(p) for p in t.path]
     names = t.path.map(lambda p: [int(s) if s.isdigit() else s for s in re.split(r'([0-9]+)', PurePath(p).name.lower())])
     t.loc[sorted(t.index, key=lambda i: names[i]), 'order'] = range(len(t))
-    for s in scales: t.loc[t[['width', 'height']].min(axis=1) < s, f'sharp_{s}'] = float('nan')
     return t
 
 _columns = ('path', 'format', 'mode', 'bytes', 'width', 'height', 'aspect', 'exif', 'camera', 'software', 'date', 'quality', 'number', 'order',
@@ -145,7 +156,7 @@ def _facts(row):
     found = looked_at(path, Wanted('squish', side, sha256)) # a file that was changed meanwhile is refused
     try: header = header_of(path)
     except OSError as e: raise NotAnImage(f'cannot be read: {e.strerror}') from None
-    return dict(format=found.format) | header | seen_of(np.asarray(found.image))
+    return dict(format=found.format) | header | seen_of(np.asarray(found.image), min(found.width, found.height))
 
 def file_number(
     path:str # Of an image

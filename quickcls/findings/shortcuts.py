@@ -27,19 +27,19 @@ _corner_columns = tuple(f'corner_{c}{s}' for c in corners for s in ('', '_spread
 known = (
     Property('the file format', ('format',)),
     Property('the colour mode', ('mode',), instead=('the file format',)),
-    Property('the size in pixels', ('width', 'height')),
-    Property('the aspect ratio', ('aspect',), instead=('the size in pixels',)),
+    Property('the size in pixels', ('width', 'height'), instead=('the aspect ratio',)),
+    Property('the aspect ratio', ('aspect',)),
     Property('the camera', ('camera',)),
     Property('the presence of EXIF', ('exif',)),
     Property('the software', ('software',)),
     Property('the date', ('date',)),
     Property('the JPEG quality', ('quality',)),
     Property('the file number', ('number',), instead=('the date',)),
-    Property('the border', _edge_columns, True),
+    Property('the border', _edge_columns, True, ('the brightness',)),
     Property('the brightness', ('grey', 'darkest', 'brightest'), True),
     Property('the contrast', ('contrast',), True, ('the brightness',)),
     Property('the saturation', ('saturation',), True, ('the colour mode',)),
-    Property('the sharpness', ('sharp_128', 'sharp_64'), True, ('the size in pixels', 'the JPEG quality')),
+    Property('the sharpness', ('sharp_128',), True, ('the size in pixels', 'the aspect ratio', 'the JPEG quality')),
     Property('the brightness of the corners', _corner_columns, True, ('the border', 'the brightness')),
     Property('the distribution of grey', tuple(f'level_{i:02}' for i in range(levels)), True, ('the brightness', 'the contrast')),
     Property('the file size', ('bytes',), True,
@@ -123,10 +123,10 @@ def told(
     return j[at, range(s.shape[1])], s[at, range(s.shape[1])]
 
 # %% ../../nbs/findings/08_shortcuts.ipynb #asked
-fewest = 10 # groups of a class; smaller classes are not asked about
+fewest = 10 # groups of a class, and of all others: with fewer it is not asked about
 most_images, most_of_network = 1200, 500 # a random part of more; for the embedding
 least_stored, least_seen = .6, .7 # J
-of_network = .9 # of the embedding's J, for seen properties
+of_network = .8 # of the embedding's J, for seen properties
 shuffles, alpha = 500, .05
 
 @dataclass
@@ -178,8 +178,8 @@ def ask(
     import numpy as np, pandas as pd
     t = _that_have(property, t)
     sizes = t.groupby('label').group.nunique()
-    classes = sorted(sizes[sizes >= fewest].index)
-    if len(sizes) < 2 or not classes: return None
+    classes = sorted(sizes[(sizes >= fewest) & (sizes.sum() - sizes >= fewest)].index)
+    if not classes: return None
     rows = rng.permutation(len(t))[:most_images]
     t = t.iloc[rows]
     x, group = binned(t[list(property.columns)]), pd.factorize(t.group)[0]
@@ -205,10 +205,20 @@ def find_shortcuts(
     t, rng = properties.assign(label=examined.table.label, group=examined.table.group), np.random.default_rng(examined.seed)
     t = t[(examined.splits != 'test') & t.grey.notna()]
     asked = [a for p in known if (a := ask(p, t, rng))]
+    if _on_plain_ground(t): asked = [a for a in asked if not set(a.property.columns) & _of_area]
     large = [a for a in asked if a.j.max() >= (least_seen if a.property.seen else least_stored)]
     if any(a.property.seen for a in large): large = _beside_the_network(large, examined, t)
     for a in large: a.test(rng)
     return [_finding(a, t.loc[a.rows], split_of(examined.splits[a.rows])) for a in _explained(_holm(large, len(asked)))]
+
+_of_area = {'grey', 'contrast', 'saturation', 'level_00', 'bytes'} # columns that tell the size of an object, where nothing is around it
+
+def _on_plain_ground(t, even=6, near=20, share=.8):
+    "Do nearly all images, of whatever class, show something cut out on the same plain colour?"
+    import numpy as np
+    colours = np.concatenate([np.stack(_numbers(t[f'edge_{e}']), 1) for e in edges], 1)
+    plain = (t[[f'edge_{e}_spread' for e in edges]] < even).all(axis=1)
+    return bool((plain & (abs(colours - np.median(colours, 0)) < near).all(1)).mean() >= share)
 
 def _beside_the_network(large, examined, t):
     "Without the seen properties that tell much less than the embedding"
@@ -237,9 +247,9 @@ def _holm(asked, n):
     return sorted(kept, key=lambda a: -a.j.max())
 
 def _explained(asked):
-    "Without properties that follow from another one that is found"
-    names = {a.property.name for a in asked}
-    return [a for a in asked if not names & set(a.property.instead)]
+    "Without properties that follow from another one that tells as much"
+    told_by = {a.property.name: a.j.max() for a in asked}
+    return [a for a in asked if not any(told_by.get(name, 0) >= a.j.max() - .05 for name in a.property.instead)]
 
 # %% ../../nbs/findings/08_shortcuts.ipynb #evidence
 def _finding(a, t, split, most=3):
@@ -248,13 +258,13 @@ def _finding(a, t, split, most=3):
     c, own, s = a.classes[k], a.own[:, k], a.scores[:, k]
     yes, counts = s >= a.cut[k] - 1e-6, t.label.value_counts()
     found, false, right = float(yes[own].mean()), float(yes[~own].mean()), float((yes == own).mean())
-    paths = t.path.to_numpy()
+    paths, others = t.path.to_numpy(), next(o for o in counts.index if o != c) if len(counts) == 2 else 'the others'
     images = [*paths[own][s[own].argsort()[::-1]][:most], *paths[~own][s[~own].argsort()][:most]]
     facts = dict(property=a.property.name, columns=list(a.property.columns), label=c, j=round(float(a.j[k]), 3), found=round(found, 3),
                  false=round(false, 3), right=round(right, 3), majority=round(int(counts.iloc[0])/len(t), 3), images=len(t),
                  groups=int(a.group.max() + 1), p=round(a.p, 4), network=a.network and round(a.network, 3),
                  others=[o for o, j in zip(a.classes, a.j) if o != c and j >= least_stored] if len(counts) > 2 else [])
-    return Finding('shortcut', tuple(images), _evidence(a.property, c, counts, facts, _difference(a.property, t, own)),
+    return Finding('shortcut', tuple(images), _evidence(a.property, c, counts, facts, _difference(a.property, t, own, c, others)),
                    score=round(float(a.j[k]), 3), split=split, facts=facts)
 
 def _evidence(p, c, counts, facts, difference):
@@ -266,19 +276,31 @@ def _evidence(p, c, counts, facts, difference):
     of = f'it alone finds {pct(facts["found"])} of {c}, and takes {pct(facts["false"])} of the others for it'
     return f'{p.name} tells {c} from all other classes: {of} {difference}'
 
-def _difference(p, t, own):
-    "What differs most: `format PNG, others JPEG`"
+def _difference(p, t, own, c, others):
+    "What differs most: `format: PNG in ants, JPEG in bees`"
     import numpy as np
     def far(name):
         v = t[name].to_numpy(float)
         return abs(np.median(v[own]) - np.median(v[~own]))/(v.std() + 1e-9)
     numbers = [n for n in p.columns if t[n].dtype.kind in 'fi']
     name = max(numbers, key=far) if numbers else p.columns[0]
-    return f'{name.replace("_", " ")} {_typical(t[name][own])}, others {_typical(t[name][~own])}'
+    return f'{_said(name)}: {_typical(t[name][own])} in {c}, {_typical(t[name][~own])} in {others}'
+
+_names = dict(mode='colour mode', exif='EXIF', quality='JPEG quality', number='file number', grey='mean grey', sharp_128='sharpness',
+              darkest='the darkest twentieth below', brightest='the brightest twentieth above')
+
+def _said(column):
+    "The name of a column, in words"
+    what, *where = column.split('_')
+    if column in _names: return _names[column]
+    if what == 'level': return f'share of grey {int(where[0])*(n := 256//levels)} to {(int(where[0]) + 1)*n - 1}'
+    if what not in ('edge', 'corner'): return column
+    how = 'contrast' if where[-1] == 'spread' else 'colour' if what == 'edge' else 'brightness'
+    return f'{how} of the {" ".join(w for w in where if w != "spread")} {what}'
 
 def _typical(values):
     "The median of numbers or dates, the most frequent word"
     import pandas as pd
     if pd.api.types.is_datetime64_any_dtype(values): return f'{values.median():%Y-%m-%d}'
-    if values.dtype.kind in 'fi': return f'{values.median():.3g}'
+    if values.dtype.kind in 'fi': return f'{v:.0f}' if abs(v := values.median()) >= 100 else f'{v:.2g}'
     return {True: 'yes', False: 'no'}.get(v := values.mode().iloc[0], str(v))

@@ -7,10 +7,12 @@ import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
 from tests.benchmarks import duplicates, strategies
+from tests.benchmarks.wrong_labels import wrong_labels
 from tests.benchmarks.noise import write_noise
 
 root = Path(__file__).parents[2]
-data, reference = root.parent/'shared'/'data', root.parent/'shared'/'bench'/'fastai_stock.py'
+data = Path(os.environ.get('QUICKCLS_PHOTOS', root.parent/'shared'/'data'))
+reference = root.parent/'shared'/'bench'/'fastai_stock.py'
 here = Path(__file__).parent
 
 @dataclass
@@ -308,6 +310,7 @@ class Bench:
     def bench_quality(self): strategies.quality(self, root)
     def bench_auto(self): strategies.auto(self, root)
     def bench_strategies(self): strategies.strategies(self, root)
+    def bench_labels(self): wrong_labels(self)
 
     def bench_pass(self):
         "The embedding pass against what decoding and the graph allow together, and its memory"
@@ -358,6 +361,24 @@ class Bench:
                 goal and k['hit'] >= goal,
             )
             self.row('  its centre within one cell of a marked pixel', f'{k["strict"]:.1%} (chance {k["strict_chance"]:.1%})')
+
+    def bench_shortcuts(self):
+        "Shortcuts planted into copies of two classes, and sets without any; the rival is naive Bayes on seven properties"
+        if not all(self.photos(n) for n in ('flowers', 'hymenoptera', 'trashnet', 'dogs_angry_happy', 'casting')): return
+        out = timed(sys.executable, '-m', 'tests.benchmarks.shortcuts', data, QUICKCLS_CACHE=str(self.tmp/'cache')).out
+        rows = [json.loads(l) for l in out.splitlines()]
+        met = dict(planted=lambda r: r['expected'] in r['said'], clean=lambda r: not r['said'],
+                   casting=lambda r: r['said'] == ['the distribution of grey'])
+        for r in rows:
+            said = ', '.join(r['said']).replace('the ', '') or 'nothing'
+            goal = r['expected'].removeprefix('the ') if r['what'] == 'planted' else 'nothing' if r['what'] == 'clean' else 'distribution of grey'
+            self.row(f'{r["what"]}, {r["name"]}; naive Bayes {"warns" if r["rival"] else "is silent"}', said, goal, met[r['what']](r))
+        for what, warns in (('planted', True), ('clean', False)):
+            of = [r for r in rows if r['what'] == what]
+            right, theirs = sum(map(met[what], of)), sum(r['rival'] == warns for r in of)
+            self.row(f'{what}: right; naive Bayes', f'{right} of {len(of)}; {theirs}', 'all', right == len(of))
+        r = next(r for r in rows if r['what'] == 'casting')
+        self.row(f'properties of {r["n"]:,} castings; shortcuts', f'{r["seconds"][0]:.1f} s; {r["seconds"][1]:.1f} s')
 
     def bench_help(self):
         "What a person waits for first"
@@ -506,11 +527,13 @@ def main():
             'bench_unknown',
             'bench_refused',
             'bench_heat',
+            'bench_shortcuts',
             'bench_tag',
             'bench_compare',
             'bench_quality',
             'bench_auto',
             'bench_strategies',
+            'bench_labels',
             'bench_demo',
             'bench_space',
             'bench_pass',
