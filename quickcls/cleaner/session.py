@@ -162,9 +162,9 @@ class Session:
         t, to = self._first.table, {}
         for r in read_manifest(self.folder):
             if r['what'] == 'relabel' and r['from'] in self._labels: to[r['from']] = str(self.folder/r['to']), self._labels[r['from']]
-        now = [(p, l) if Path(p).is_file() else to.get(k, (None, None)) for k, p, l in zip(t.key, t.path, t.label)]
+        now = [(p, l) if Path(p).is_file() else to.get(k, ('', l)) for k, p, l in zip(t.key, t.path, t.label)]
         t = t.assign(path=[p for p, _ in now], label=[l for _, l in now])
-        return t[[p is not None and Path(p).is_file() for p in t.path]]
+        return t[[bool(p) and Path(p).is_file() for p in t.path]]
 
     def thumbnail(self,
         sha256:str, # Of an image of this page

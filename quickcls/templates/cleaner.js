@@ -123,12 +123,11 @@ function tile(n) {
   img.onerror = () => picture.replaceChildren(made('span', 'qc-unread', t('unreadable')))
   setTimeout(() => { if (e.isConnected) img.src = 'thumb/' + i.sha }, 60) // not for those that only pass by
   picture.append(img)
-  text.append(made('div', 'qc-label', state.classes[i.label]), made('div', 'qc-other', innerWidth < 560 ? briefly(i) : looks(i)))
+  text.append(made('div', 'qc-label', state.classes[i.label]), made('div', 'qc-other', briefly(i)))
   e.append(picture, text)
   if (i.set >= 0) {
-    const of = state.sets.get(i.set)
     e.dataset.set = i.set
-    e.append(made('span', 'qc-copy', i.keep ? t('copy_to_keep', {n: of.length}) : t('copy_of', {n: of.length})))
+    e.append(made('span', 'qc-copy', i.keep ? t('copy_to_keep') : t('copy_of')))
   }
   e.append(made('span', 'qc-badge'))
   e.onclick = event => { go(n, event.shiftKey); grid.focus({preventScroll: true}) }
