@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['commands', 'modules', 'functions', 'earlier', 'shares', 'places', 'doing', 'report', 'Shown', 'basic_first',
-           'command_parser', 'overview', 'read_words', 'check_places', 'check_top', 'call', 'main']
+           'command_parser', 'overview', 'read_words', 'check_places', 'check_top', 'clean', 'call', 'main']
 
 # %% ../nbs/60_cli.ipynb #imports
 import contextlib, os, re, sys
@@ -78,6 +78,7 @@ commands = dict(
     compare='Compare backbones, strategies, heads and numbers of images in one table',
     predict='Classify images',
     undo='Take back what `predict --sort-into` did',
+    doctor='Look for what is wrong with the images of a folder, and mend it when told',
     decide='Decide from which probability a class is acted on, and when a person is asked',
     preview='Show what augmentation does to the images',
     tag='Find several objects in an image, and where they are',
@@ -91,9 +92,9 @@ commands = dict(
 modules = dict( # of commands whose function is in another module
     predict='predict.command', decide='predict.deciding', undo='predict.sorting',
     train='train.pipeline', compare='compare.command', preview='train.augment_preview', backbones='features.benchmark',
-    cache='features.store', demo='demo', download='sources.download',
+    cache='features.store', demo='demo', download='sources.download', doctor='doctor.command',
     new='report.notebook', explain='explain.heatmap', tag='explain.regions')
-functions = dict(new='new_notebook', decide='decide_on') # of commands whose function has a longer name
+functions = dict(new='new_notebook', decide='decide_on', doctor='doctor_command') # of commands whose function has a longer name
 # options of version 0.1: old scripts and saved commands still work
 earlier = {'--no-pictures': '--no-images', '--with-pictures': '--with-images', '--with': '--corrections'}
 
@@ -125,6 +126,9 @@ def command_parser(
         from quickcls.train.options import basic
         parser.usage, parser.formatter_class = 'quickcls train folder [options]', basic_first(parser.formatter_class, basic)
         parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
+    if name == 'doctor':
+        parser.add_argument('--ui', action='store_true', help='Sort the images by hand in the browser: worst first, by keyboard')
+        vars(next(a for a in parser._actions if a.dest == 'apply')).update(nargs='?', const='all')
     for action in parser._actions:
         if action.dest not in shares or action.default is None: continue # where there is no default, the command reads the text
         option, shown = action.option_strings[0], as_percent(action.default)
@@ -144,7 +148,7 @@ shares = ('valid_pct', 'keep_known', 'sure') # options that `share_of` reads
 places = dict(train=dict(folder='source'), compare=dict(folder='source'), preview=dict(folder='source'), new=dict(folder='source'),
               predict=dict(model='model', images='images'), tag=dict(model='model', images='images'), decide=dict(model='model'),
               explain=dict(model='model', image='images'), report=dict(model='model', other='model', data='labelled source'),
-              demo=dict(models='model'))
+              demo=dict(models='model'), doctor=dict(folder='labelled source'))
 
 def read_words(
     parser, # From `command_parser`
@@ -181,6 +185,16 @@ def check_top(model:str, top:int):
     n = len(read_description(Path(model).expanduser(), several=None)['vocab'])
     if top > n: show(marked(f'--top {top} is as --top {n}: the classifier has {n} classes.', file=sys.stderr), sys.stderr)
 
+def clean(
+    args:dict # Of `quickcls doctor`
+)->int: # exit code
+    "`quickcls doctor --ui`: the images of a folder are sorted by hand"
+    from quickcls.doctor.examine import doctor
+    from quickcls.cleaner.page import clean_in_browser
+    d = doctor(args['folder'], **{k: args[k] for k in ('only', 'split_by', 'classes', 'group_pattern', 'groups', 'arch', 'offline')})
+    clean_in_browser(d.folder, examined=d.examined, findings=d.findings)
+    return 0
+
 doing = dict(report='writing the report', explain='looking for evidence', preview='drawing', new='looking at the folder')
 
 def call(name:str, argv:list)->int: # exit code
@@ -197,6 +211,7 @@ def call(name:str, argv:list)->int: # exit code
         workers().start() # they start while the classifier is loaded
     if name in ('predict', 'tag'): return func(args.pop('model'), *args.pop('images'), **args) or 0
     if name == 'demo': return func(*args.pop('models'), **args) or 0
+    if name == 'doctor' and args.pop('ui'): return clean(args)
     as_json = args.pop('json') if name == 'train' else False
     with working(doing[name]) if name in doing else nullcontext(): result = func(**args)
     if as_json: print_json(result.run)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QuickclsError', 'explain_os_error', 'attempt', 'cache_dir', 'remove_leftovers', 'write_whole', 'check_free',
-           'check_writable', 'whole_file', 'cache_file', 'check_apart', 'read_template', 'print_json', 'plain_text',
-           'any_names', 'import_openvino']
+           'check_writable', 'whole_file', 'cache_file', 'check_apart', 'read_template', 'json_line', 'print_json',
+           'plain_text', 'any_names', 'import_openvino']
 
 # %% ../nbs/00_core.ipynb #imports
 import errno, os, re, secrets, shutil, sys, tempfile, time
@@ -261,10 +261,16 @@ def read_template(
     from importlib.resources import files
     return (files('quickcls')/'templates'/name).read_text(encoding='utf-8')
 
-def print_json(d:dict):
-    "Print one line of JSON and flush it; control characters are written as `\\u001b`"
+def json_line(
+    d:dict
+)->str: # Control characters are written as `\u001b`
+    "An object as one line of JSON, which may be printed"
     import json
-    print(_acts.sub(lambda m: f'\\u{ord(m[0]):04x}', json.dumps(d, ensure_ascii=False)), flush=True)
+    return _acts.sub(lambda m: f'\\u{ord(m[0]):04x}', json.dumps(d, ensure_ascii=False, default=lambda v: v.item())) # numbers of numpy
+
+def print_json(d:dict):
+    "Print one line of JSON and flush it"
+    print(json_line(d), flush=True)
 
 # %% ../nbs/00_core.ipynb #plain-text
 # Control characters, line ends, bidi overrides, lone surrogates

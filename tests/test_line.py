@@ -41,7 +41,7 @@ def test_a_text_that_is_missing_is_english(monkeypatch):
     t = Texts('de')
     assert t('a.b', n=2) == 'zwei 2' and t('a.c') == 'C' and t.of('x') == {}
 
-@pytest.mark.parametrize('page', ['line', 'builder'])
+@pytest.mark.parametrize('page', ['line', 'builder', 'cleaner'])
 def test_a_page_uses_its_texts_and_has_no_others(page):
     "Each key that the page names is there, and none is left over"
     source = ''.join((repo/'quickcls'/'templates'/f'{page}{s}').read_text(encoding='utf8') for s in ('.js', '.html'))

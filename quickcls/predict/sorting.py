@@ -6,9 +6,10 @@
 __all__ = ['list_file', 'folder_name', 'folder_names', 'check_sorted_folder', 'Sorter', 'read_list', 'undo']
 
 # %% ../../nbs/predict/06_sorting.ipynb #imports
-import hashlib, json, os, re, shutil
+import json, os, re
 from pathlib import Path
 from ..core import QuickclsError, check_writable, explain_os_error, plain_text, remove_leftovers, whole_file
+from ..folders.moving import copy_file, digest_of, free_path, holds, move_file
 from ..decide.decision import look_at_it, none_of_these
 
 # %% ../../nbs/predict/06_sorting.ipynb #folder-names
@@ -88,15 +89,16 @@ class Sorter:
         if self.move and source.is_symlink():
             self.left.append(f'{plain_text(source)}: a link, which is not moved')
             return
-        sha256 = _digest(source)
+        sha256 = digest_of(source)
         earlier = self.done.get(str(source))
-        if earlier and earlier['sha256'] == sha256 and _is(self.folder/earlier['to'], sha256) and self._done_before(source, earlier['to']):
+        same = earlier and earlier['sha256'] == sha256 and holds(self.folder/earlier['to'], sha256)
+        if same and self._done_before(source, earlier['to']):
             self.before += 1
             return
         to = self._free(name, source.name)
         row = dict(zip(('from', 'to', 'how', 'sha256'), (str(source), f'{name}/{to.name}', 'move' if self.move else 'copy', sha256)))
         self._write(row)
-        (_move if self.move else _copy)(source, to)
+        (move_file if self.move else copy_file)(source, to)
         self.done[str(source)] = row
         self.sorted += 1
 
@@ -112,10 +114,7 @@ class Sorter:
         folder = self.folder/name
         if folder.is_symlink(): raise OSError(0, 'it is a link, so nothing is put into it', str(folder))
         folder.mkdir(exist_ok=True)
-        stem, suffix = os.path.splitext(file)
-        to, i = folder/file, 1
-        while os.path.lexists(to): to = folder/f'{stem}-{(i := i + 1)}{suffix}'
-        return to
+        return free_path(folder/file)
 
     def _write(self, row):
         self.file.write(json.dumps(row) + '\n')
@@ -136,37 +135,6 @@ def _drop_unfinished(path):
     if whole[2]: os.truncate(path, len(whole[0]) + len(whole[1]))
 
 def _mark(folder): return os.stat(folder).st_ino
-
-def _digest(path):
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
-
-def _is(path, sha256):
-    "Is there a file, no link, with this content?"
-    return path.is_file() and not path.is_symlink() and _digest(path) == sha256
-
-def _copy(source, to):
-    "Copy a file to a free path; it appears whole or not at all"
-    beside = to.with_name(f'.quickcls-{os.urandom(4).hex()}{to.suffix}')
-    try:
-        shutil.copy2(source, beside)
-        _move(beside, to)
-    finally: beside.unlink(missing_ok=True)
-
-def _move(source, to):
-    "Move a file to a free path; a file that is there meanwhile is not overwritten"
-    try: os.link(source, to)
-    except FileExistsError: raise
-    except OSError: # another disk, or one without hard links
-        if os.path.lexists(to): raise FileExistsError(17, 'there is already a file of that name', str(to)) from None
-        if source.name.startswith('.quickcls-'): return os.replace(source, to)
-        return _move_across(source, to)
-    source.unlink()
-
-def _move_across(source, to):
-    "Move to another disk: the original goes when the copy is there, whole"
-    _copy(source, to)
-    if not _is(to, _digest(source)): raise OSError(5, 'it changed while it was moved, so it stays', str(source))
-    source.unlink()
 
 # %% ../../nbs/predict/06_sorting.ipynb #read-list
 def read_list(
@@ -221,15 +189,15 @@ def _take_back(folder, r):
     if to.parent.is_symlink() or to.is_symlink(): return 'it is a link now'
     if not there: return '' if origin else 'it is no longer there'
     if r['how'] == 'copy':
-        if not _is(to, r['sha256']): return 'it was changed'
+        if not holds(to, r['sha256']): return 'it was changed'
         to.unlink()
         return None
-    if origin and _is(to, r['sha256']) and _is(source, r['sha256']): # killed between the two steps of a move
+    if origin and holds(to, r['sha256']) and holds(source, r['sha256']): # killed between the two steps of a move
         to.unlink()
         return None
     if origin: return f'there is another file at {plain_text(source)}'
     source.parent.mkdir(parents=True, exist_ok=True)
-    _move(to, source)
+    move_file(to, source)
     return None
 
 def _tidy(folder, head, rows, names):

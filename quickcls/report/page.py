@@ -191,14 +191,14 @@ def _number_images(ctx, worth):
 def new_page(
     template:str, # Name of a file in `quickcls/templates`
     ctx:dict, # Values for the template; optional: `scale_from`, start of the bars, and `above`, a prefix to cut from paths
-    *, script:str='report.js' # Its script, a file in the same place
+    *, script:str='report.js' # Its script, a file in the same place; '' for a page without one
 )->str: # HTML
     "A page with its style, its script and the hash of the script"
     import base64, hashlib
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
     env = Environment(loader=PackageLoader('quickcls'), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    style, script = (env.loader.get_source(env, f)[0].replace('\r\n', '\n') for f in ('report.css', script))
+    style, script = (f and env.loader.get_source(env, f)[0].replace('\r\n', '\n') for f in ('report.css', script))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     low, above = ctx.get('scale_from', 0), ctx.get('above', '')
     env.filters.update(share=share, count='{:,}'.format, images=image_count, exact='{:.3g}'.format, short=short_name, sentence=sentence,

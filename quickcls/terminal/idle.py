@@ -13,6 +13,8 @@ def _linear(a):
     heads = (a.get('head') or '').split(',')
     return (a.get('strategy') or 'head') == 'head' and not any(h.startswith(('fastai', 'mlp')) for h in heads)
 def _classic(a): return (a.get('arch') or '').startswith(('akaze', 'sift'))
+def _undone(a): return a.get('undo')
+def _by_hand(a): return a.get('ui')
 def _tuned(a): return (a.get('strategy') or 'head') != 'head'
 
 # command → (option, when it does nothing, why); `error` before the reason: something else was surely meant
@@ -26,6 +28,10 @@ rules = dict(
     compare=[('epochs', _linear, 'linear heads have no epochs; they are for the heads fastai and mlp:N, and for other strategies'),
              ('levels', _classic, 'visual words have no stages')],
     cache=[('days', lambda a: not a.get('prune'), 'error: only --prune removes anything; expected --prune --days {value:g}')],
+    doctor=[('apply', _undone, 'error: --undo takes back what was applied; expected one of the two'),
+            ('keep', _undone, 'error: --undo looks at no image; expected one of the two'),
+            *((o, _undone, 'with --undo no image is looked at') for o in ('json', 'html', 'markdown', 'only', 'fail_on', 'forget', 'ui')),
+            *((o, _by_hand, 'the page of --ui has it') for o in ('apply', 'keep', 'json', 'html', 'markdown', 'fail_on', 'forget'))],
     report=[('cost', lambda a: a.get('other'), 'two classifiers are compared, and no threshold is chosen'),
             ('max_miss', lambda a: a.get('other'), 'two classifiers are compared, and no threshold is chosen'),
             ('max_miss', lambda a: a.get('cost') is not None, 'error: --cost chooses the threshold, too; expected one of the two')])

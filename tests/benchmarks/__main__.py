@@ -6,8 +6,8 @@ hold on a machine whose speed drifts. `python -m tests.benchmarks help predict` 
 import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
-from tests.benchmarks.wrong_labels import wrong_labels
 from tests.benchmarks import duplicates, strategies
+from tests.benchmarks.wrong_labels import wrong_labels
 from tests.benchmarks.noise import write_noise
 
 root = Path(__file__).parents[2]
