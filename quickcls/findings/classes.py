@@ -32,9 +32,9 @@ def find_small_classes(
     return sorted(found, key=lambda f: -f.score)
 
 # %% ../../nbs/findings/05_classes.ipynb #kinds
-apart, more_apart = .25, 1.5 # silhouette of two heaps; times as much as in the other classes (their median)
+apart, more_apart = .3, 1.5 # silhouette of two heaps; times as much as in the other classes (their median)
 fewest_of_kind, least_of_kind = 5, .1 # images of the smaller heap; share of the class
-most_of_class = 1000 # images of a class that are looked at
+most_of_class = 500 # images of a class that are looked at
 n_columns = 20 # directions in which a class differs most
 
 def find_two_kinds(
@@ -58,7 +58,8 @@ def _clear(name, heaps):
     rows, kind, _, silhouette = heaps[name]
     others = [h[3] for other, h in heaps.items() if other != name]
     usual = np.median(others) if others else 0
-    return np.bincount(kind, minlength=2).min() >= max(fewest_of_kind, least_of_kind*len(rows)) and silhouette >= max(apart, more_apart*usual)
+    large = np.bincount(kind, minlength=2).min() >= max(fewest_of_kind, least_of_kind*len(rows))
+    return large and silhouette >= max(apart, more_apart*usual)
 
 def _heaps(final, seed):
     "(heap of each row, distance to its middle, silhouette)"
@@ -80,8 +81,9 @@ def _two_kinds(examined, name, rows, kind, away, silhouette):
     examples = [rows[kind == k][np.argsort(away[kind == k])[:4]] for k in np.argsort(n, kind='stable')]
     of = examined.table.iloc[np.concatenate(examples)]
     paths = [list(examined.table.path.iloc[e]) for e in examples]
-    facts = dict(label=name, silhouette=round(float(silhouette), 3), kinds=[dict(images=int(k), examples=p) for k, p in zip(sorted(n), paths)])
-    evidence = f'{name} is two kinds that have little in common: about {100*min(n)/sum(n):.0f} % and {100*max(n)/sum(n):.0f} % of its images'
+    kinds = [dict(images=int(k), examples=p) for k, p in zip(sorted(n), paths)]
+    facts = dict(label=name, silhouette=round(float(silhouette), 3), kinds=kinds)
+    evidence = f'{name} is two kinds that have little in common: {100*min(n)/sum(n):.0f} % and {100*max(n)/sum(n):.0f} % of its images'
     score = round(min(1., 2*float(silhouette)), 3)
     return Finding('two-kinds', tuple(of.path), evidence, score, split=split_of(of.split), facts=facts)
 
