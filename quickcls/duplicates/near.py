@@ -102,7 +102,9 @@ class Level:
 
     @cached_property
     def placed(self)->float: # of an image that lies in another one
-        return threshold([p.agrees if p else -1. for p in _placed(self.ordinary[:_usual].tolist(), self.greys)], _least_placed)
+        import numpy as np
+        usual = [p.agrees if p else -1. for p in _placed(self.ordinary[:_usual].tolist(), self.greys)]
+        return _least_placed + (1 - _least_placed)*max(0, float(np.quantile(usual, .9)) if usual else 0) # one in ten may be a copy after all
 
 def turned_pairs(
     level:Level,
@@ -128,11 +130,12 @@ def placed_pairs(
     level:Level,
     pairs, # int `[m, 2]`: candidates, the most promising first
     linked:Linked, # What is known already; what is found is added
+    most:int, # Pairs that are looked at
     patience:int # Failures in a row after which the search ends
-)->list: # of (a, b, `Placed`)
+)->tuple: # (list of (a, b, `Placed`), were all looked at that were worth it?)
     "The candidates of which one lies in the other, cropped or turned"
-    found, failed = [], 0
-    if not len(pairs): return found
+    found, failed, looked = [], 0, 0
+    if not len(pairs): return found, True
     with progress(len(pairs), 'comparing', unit='pair') as bar:
         for some in _in_turn(pairs.tolist(), linked):
             for (a, b), p in zip(some, _placed(some, level.greys)):
@@ -142,8 +145,10 @@ def placed_pairs(
                     failed = 0
                     found.append((a, b, p))
                     linked.link(a, b)
+            looked += len(some)
             if failed > patience: break
-    return found
+            if looked >= most: return found, False
+    return found, True
 
 def _in_turn(todo, linked, chunk=48):
     "Pairs that are worth a look, some at a time: what the ones before found is known to the next"
@@ -198,6 +203,7 @@ def find_pairs(
     x, # float32 `[n, d]`: the embeddings, in the order of the table
     late:list, # [from, to] a view: the columns of the last stage
     *, workers:int=None, # Threads; `quickcls.features.embed.decoders()` where this is None
+    most:int=None, # Pairs that are compared by key points, at most; a few hundred and a twentieth of the images where this is None
     seed:int=42
 ): # DataFrame: a, b (row numbers), how (bytes, pixels, re-saved, resized, recoloured, mirrored, turned, cropped), score 0 to 1
     "Pairs of images that are the same image; copies of one image are linked, though not each with each"
@@ -208,13 +214,16 @@ def find_pairs(
     same = [(int(rows[first[i]]), i, 'bytes', 1.) for i in np.flatnonzero(rows[first] != np.arange(len(table)))]
     some = table.iloc[rows].reset_index(drop=True)
     with ThreadPoolExecutor(workers or decoders()) as pool:
-        near = [(int(rows[a]), int(rows[b]), how, s) for a, b, how, s in _near(some, x[rows], late, pool, seed)]
-    return pd.DataFrame([*same, *near], columns=['a', 'b', 'how', 'score']).astype(dict(a=int, b=int, score=float))
+        near, whole = _near(some, x[rows], late, pool, 600 + len(table)//20 if most is None else most, seed)
+    found = [*same, *((int(rows[a]), int(rows[b]), how, s) for a, b, how, s in near)]
+    pairs = pd.DataFrame(found, columns=['a', 'b', 'how', 'score']).astype(dict(a=int, b=int, score=float))
+    pairs.attrs['whole'] = whole
+    return pairs
 
-def _near(table, x, late, pool, seed):
-    "(a, b, how, score) of near-duplicates among images with different bytes"
+def _near(table, x, late, pool, most, seed):
+    "(a list of (a, b, how, score) of near-duplicates among images with different bytes, is it whole?)"
     import cv2
-    if len(table) < 2: return []
+    if len(table) < 2: return [], True
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1) # each pair has a thread of its own
     try:
@@ -224,9 +233,8 @@ def _near(table, x, late, pool, seed):
         out = [(a, b, _how_turned(table, prints, a, b, turn), s) for a, b, turn, s in turned_pairs(level, pairs)]
         out += [(a, b, 'turned', s) for a, b, s in frame_pairs(prints, greys, lambda: max(_least_placed, level.second))]
         for a, b, *_ in out: linked.link(a, b)
-        for a, b, p in placed_pairs(level, further, linked, patience=max(120, len(table)//20)):
-            out.append((a, b, _how_placed(p), p.agrees))
-        return out
+        found, whole = placed_pairs(level, further, linked, most, patience=max(120, len(table)//20))
+        return out + [(a, b, _how_placed(p), p.agrees) for a, b, p in found], whole
     finally: cv2.setNumThreads(threads)
 
 def _candidates(prints, x, late, seed):
