@@ -201,14 +201,16 @@ def find_shortcuts(
 )->list: # of `Finding` of kind `shortcut`: one a property, a few images of both sides each
     "Properties that tell a class by themselves, in the training images"
     import numpy as np
+    from threadpoolctl import threadpool_limits # scikit-learn needs it too
     t, rng = properties.assign(label=examined.table.label, group=examined.table.group), np.random.default_rng(examined.seed)
     t = t[(examined.splits != 'test') & t.grey.notna()]
     if not len(t): return []
-    asked = [a for p in known if (a := ask(p, t, rng))]
-    if _on_plain_ground(t): asked = [a for a in asked if not set(a.property.columns) & _of_area]
-    large = [a for a in asked if a.j.max() >= (least_seen if a.property.seen else least_stored)]
-    large = [a for a in large if not a.property.seen or a.j.max() >= of_network*network_level(a, examined)]
-    for a in large: a.test(rng)
+    with threadpool_limits(1): # many small products: more threads would wait for each other
+        asked = [a for p in known if (a := ask(p, t, rng))]
+        if _on_plain_ground(t): asked = [a for a in asked if not set(a.property.columns) & _of_area]
+        large = [a for a in asked if a.j.max() >= (least_seen if a.property.seen else least_stored)]
+        large = [a for a in large if not a.property.seen or a.j.max() >= of_network*network_level(a, examined)]
+        for a in large: a.test(rng)
     found, counts = _explained(_holm(large, len(asked))), t.label.value_counts()
     return [_finding(a, t.loc[a.rows], counts, split_of(examined.splits[a.rows])) for a in found]
 
@@ -257,8 +259,8 @@ def _finding(a, t, counts, split, most=3):
     images = [*paths[own][s[own].argsort()[::-1]][:most], *paths[~own][s[~own].argsort()][:most]]
     facts = dict(property=a.property.name, columns=list(a.property.columns), label=c, j=round(float(a.j[k]), 3), found=round(found, 3),
                  false=round(false, 3), right=round(float(share*found + (1 - share)*(1 - false)), 3), images=len(t),
-                 majority=round(float(counts.iloc[0]/counts.sum()), 3), groups=int(a.group.max() + 1), p=round(a.p, 4), network=a.network and round(a.network, 3),
-                 others=[o for o, j in zip(a.classes, a.j) if o != c and j >= least_stored] if len(counts) > 2 else [])
+                 majority=round(float(counts.iloc[0]/counts.sum()), 3), groups=int(a.group.max() + 1), p=round(a.p, 4),
+                 network=a.network and round(a.network, 3), others=[o for o, j in zip(a.classes, a.j) if o != c and j >= least_stored])
     return Finding('shortcut', tuple(images), _evidence(a.property, c, counts, facts, _difference(a.property, t, own, c, others)),
                    score=round(float(a.j[k]), 3), split=split, facts=facts)
 
