@@ -73,7 +73,6 @@ def near_links(
     store:Store
 )->list: # of (row, row, distance in usual ones), the nearest first
     "Pairs of near images that show the same"
-    import numpy as np
     a, b, d = nearest_pairs(near)
     if not len(a): return []
     sure = d < _far_below(near, a, b, d)
