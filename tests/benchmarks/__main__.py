@@ -290,7 +290,8 @@ class Bench:
 
     def bench_clips(self):
         "Look-alike groups: twenty clips of a dozen frames among single photos, and sets as they are"
-        if not all(self.photos(n) for n in ('flowers', 'hymenoptera', 'trashnet', 'dogs_angry_happy', 'magnetic_tile', 'lego_bricks')): return
+        sets = 'flowers', 'hymenoptera', 'trashnet', 'dogs_angry_happy', 'magnetic_tile', 'lego_bricks'
+        if not all(self.photos(n) for n in sets): return
         out = timed(sys.executable, '-m', 'tests.benchmarks.clips', data, QUICKCLS_CACHE=str(self.tmp/'cache')).out
         for r in map(json.loads, out.splitlines()):
             if r['what'] == 'plain':
