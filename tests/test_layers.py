@@ -72,7 +72,7 @@ def place(name):
 def test_every_module_has_a_notebook():
     "At the same place under the same name; no two notebooks of a package share a number"
     assert set(names) - by_hand == set(places)
-    assert {n.partition('.')[0] for n in names} <= set(order)
+    assert {n.partition('.')[0] for n in names} == set(order)
     for folder in {p.parent for p in notebooks}:
         numbers = [p.stem.split('_')[0] for p in notebooks if p.parent == folder]
         assert len(set(numbers)) == len(numbers)
