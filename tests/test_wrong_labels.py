@@ -90,7 +90,8 @@ def test_a_class_of_three_is_told(drawn_parts):
     "It is not judged for wrong labels: three images tell nothing"
     few = renamed(drawn_parts, [5, 9, 130], 'rare')
     found = find_class_faults(few)
-    assert [(f.kind, f.facts['label'], len(f.images)) for f in found] == [('small-class', 'rare', 3)] and 'rare has 3 images' in found[0].evidence
+    assert [(f.kind, f.facts['label'], len(f.images)) for f in found] == [('small-class', 'rare', 3)]
+    assert 'rare has 3 images' in found[0].evidence
     assert not any('rare' in (f.to, f.facts['label']) for f in find_wrong_labels(few))
 
 def test_one_class_alone_has_no_wrong_labels(drawn_parts):

@@ -60,7 +60,8 @@ def confident_learning(data, c):
     y = np.unique(data.table.label, return_inverse=True)[1]
     p = np.zeros((len(y), y.max() + 1))
     with calm():
-        for a, b in stratified_folds(y, data.table.group.to_numpy(), 5): p[b] = fit_logistic(c.x[a], y[a], c.strength, tol=1e-3).predict_proba(c.x[b])
+        for a, b in stratified_folds(y, data.table.group.to_numpy(), 5):
+            p[b] = fit_logistic(c.x[a], y[a], c.strength, tol=1e-3).predict_proba(c.x[b])
     return 1 - get_label_quality_scores(y, p), find_label_issues(y, p, n_jobs=1)
 
 def neighbour_vote(data, near):
