@@ -94,7 +94,8 @@ def measured(data):
     import numpy as np
     from sklearn.metrics import average_precision_score
     true, once, found = data.table.label.to_numpy(), Once(data), {}
-    ways = {'quickcls': ours, 'confident learning': lambda d: confident_learning(d, once), 'neighbours': lambda d: neighbour_vote(d, once.near)}
+    ways = {'quickcls': ours, 'confident learning': lambda d: confident_learning(d, once)}
+    ways['neighbours'] = lambda d: neighbour_vote(d, once.near)
     for share in shares:
         for seed in draws:
             labels, wrong = flipped(true, share, seed)
