@@ -3,7 +3,7 @@ learning alone (cleanlab on cross-validated logistic regression) and by a vote o
 
 The photographs have some labels that are really wrong or cannot be told: in hymenoptera an ant's folder holds a dandelion without an ant,
 a wasp's carcass and a placeholder. Whoever names one of them has found no flip, and it counts as false here, for all three.
-`penalty` and the bounds of the list were chosen on flowers, trashnet and parts with other seeds than those of the draws here.
+`penalty` and the bounds of the list were chosen with other draws (seeds) than those here, on these sets and on drawn parts.
 
 `python -m tests.benchmarks labels` runs these alone."""
 import time, warnings
