@@ -79,18 +79,20 @@ def test_a_copy_does_not_vouch_for_a_wrong_label(drawn_parts):
     "A wrong label that was copied with its image is found all the same, since a group is judged by others"
     rows = np.flatnonzero(drawn_parts.table.label == 'ok')[:6]
     data = renamed(drawn_parts, rows, 'defect')
-    again = np.concatenate([np.arange(len(data.table)), rows, rows])
+    n = len(data.table)
+    again = np.concatenate([np.arange(n), rows, rows])
     twice = Examined(data.items, data.x[again], data.late)
     twice.items.table = data.table.iloc[again].reset_index(drop=True)
     twice.items.table['path'] = [f'{i}/{p}' for i, p in enumerate(twice.items.table.path)]
     found = {int(f.images[0].split('/')[0]) for f in find_wrong_labels(twice)}
-    assert len(found & {*rows, *range(len(data.table), len(again))}) >= 12
+    assert len(found & {*rows, *range(n, len(again))}) >= 12
 
 def test_a_class_of_three_is_told(drawn_parts):
     "It is not judged for wrong labels: three images tell nothing"
     few = renamed(drawn_parts, [5, 9, 130], 'rare')
     found = find_class_faults(few)
-    assert [(f.kind, f.facts['label'], len(f.images)) for f in found] == [('small-class', 'rare', 3)] and 'rare has 3 images' in found[0].evidence
+    assert [(f.kind, f.facts['label'], len(f.images)) for f in found] == [('small-class', 'rare', 3)]
+    assert 'rare has 3 images' in found[0].evidence
     assert not any('rare' in (f.to, f.facts['label']) for f in find_wrong_labels(few))
 
 def test_one_class_alone_has_no_wrong_labels(drawn_parts):

@@ -31,7 +31,7 @@ def directions_of(
     return z @ ((rows.T @ turn[:, kept])/np.sqrt(size[kept]))
 
 # %% ../../nbs/findings/04_labels.ipynb #left-out
-penalty = 2. # stiff enough not to follow single wrong labels; chosen on flowers, trashnet and parts
+penalty = 2. # stiff enough not to follow single wrong labels; chosen with other draws than the benchmark has
 
 def left_out(
     z, # From `directions_of`

@@ -3,7 +3,7 @@ learning alone (cleanlab on cross-validated logistic regression) and by a vote o
 
 The photographs have some labels that are really wrong or cannot be told: in hymenoptera an ant's folder holds a dandelion without an ant,
 a wasp's carcass and a placeholder. Whoever names one of them has found no flip, and it counts as false here, for all three.
-`penalty` and the bounds of the list were chosen on flowers, trashnet and parts with other seeds than those of the draws here.
+`penalty` and the bounds of the list were chosen with other draws (seeds) than those here, on these sets and on drawn parts.
 
 `python -m tests.benchmarks labels` runs these alone."""
 import time, warnings
@@ -60,7 +60,8 @@ def confident_learning(data, c):
     y = np.unique(data.table.label, return_inverse=True)[1]
     p = np.zeros((len(y), y.max() + 1))
     with calm():
-        for a, b in stratified_folds(y, data.table.group.to_numpy(), 5): p[b] = fit_logistic(c.x[a], y[a], c.strength, tol=1e-3).predict_proba(c.x[b])
+        for a, b in stratified_folds(y, data.table.group.to_numpy(), 5):
+            p[b] = fit_logistic(c.x[a], y[a], c.strength, tol=1e-3).predict_proba(c.x[b])
     return 1 - get_label_quality_scores(y, p), find_label_issues(y, p, n_jobs=1)
 
 def neighbour_vote(data, near):
@@ -93,7 +94,8 @@ def measured(data):
     import numpy as np
     from sklearn.metrics import average_precision_score
     true, once, found = data.table.label.to_numpy(), Once(data), {}
-    ways = {'quickcls': ours, 'confident learning': lambda d: confident_learning(d, once), 'neighbours': lambda d: neighbour_vote(d, once.near)}
+    ways = {'quickcls': ours, 'confident learning': lambda d: confident_learning(d, once)}
+    ways['neighbours'] = lambda d: neighbour_vote(d, once.near)
     for share in shares:
         for seed in draws:
             labels, wrong = flipped(true, share, seed)
