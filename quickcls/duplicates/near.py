@@ -101,10 +101,10 @@ class Level:
         return threshold(list(_second(few, best_turns(self.prints.grey, few)[0], self.greys)), _least[1])
 
     @cached_property
-    def placed(self)->float: # of an image that lies in another one
+    def placed(self)->float: # of an image that lies in another one; one in ten ordinary pairs may be a copy after all
         import numpy as np
         usual = [p.agrees if p else -1. for p in _placed(self.ordinary[:_usual].tolist(), self.greys)]
-        return _least_placed + (1 - _least_placed)*max(0, float(np.quantile(usual, .9)) if usual else 0) # one in ten may be a copy after all
+        return _least_placed + (1 - _least_placed)*max(0, float(np.quantile(usual, .9)) if usual else 0)
 
 def turned_pairs(
     level:Level,
