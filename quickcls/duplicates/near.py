@@ -101,10 +101,10 @@ class Level:
         return threshold(list(_second(few, best_turns(self.prints.grey, few)[0], self.greys)), _least[1])
 
     @cached_property
-    def placed(self)->float: # of an image that lies in another one
+    def placed(self)->float: # of an image that lies in another one; one in ten ordinary pairs may be a copy after all
         import numpy as np
         usual = [p.agrees if p else -1. for p in _placed(self.ordinary[:_usual].tolist(), self.greys)]
-        return _least_placed + (1 - _least_placed)*max(0, float(np.quantile(usual, .9)) if usual else 0) # one in ten may be a copy after all
+        return _least_placed + (1 - _least_placed)*max(0, float(np.quantile(usual, .9)) if usual else 0)
 
 def turned_pairs(
     level:Level,
@@ -203,7 +203,7 @@ def find_pairs(
     x, # float32 `[n, d]`: the embeddings, in the order of the table
     late:list, # [from, to] a view: the columns of the last stage
     *, workers:int=None, # Threads; `quickcls.features.embed.decoders()` where this is None
-    most:int=None, # Pairs that are compared by key points, at most; a few hundred and a twentieth of the images where this is None
+    most:int=None, # Pairs that are compared by key points, at most; 300 and a fortieth of the images where this is None
     seed:int=42
 ): # DataFrame: a, b (row numbers), how (bytes, pixels, re-saved, resized, recoloured, mirrored, turned, cropped), score 0 to 1
     "Pairs of images that are the same image; copies of one image are linked, though not each with each"
@@ -214,7 +214,7 @@ def find_pairs(
     same = [(int(rows[first[i]]), i, 'bytes', 1.) for i in np.flatnonzero(rows[first] != np.arange(len(table)))]
     some = table.iloc[rows].reset_index(drop=True)
     with ThreadPoolExecutor(workers or decoders()) as pool:
-        near, whole = _near(some, x[rows], late, pool, 600 + len(table)//20 if most is None else most, seed)
+        near, whole = _near(some, x[rows], late, pool, 300 + len(table)//40 if most is None else most, seed)
     found = [*same, *((int(rows[a]), int(rows[b]), how, s) for a, b, how, s in near)]
     pairs = pd.DataFrame(found, columns=['a', 'b', 'how', 'score']).astype(dict(a=int, b=int, score=float))
     pairs.attrs['whole'] = whole
@@ -233,7 +233,7 @@ def _near(table, x, late, pool, most, seed):
         out = [(a, b, _how_turned(table, prints, a, b, turn), s) for a, b, turn, s in turned_pairs(level, pairs)]
         out += [(a, b, 'turned', s) for a, b, s in frame_pairs(prints, greys, lambda: max(_least_placed, level.second))]
         for a, b, *_ in out: linked.link(a, b)
-        found, whole = placed_pairs(level, further, linked, most, patience=max(120, len(table)//20))
+        found, whole = placed_pairs(level, further, linked, most, patience=max(120, len(table)//50))
         return out + [(a, b, _how_placed(p), p.agrees) for a, b, p in found], whole
     finally: cv2.setNumThreads(threads)
 

@@ -51,18 +51,18 @@ def nearest(
             first = np.argpartition(d, m - 1, axis=1)[:, :m]
             d = np.take_along_axis(d, first, 1)
             order = np.argsort(d, 1)
-            rows[mine, :m], far[mine, :m] = theirs[np.take_along_axis(first, order, 1)], np.take_along_axis(d, order, 1)
+            rows[mine, :m], far[mine, :m] = theirs[np.take_along_axis(first, order, 1)], np.take_along_axis(d, order, 1)**(.5/len(features))
             bar.update(len(mine))
     return rows, far
 
 def _distances(features, squares, mine, theirs):
-    "The products of the distances, under the root"
+    "The products of the squared distances; the root is taken of the few that are kept"
     import numpy as np
     total = 1
     for f, s in zip(features, squares):
         d = s[mine][:, None] + s[theirs][None] - 2*(f[mine] @ f[theirs].T)
         total = total*np.maximum(d, 0)
-    return total**(.5/len(features))
+    return total
 
 def _blocks(features, n, seed):
     "Which rows are compared with which"
