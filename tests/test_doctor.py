@@ -284,3 +284,12 @@ def test_the_page(folder, tmp_path, width, scheme):
         assert tab.locator('#test #test-wrong-label').count() == 1 and tab.locator('#train-wrong-label').inner_text().count('06.jpg') == 0
         assert serious_faults(tab) == []
         browser.close()
+
+def test_by_hand(folder, monkeypatch, capsys):
+    "--ui opens the page of the cleaner with what was found; options that it has itself are named"
+    opened = []
+    monkeypatch.setattr('quickcls.cleaner.page.clean_in_browser', lambda folder, **given: opened.append((folder, given)))
+    assert main(['doctor', str(folder), '--ui', '--json']) == 0
+    (at, given), = opened
+    assert at == str(folder) and len(given['findings']) == 10 and len(given['examined'].table) == len(given['examined'].x)
+    assert '--json does nothing here: the page of --ui has it' in ' '.join(capsys.readouterr().err.split())

@@ -14,7 +14,7 @@ from .actions import undo_steps
 from .manifest import forget_kept
 from .page import check_replaceable
 from .searches import read_kinds
-from .summary import concerned, summary
+from .summary import summary
 from ..terminal.text import marked, show
 
 # %% ../../nbs/doctor/08_command.ipynb #doctor-command

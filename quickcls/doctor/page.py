@@ -11,7 +11,7 @@ import shlex
 from datetime import date
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, plain_text
-from .summary import by_kind, concerned, headline, remedy, short_name
+from .summary import by_kind, concerned, headline, of_many, remedy, short_name
 from ..findings.finding import kinds
 
 # %% ../../nbs/doctor/05_page.ipynb #about
@@ -74,8 +74,8 @@ def _shown(f, d):
     paths = [*first, *(p for p in f.images if p not in first)] # the one to keep is the first that is seen
     images = [dict(path=p, name=short_name(p, d.folder), keep=p == f.keep, test=p in d.held) for p in paths[:most_of_one]]
     act = {'quarantine': 'to quarantine', 'relabel': f'to class {plain_text(f.to)}'}.get(f.act, '')
-    evidence = plain_text(f.evidence)
-    return dict(images=images, evidence=evidence[:1].upper() + evidence[1:], act=act, sure=f'{f.score:.0%}', more=len(paths) - len(images))
+    evidence, sure = plain_text(f.evidence), '' if f.kind in of_many else f'{f.score:.0%} sure'
+    return dict(images=images, evidence=evidence[:1].upper() + evidence[1:], act=act, sure=sure, more=len(paths) - len(images))
 
 # %% ../../nbs/doctor/05_page.ipynb #render
 def render(
