@@ -631,6 +631,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'quickcls/cleaner/ranking.py'),
                                           'quickcls.cleaner.ranking.copy_sets': ( 'cleaner/ranking.html#copy_sets',
                                                                                   'quickcls/cleaner/ranking.py'),
+                                          'quickcls.cleaner.ranking.few_columns': ( 'cleaner/ranking.html#few_columns',
+                                                                                    'quickcls/cleaner/ranking.py'),
                                           'quickcls.cleaner.ranking.folds_of': ( 'cleaner/ranking.html#folds_of',
                                                                                  'quickcls/cleaner/ranking.py'),
                                           'quickcls.cleaner.ranking.losses': ('cleaner/ranking.html#losses', 'quickcls/cleaner/ranking.py'),

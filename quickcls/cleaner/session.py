@@ -153,7 +153,7 @@ class Session:
         "Show the images as they are, after files were moved"
         first, t = self._first, self._there()
         rows, t = t.index.to_numpy(), t.reset_index(drop=True)
-        if first.x is not None: self.ranked = rank(Examined(Items(str(self.folder), t), first.x[rows], []), self.findings)
+        if first.x is not None: self.ranked = rank(Examined(Items(str(self.folder), t), first.x[rows], []), self.findings, few=True)
         else: self.ranked = replace(first, table=ranked_table(t, first.probs[rows], first.vocab, self.folder), probs=first.probs[rows])
         self._see()
 

@@ -108,6 +108,7 @@ class Cleaner:
         for w in (self._class, self._split, self._show): w.observe(lambda change: self._go(0), 'value')
         buttons = dict(previous=lambda: self._go(self.start - self.n), next=lambda: self._go(self.start + self.n),
                        retrain=lambda: self.retrain(), apply=lambda: self.apply(), undo=lambda: self.undo())
+        if 'test' in splits: buttons['apply to test'] = lambda: self.apply('test')
         self._buttons = {k: Button(description=k.capitalize()) for k in buttons}
         for k, b in self._buttons.items(): b.on_click(lambda _, f=buttons[k]: self._say(f))
         self._said, self._grid = HTML(), HBox(layout=Layout(flex_flow='row wrap'))
