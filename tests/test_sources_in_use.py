@@ -69,6 +69,7 @@ def test_train_from_names(data, tmp_path):
     assert clf.to_learner(data/'photos').dls.vocab == ['cat', 'dog']
     assert '--label-pattern' in json.loads((clf.path/'metrics.json').read_text())['command']
 
+@pytest.mark.slow
 def test_train_from_objects(data, tmp_path):
     "A DataFrame, pairs, and `Items`"
     frame = pd.read_csv(data/'labels.csv')
@@ -86,6 +87,7 @@ def test_the_command_line(data, tmp_path, quickcls):
     data_facts = json.loads((tmp_path/'models'/'photos'/'classifier.json').read_text())['data']
     assert data_facts['columns'] == 'path=file,label=label' and data_facts['valid_pct'] == .3
 
+@pytest.mark.slow
 def test_an_archive_on_the_command_line(data, tmp_path, quickcls):
     packed = shutil.make_archive(str(tmp_path/'pets'), 'zip', data.parent, 'secret')
     words = ['--labels', 'labels.csv', '--arch', 'efficientnet_lite0', '--folds', '0', '--quiet', '--no-images']

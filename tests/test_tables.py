@@ -398,3 +398,10 @@ def test_a_folder_with_a_table_and_no_classes(tmp_path):
     with pytest.raises(QuickclsError, match='There is a table: `quickcls train .*set --labels labels.csv` reads labels from it'):
         read_items(tmp_path/'set')
     assert read_items(tmp_path/'set', labels='labels.csv').vocab == ['x', 'y']
+
+def test_a_table_beside_the_folder_that_it_names(tmp_path):
+    "`photos/1.jpg` is right for the table, and for `photos` with the table beside it"
+    draw(tmp_path, 'photos/1.jpg', 'photos/2.jpg')
+    path = table(tmp_path, 'path,label\nphotos/1.jpg,x\nphotos/2,y\n')
+    assert labels(read_items(path)) == {'photos/1.jpg': 'x', 'photos/2.jpg': 'y'}
+    assert labels(read_items(tmp_path/'photos', labels=path)) == {'1.jpg': 'x', '2.jpg': 'y'}

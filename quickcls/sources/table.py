@@ -135,11 +135,13 @@ class ImagesBelow:
         "The file of an image; raises `ValueError` with the reason if it may not be used, or is not clear"
         if '\0' in name: return None
         if re.match(r'\w{2,}://', name): raise ValueError('is a web address')
-        for spelled in dict.fromkeys((name, nfc(name), name.replace('\\', '/'))):
+        plain = name.replace('\\', '/')
+        below = plain.removeprefix(f'{self.folder.name}/') # written from the folder above, as tables beside the folder are
+        for spelled in dict.fromkeys((name, nfc(name), plain, below)):
             path = Path(os.path.normpath(os.path.join(self.folder, spelled)))
             if not self.own and not self._is_inside(path): raise ValueError('is outside')
             if path.name and os.path.lexists(path) and not path.is_dir(): return path
-        return self._alike(name.replace('\\', '/'))
+        return self._alike(below)
 
     def _is_inside(self, path):
         path = os.path.abspath(path)
