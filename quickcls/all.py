@@ -24,8 +24,9 @@ from quickcls.report.notebook import new_notebook
 from quickcls.report.answer_html import demo_widget
 
 __all__ = ['Classifier', 'Deciding', 'Evaluation', 'Head', 'HeatMap', 'Items', 'LabelClassifier', 'Prediction', 'QuickclsError', 'Tags',
-           'Trust', 'backbone_table', 'compare', 'demo_widget', 'describe_threshold', 'fit_head', 'load_labels', 'new_notebook', 'parse_views',
-           'plot_images', 'quick_learner', 'read_labels', 'scan_folder', 'split_items', 'train', 'write_report', 'new', 'plot_pictures']
+           'Trust', 'backbone_table', 'compare', 'demo_widget', 'describe_threshold', 'fit_head', 'load_labels', 'new_notebook',
+           'parse_views', 'plot_images', 'quick_learner', 'read_labels', 'scan_folder', 'split_items', 'train', 'write_report',
+           'new', 'plot_pictures']
 
 new, plot_pictures = new_notebook, plot_images # their names in version 0.1, which notebooks may use
 
