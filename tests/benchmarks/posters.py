@@ -1,7 +1,8 @@
 """Several labels an image: how good on 200 film posters, beside chance: `python -m tests.benchmarks posters`.
 
 Five splits by five seeds; embedded once. Mean average precision of the labels that the tested images have, held out and cross-validated;
-what a random order of as many images gives; the mean frequency of a label; the same with the images given each other's labels. Prints one JSON object a line."""
+what a random order of as many images gives; the mean frequency of a label;
+the same with the images given each other's labels. Prints one JSON object a line."""
 import json, sys
 import numpy as np
 from quickcls.backbones.onnx_graph import get_graph
