@@ -9,7 +9,7 @@ __all__ = ['exit_on', 'doctor_command', 'read_apply']
 import shlex, sys
 from pathlib import Path
 from ..backbones.registry import embedded
-from ..core import QuickclsError, check_writable
+from ..core import check_writable
 from .actions import undo_steps
 from .manifest import forget_kept
 from .page import check_replaceable
