@@ -189,10 +189,9 @@ def clean(
     args:dict # Of `quickcls doctor`
 )->int: # exit code
     "`quickcls doctor --ui`: the images of a folder are sorted by hand"
-    from quickcls.doctor.examine import doctor
     from quickcls.cleaner.page import clean_in_browser
-    d = doctor(args['folder'], **{k: args[k] for k in ('only', 'split_by', 'classes', 'group_pattern', 'groups', 'arch', 'offline')})
-    clean_in_browser(d.folder, examined=d.examined, findings=d.findings)
+    options = 'only', 'split_by', 'classes', 'group_pattern', 'groups', 'arch', 'offline'
+    clean_in_browser(args['folder'], **{k: args[k] for k in options})
     return 0
 
 doing = dict(report='writing the report', explain='looking for evidence', preview='drawing', new='looking at the folder')
