@@ -95,16 +95,18 @@ def _proved(table, near, store, a, b, sure):
     if not len(ask): return sure
     at = np.random.default_rng(0).permutation(len(table))[:_random_pairs]
     other = near.others(at, 1)
+    far = near.between(at, other) > _far*near.usual # not two frames of one clip: they say nothing about what is usual
+    at, other = at[far], other[far]
     rows = np.unique(np.concatenate([a[ask], b[ask], at, other]))
     details, place = Details(small_greys(table.iloc[rows], store)), lambda v: np.searchsorted(rows, v).tolist()
     with ThreadPoolExecutor(2) as pool:
-        line = line_of(list(pool.map(details.agreement, place(at[at != other]), place(other[at != other]))))
+        line = line_of(list(pool.map(details.agreement, place(at), place(other))))
         agree = list(pool.map(details.agreement, place(a[ask]), place(b[ask])))
     out = sure.copy()
     out[ask] = np.array(agree) >= line
     return out
 
-_random_pairs = 100
+_random_pairs, _far = 100, .6 # number; distance of random pairs, in usual ones
 
 # %% ../../nbs/groups/05_grouping.ipynb #union
 largest = dict(names=1/2, time=1/2, near=1/3) # share of a class that a group may hold
