@@ -57,13 +57,13 @@ def test_a_table_gives_labels(tmp_path):
     (tmp_path/'tags.csv').write_text('id;file;tags\n1;a/1.png;cat|dog \n2;2.png;dog|dog\n3;b\\3.png;\n4;gone.png;cat\n')
     items = read_labels(tmp_path, separator='|')
     assert items.table.labels.tolist() == [('cat', 'dog'), ('dog',), ()] and items.table.label.tolist() == ['cat|dog', 'dog', '']
-    assert [(s.path, s.reason) for s in items.skipped] == [('gone.png', 'there is no such image')]
+    assert [(s.path, s.reason) for s in items.skipped] == [('gone.png', 'tags.csv, row 5: there is no image gone.png')]
     assert any('1 image has no label' in n for n in items.notes) and any('1 image is not in tags.csv' in n for n in items.notes)
 
 @pytest.mark.parametrize(('text', 'said'), [
-    ('image,labels\n', 'Expected a head and a row an image'), ('name,labels\nx,cat\n', 'Expected one with the names of images'),
-    ('image\n1.png\n', 'Expected a second one'), ('image,labels\n1.png,cat\n2.png,cat\n', 'has 1 label'),
-    ('image,labels\n9.png,cat dog\n', '9.png, which is not in'), (f'image,labels\n1.png,{"x"*400} cat\n', 'a label of 400 characters')])
+    ('image,labels\n', 'No labelled images in labels.csv'), ('name,labels\nx,cat\n', 'row 2: there is no image x'),
+    ('image\n1.png\n', 'none is known as the label'), ('image,labels\n1.png,cat\n2.png,cat\n', 'has 1 label'),
+    ('image,labels\n9.png,cat dog\n', 'row 2: there is no image 9.png'), (f'image,labels\n1.png,{"x"*400} cat\n', 'a label of 400 characters')])
 def test_a_wrong_table_says_what_is_wrong(tmp_path, text, said):
     write_images(tmp_path, '1.png', '2.png')
     (tmp_path/'labels.csv').write_text(text)
@@ -167,7 +167,16 @@ def test_options_for_one_label_are_refused(shapes, given, tmp_path):
     refused(lambda: train(str(shapes), **how, **given), f'{next(iter(given))} is for one label', 'label_separator')
     assert not (tmp_path/'m').exists()
 
-def test_labels_alone_need_a_separator(shapes): refused(lambda: train(str(shapes), labels='labels.csv'), 'label_separator=')
+def test_splits_and_groups_of_a_table_count(shapes):
+    "From a DataFrame too"
+    import pandas as pd
+    t = pd.read_csv(shapes/'labels.csv', keep_default_na=False)
+    given = t.assign(split=['test' if i % 4 == 0 else 'train' for i in range(len(t))])
+    kept = split_labels(read_labels(given.assign(image=[str(next(shapes.rglob(n))) for n in t.image])))
+    assert sorted(kept.table.split) == sorted(given.split)
+    grouped = t.assign(image=[str(next(shapes.rglob(n))) for n in t.image], group=[f'g{i//4}' for i in range(len(t))])
+    drawn = split_labels(read_labels(grouped)).table
+    assert drawn.split.nunique() == 2 and (drawn.groupby('group').split.nunique() == 1).all() and drawn.group.nunique() == -(-len(t)//4)
 
 # The command line
 

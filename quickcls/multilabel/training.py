@@ -11,11 +11,12 @@ from datetime import date
 from pathlib import Path
 from ..backbones.registry import parse_views
 from ..backbones.weights import choose_arch
-from ..core import QuickclsError, attempt, check_apart, check_free, whole_file
+from ..core import QuickclsError, attempt, check_free, whole_file
 from ..data.items import Doubt, skipped_note
 from ..features.embed import Embeddings
 from ..features.extractors import check_views, get_extractors
 from ..features.store import data_fingerprint
+from ..groups.splitting import LookAlikes
 from ..model.files import classifier_description
 from .classifier import LabelClassifier, evaluation
 from .fit import cross_labels, fit_labels
@@ -24,13 +25,14 @@ from .page import LabelFacts, write_label_card, write_label_report
 from ..report.record import public_command, share
 from ..saved.folder import crossed_file, metrics_file, predictions_file
 from ..saved.known_images import PublicPaths, public_name, remember_folders
+from ..sources.read import check_beside, source_text
 from ..terminal.csv_text import csv_table
 from ..terminal.progress import working
 from ..terminal.text import Lines, labelled, marked, table
 
 # %% ../../nbs/multilabel/07_training.ipynb #check-options
 of_one_label = ('auto', 'weights', 'strategy', 'unfreeze', 'head', 'epochs', 'lr', 'bs', 'patience', 'augment', 'class_weights', 'split_by',
-                'classes', 'folds', 'keep_known', 'background', 'corrections', 'tensorboard')
+                'label_pattern', 'classes', 'folds', 'keep_known', 'background', 'corrections', 'tensorboard')
 _same = dict(strategy='head', head='linear', augment='none') # values that ask for what is done anyway
 
 def check_options(
@@ -70,24 +72,25 @@ class LabelTraining:
 
     def scan(self):
         "Find the images and their labels, and draw the split"
-        o, folder = self.options, Path(self.options.folder).expanduser()
-        nested = f'The classifier would be in {self.out}, and the images are in {o.folder}: one would be inside the other.'
-        check_apart(self.out, folder, f'{nested} Name another folder with --out (in Python: out=).')
+        o = self.options
+        nested = f'The classifier would be in {self.out}, and the images are in {source_text(o.folder)}: one would be inside the other.'
+        check_beside(self.out, o.folder, f'{nested} Name another folder with --out (in Python: out=).', o.labels)
         check_free(self.out, o.force)
-        self.scanned = read_labels(folder, o.labels, o.label_separator, group_pattern=o.group_pattern)
+        how = dict(columns=o.columns, checksum=o.checksum, group_pattern=o.group_pattern)
+        self.scanned = read_labels(o.folder, o.labels, o.label_separator, **how)
         self.split()
         counts = dict(zip(self.vocab, label_matrix(self.items.table.labels, self.vocab).sum(0)))
         most = sorted(self.vocab, key=lambda c: -counts[c])
         shown = [f'{c} {counts[c]:,}' for c in most]
         named = ', '.join(shown if len(most) <= 6 else [*shown[:4], '…', shown[-1]])
         held = int((self.items.table.split != 'train').sum())
-        self.say(f'{len(self.items):,} images with {len(most)} labels in {folder} ({named}); {held:,} are held out')
+        self.say(f'{len(self.items):,} images with {len(most)} labels in {self.scanned.folder} ({named}); {held:,} are held out')
 
     def split(self):
         "Draw the split of the images that can be used"
         o = self.options
         if len(self.scanned) < fewest_images:
-            raise QuickclsError(f'{o.folder} has {len(self.scanned)} images with labels. Expected {fewest_images} or more.')
+            raise QuickclsError(f'{source_text(o.folder)} has {len(self.scanned)} images with labels. Expected {fewest_images} or more.')
         self.items, self.vocab = split_labels(self.scanned, valid_pct=o.valid_pct, seed=o.seed), label_names(self.scanned)
 
     def embed(self):
@@ -101,7 +104,8 @@ class LabelTraining:
         self.graphs = get_extractors(views, t.path, offline=o.offline)
         self.embeddings, before = Embeddings(self.graphs, o.levels), len(self.scanned.skipped)
         self.embeddings.embed(self.scanned)
-        if len(self.scanned.skipped) > before: self.split() # without the damaged ones
+        grouped = LookAlikes(o.groups).find(self.scanned, self.embeddings)
+        if grouped or len(self.scanned.skipped) > before: self.split() # look-alikes on one side, without the damaged ones
 
     def fit(self):
         "The head on the embeddings of the training images"
@@ -129,7 +133,7 @@ class LabelTraining:
                ('held out', f'{self.held.n:,} of {len(t):,} images; seed {o.seed}'), ('precision', self.embeddings.precision),
                ('fingerprint of the images', data_fingerprint(t))]
         notes = [*self.items.notes, *skipped_note(self.items.skipped)]
-        data, n_train = Path(public_name(o.folder)).name, int(self.of['train'].sum())
+        data, n_train = Path(public_name(self.scanned.folder)).name, int(self.of['train'].sum())
         thresholds, chosen = f.thresholds.tolist(), f.chosen.tolist()
         return LabelFacts(self.out.name, self.held, self.crossed, thresholds, chosen, data, n_train, o.command, how, notes)
 

@@ -83,7 +83,8 @@ def _with_label(rows, sep):
     good, skipped = [], []
     for r in rows:
         text = nfc((r.label or '').strip())
-        if not text or sep and not labels_of(text, sep): skipped.append(Skipped(str(r.path), f'{r.where}: no label'))
+        if sep and not labels_of(text, sep): good.append(replace(r, label='')) # it shows none of the labels
+        elif not text: skipped.append(Skipped(str(r.path), f'{r.where}: no label'))
         elif not text.isprintable(): skipped.append(Skipped(str(r.path), f'{r.where}: invisible characters in the label'))
         else: good.append(replace(r, label=text))
     return good, skipped
