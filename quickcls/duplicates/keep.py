@@ -17,6 +17,7 @@ class Facts:
     "What tells an original from a copy"
     rounding:float # Mean step by which values are rounded; 1 where nothing is rounded
     date:str # From EXIF, `2024:05:17 12:30:00`; empty if there is none
+    grey:bool # Is there no colour in it?
     filled:bool # Have all four corners one colour?
 
 def facts_of(
@@ -24,10 +25,10 @@ def facts_of(
 )->Facts: # The worst ones if it cannot be read
     "Rounding, date and corners of an image"
     try: im = open_image(path)
-    except NotAnImage: return Facts(255., '', False)
+    except NotAnImage: return Facts(255., '', False, False)
     with im:
         tables = getattr(im, 'quantization', None)
-        return Facts(sum(tables[0])/len(tables[0]) if tables else 1., _date_of(im), _filled_corners(path))
+        return Facts(sum(tables[0])/len(tables[0]) if tables else 1., _date_of(im), *_seen(path))
 
 def _date_of(im, original=0x9003, changed=0x0132, more=0x8769):
     "When a photo was taken, as EXIF says"
@@ -38,15 +39,16 @@ def _date_of(im, original=0x9003, changed=0x0132, more=0x8769):
     date = str(date).strip('\0 ')
     return date if date[:1].isdigit() and not date.startswith('0000') else ''
 
-def _filled_corners(path, part=12):
-    "Are the four corners of an image flat and of the same colour?"
+def _seen(path, part=12):
+    "(is an image without colour, are its four corners flat and of the same colour)"
     import numpy as np
     try: a = np.asarray(small_image(path, 128), np.float32)
-    except NotAnImage: return False
+    except NotAnImage: return False, False
     h, w = (max(2, n//part) for n in a.shape[:2])
     corners = [a[:h//2, :w//2], a[:h//2, -(w//2):], a[-(h//2):, :w//2], a[-(h//2):, -(w//2):]]
     colours = np.stack([c.reshape(-1, 3).mean(0) for c in corners])
-    return bool(max(c.std((0, 1)).max() for c in corners) < 3 and np.ptp(colours, 0).max() < 4)
+    filled = max(c.std((0, 1)).max() for c in corners) < 3 and np.ptp(colours, 0).max() < 4
+    return bool(np.ptp(a, 2).mean() < 2), bool(filled)
 
 # %% ../../nbs/duplicates/07_keep.ipynb #best-of
 def best_of(
@@ -58,6 +60,7 @@ def best_of(
     facts = {p: once[h] for p, h in content.items()}
     size = {p: (int(w), int(h)) for p, w, h in zip(rows.path, rows.width, rows.height)}
     signs = [
+        (lambda p: facts[p].grey, lambda p: 'in colour'),
         (lambda p: facts[p].filled, lambda p: 'not turned with filled corners'),
         (lambda p: -size[p][0]*size[p][1], lambda p: f'the largest ({size[p][0]} × {size[p][1]} pixels)'),
         (lambda p: round(facts[p].rounding, 1), lambda p: 'the least compressed' + (' (lossless)' if facts[p].rounding == 1 else '')),
