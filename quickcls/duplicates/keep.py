@@ -17,7 +17,7 @@ class Facts:
     "What tells an original from a copy"
     rounding:float # Mean step by which values are rounded; 1 where nothing is rounded
     date:str # From EXIF, `2024:05:17 12:30:00`; empty if there is none
-    grey:bool # Is there no colour in it?
+    colour:float # Mean difference between the largest and the smallest of red, green and blue, 0 to 255
     filled:bool # Have all four corners one colour?
 
 def facts_of(
@@ -25,7 +25,7 @@ def facts_of(
 )->Facts: # The worst ones if it cannot be read
     "Rounding, date and corners of an image"
     try: im = open_image(path)
-    except NotAnImage: return Facts(255., '', False, False)
+    except NotAnImage: return Facts(255., '', 0., False)
     with im:
         tables = getattr(im, 'quantization', None)
         return Facts(sum(tables[0])/len(tables[0]) if tables else 1., _date_of(im), *_seen(path))
@@ -40,15 +40,15 @@ def _date_of(im, original=0x9003, changed=0x0132, more=0x8769):
     return date if date[:1].isdigit() and not date.startswith('0000') else ''
 
 def _seen(path, part=12):
-    "(is an image without colour, are its four corners flat and of the same colour)"
+    "(how much colour an image has, are its four corners flat and of the same colour)"
     import numpy as np
     try: a = np.asarray(small_image(path, 128), np.float32)
-    except NotAnImage: return False, False
+    except NotAnImage: return 0., False
     h, w = (max(2, n//part) for n in a.shape[:2])
     corners = [a[:h//2, :w//2], a[:h//2, -(w//2):], a[-(h//2):, :w//2], a[-(h//2):, -(w//2):]]
     colours = np.stack([c.reshape(-1, 3).mean(0) for c in corners])
     filled = max(c.std((0, 1)).max() for c in corners) < 3 and np.ptp(colours, 0).max() < 4
-    return bool(np.ptp(a, 2).mean() < 2), bool(filled)
+    return float(np.ptp(a, 2).mean()), bool(filled)
 
 # %% ../../nbs/duplicates/07_keep.ipynb #best-of
 def best_of(
@@ -59,8 +59,9 @@ def best_of(
     once = {h: facts_of(p) for p, h in content.items()} # files with the same bytes say the same
     facts = {p: once[h] for p, h in content.items()}
     size = {p: (int(w), int(h)) for p, w, h in zip(rows.path, rows.width, rows.height)}
+    coloured = max(f.colour for f in facts.values()) > 10
     signs = [
-        (lambda p: facts[p].grey, lambda p: 'in colour'),
+        (lambda p: coloured and facts[p].colour < 2, lambda p: 'in colour'),
         (lambda p: facts[p].filled, lambda p: 'not turned with filled corners'),
         (lambda p: -size[p][0]*size[p][1], lambda p: f'the largest ({size[p][0]} × {size[p][1]} pixels)'),
         (lambda p: round(facts[p].rounding, 1), lambda p: 'the least compressed' + (' (lossless)' if facts[p].rounding == 1 else '')),
