@@ -382,6 +382,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'quickcls/backbones/engines.py'),
                                             'quickcls.backbones.engines.gpu': ( 'backbones/engines.html#gpu',
                                                                                 'quickcls/backbones/engines.py'),
+                                            'quickcls.backbones.engines.import_opencv': ( 'backbones/engines.html#import_opencv',
+                                                                                          'quickcls/backbones/engines.py'),
                                             'quickcls.backbones.engines.key_points': ( 'backbones/engines.html#key_points',
                                                                                        'quickcls/backbones/engines.py'),
                                             'quickcls.backbones.engines.open_detector': ( 'backbones/engines.html#open_detector',

@@ -10,6 +10,7 @@ from quickcls.doctor import examine, searches
 from quickcls.doctor.manifest import list_file, quarantine
 from quickcls.doctor.searches import Search
 from quickcls.findings.finding import Finding, kinds, split_of
+from tests.axe import serious_faults
 from tests.helpers import MeanColour, image, as_bytes, bad_files, broken_images, tiny_graph
 from tests.test_doctor_actions import state
 
@@ -215,13 +216,7 @@ def test_manifest_of_a_stranger(folder, capsys):
     assert main(['doctor', str(folder), '--apply']) == 1 and main(['doctor', str(folder), '--undo']) == 1
     assert state(folder) == before
 
-@pytest.fixture
-def no_pyarrow():
-    "Where pyarrow is installed, pandas takes UTF-8 only"
-    import pandas as pd
-    with pd.option_context('mode.string_storage', 'python'): yield
-
-def test_odd_names(tmp_path, capsys, no_pyarrow):
+def test_odd_names(tmp_path, capsys):
     "Names with HTML, spaces, line ends and bytes that are no UTF-8: found, shown as text, moved, and back"
     names = ['<img src=x onerror=alert(1)>.jpg', 'a `b` |c.jpg', 'line\nend.jpg', os.fsdecode(b'caf\xe9.jpg'), "it's $(x).jpg"]
     for i, label in enumerate(('<b>bold</b>', 'plain')):
@@ -264,32 +259,27 @@ def test_words_of_python(folder):
 
 @pytest.mark.parametrize('width', [390, 1280])
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_the_page(folder, tmp_path, width, scheme):
+def test_the_page(browser, folder, tmp_path, width, scheme):
     "One file that loads nothing; images are shown, the copy to keep is marked, test images stand apart; nothing runs over; accessible"
-    sync = pytest.importorskip('playwright.sync_api')
-    from tests.axe import serious_faults
     page = examine.doctor(str(folder)).to_html(tmp_path/'doctor.html')
     assert page.stat().st_size < 5_000_000
-    with sync.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path='/usr/bin/chromium', args=['--no-sandbox', '--disable-gpu'])
-        tab = browser.new_page(viewport=dict(width=width, height=900), color_scheme=scheme)
-        asked = []
-        tab.on('request', lambda r: asked.append(r.url))
-        tab.goto(page.as_uri())
-        assert [u for u in asked if not u.startswith(('data:', 'file:'))] == []
-        assert tab.evaluate('document.documentElement.scrollWidth') == width
-        assert tab.evaluate('[...document.images].every(i => i.complete && i.naturalWidth)') and tab.locator('img.thumb').count() == 9
-        kept = tab.locator('#train-exact-duplicate figure').first
-        assert kept.get_attribute('class') == 'keep' and '02.jpg' in kept.inner_text()
-        assert tab.locator('#test #test-wrong-label').count() == 1 and tab.locator('#train-wrong-label').inner_text().count('06.jpg') == 0
-        assert serious_faults(tab) == []
-        browser.close()
+    tab, asked = browser.new_page(viewport=dict(width=width, height=900), color_scheme=scheme), []
+    tab.on('request', lambda r: asked.append(r.url))
+    tab.goto(page.as_uri())
+    assert [u for u in asked if not u.startswith(('data:', 'file:'))] == []
+    assert tab.evaluate('document.documentElement.scrollWidth') == width
+    assert tab.evaluate('[...document.images].every(i => i.complete && i.naturalWidth)') and tab.locator('img.thumb').count() == 9
+    kept = tab.locator('#train-exact-duplicate figure').first
+    assert kept.get_attribute('class') == 'keep' and '02.jpg' in kept.inner_text()
+    assert tab.locator('#test #test-wrong-label').count() == 1 and tab.locator('#train-wrong-label').inner_text().count('06.jpg') == 0
+    assert serious_faults(tab) == []
+    tab.close()
 
 def test_by_hand(folder, monkeypatch, capsys):
-    "--ui opens the page of the cleaner with what was found; options that it has itself are named"
+    "--ui opens the page of the cleaner, which examines with the same options; options that it has itself are named"
     opened = []
     monkeypatch.setattr('quickcls.cleaner.page.clean_in_browser', lambda folder, **given: opened.append((folder, given)))
     assert main(['doctor', str(folder), '--ui', '--json']) == 0
     (at, given), = opened
-    assert at == str(folder) and len(given['findings']) == 10 and len(given['examined'].table) == len(given['examined'].x)
+    assert at == str(folder) and given['groups'] == 'auto' and given['only'] is None
     assert '--json does nothing here: the page of --ui has it' in ' '.join(capsys.readouterr().err.split())

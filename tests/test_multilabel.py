@@ -63,7 +63,8 @@ def test_a_table_gives_labels(tmp_path):
 @pytest.mark.parametrize(('text', 'said'), [
     ('image,labels\n', 'No labelled images in labels.csv'), ('name,labels\nx,cat\n', 'row 2: there is no image x'),
     ('image\n1.png\n', 'none is known as the label'), ('image,labels\n1.png,cat\n2.png,cat\n', 'has 1 label'),
-    ('image,labels\n9.png,cat dog\n', 'row 2: there is no image 9.png'), (f'image,labels\n1.png,{"x"*400} cat\n', 'a label of 400 characters')])
+    ('image,labels\n9.png,cat dog\n', 'row 2: there is no image 9.png'),
+    (f'image,labels\n1.png,{"x"*400} cat\n', 'a label of 400 characters')])
 def test_a_wrong_table_says_what_is_wrong(tmp_path, text, said):
     write_images(tmp_path, '1.png', '2.png')
     (tmp_path/'labels.csv').write_text(text)

@@ -97,7 +97,7 @@ def test_foreign_examples(quickcls, tmp_path):
 def test_the_share_to_keep(quickcls, tmp_path):
     write_folder(tmp_path/'set', a=24, b=24)
     assert train(tmp_path/'set', out=tmp_path/'m', keep_known=.8, **lite0).open_set.threshold == .2
-    for bad in ('1', '0.2', '95'):
+    for bad in ('1', '0.2', '195'):
         p = quickcls('train', tmp_path/'set', '--out', tmp_path/'m2', '--keep-known', bad)
         assert p.returncode == 1 and '--keep-known' in p.stderr
 

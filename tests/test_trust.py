@@ -48,7 +48,8 @@ def test_copies_never_stand_on_both_sides_of_a_fold(tmp_path):
 def test_casting_is_given_with_and_without_its_twins(photos, tmp_path):
     clf = train(photos('casting'), out=tmp_path/'casting', **lite0)
     m = metrics_of(clf)
-    assert m['n'] == 715 and m['without_twins']['n'] == 651 and m['without_twins']['twins'] == 64
+    apart = m['without_twins'] # without the 64 that are the same bytes, and without look-alikes of training images
+    assert m['n'] == 715 and apart['n'] + apart['twins'] == 715 and 64 < apart['twins'] < 715/2 + 64
     assert m['accuracy'] >= .995 and m['without_twins']['accuracy'] >= .995 and clf.trust.cross_validation['n'] == 6633
     assert clf.trust.calibration['ece_after'] <= .03
     page = (clf.path/'report.html').read_text()

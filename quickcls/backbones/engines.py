@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['precisions', 'most_numbers', 'descriptor_length', 'most_points', 'words_version', 'grid', 'precision_settings',
-           'OpenVINOEngine', 'read_network', 'run_graph', 'TorchEngine', 'open_detector', 'key_points', 'Words',
-           'read_words', 'WordsEngine', 'weighed', 'open_engine', 'gpu']
+           'OpenVINOEngine', 'read_network', 'run_graph', 'TorchEngine', 'import_opencv', 'open_detector', 'key_points',
+           'Words', 'read_words', 'WordsEngine', 'weighed', 'open_engine', 'gpu']
 
 # %% ../../nbs/backbones/05_engines.ipynb #imports
 import hashlib, math, os, sys
@@ -113,6 +113,14 @@ class TorchEngine:
     def start(self, batch, done): done(self(batch)['embedding']) # Run now, then call `done(embeddings)`
     def wait(self): pass # Nothing is pending
 
+# %% ../../nbs/backbones/05_engines.ipynb #import-opencv
+def import_opencv(): # the module `cv2`
+    "OpenCV; raises `QuickclsError` where it is not installed"
+    try: import cv2
+    except ImportError:
+        raise QuickclsError("OpenCV is not installed: pip install 'quickcls[classic]' opencv-contrib-python-headless") from None
+    return cv2
+
 # %% ../../nbs/backbones/05_engines.ipynb #key-points
 descriptor_length = dict(akaze=486, sift=128)
 most_points = 1000 # key points per image, the strongest
@@ -122,10 +130,7 @@ def open_detector(
 ): # A detector of OpenCV; one thread at a time may use it
     "What finds and describes key points; raises `QuickclsError` where this OpenCV has none"
     name = dict(akaze='AKAZE_create', sift='SIFT_create')[kind]
-    try: import cv2
-    except ImportError:
-        raise QuickclsError('Key points need OpenCV, which is not installed: '
-                            "pip install 'quickcls[classic]' opencv-contrib-python-headless") from None
+    cv2 = import_opencv()
     make = getattr(cv2, name, None) or getattr(getattr(cv2, 'xfeatures2d', None), name, None)
     if make is None:
         raise QuickclsError(f'OpenCV {cv2.__version__} has no {kind.upper()} in this package; version 5 moved it to the contrib package: '

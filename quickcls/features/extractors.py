@@ -8,6 +8,7 @@ __all__ = ['get_extractors', 'check_views']
 # %% ../../nbs/features/05_extractors.ipynb #imports
 from pathlib import Path
 from ..core import QuickclsError
+from ..backbones.engines import open_detector
 from ..backbones.onnx_graph import get_graph
 from .bow import learn_words
 
@@ -44,3 +45,4 @@ def check_views(
         raise QuickclsError(f'{weights} cannot be used: {arch} learns its visual words and has no weights. Leave --weights out.')
     if weights and len({v.backbone.name for v in views}) > 1:
         raise QuickclsError(f'{weights} can be the weights of one backbone, and {arch} names several. Name one with --arch.')
+    if words: open_detector(words[0].backbone.keypoints) # raises where OpenCV cannot find them

@@ -7,6 +7,7 @@ __all__ = ['side', 'least_agreement', 'small_greys', 'Details', 'line_of']
 
 # %% ../../nbs/groups/04_pixels.ipynb #imports
 from concurrent.futures import ThreadPoolExecutor
+from ..backbones.engines import import_opencv
 from ..data.formats import NotAnImage
 from ..data.images import load_image
 from ..features.store import Store, store_key
@@ -40,13 +41,14 @@ class Details:
     def __init__(self,
         greys # uint8 `[n, side, side]`
     ):
-        import cv2, numpy as np
+        import numpy as np
+        cv2 = import_opencv()
         self.images = [g - cv2.GaussianBlur(g, (0, 0), _shade) for g in greys.astype(np.float32)]
         self.kept = {}
 
     def middles(self, i):
         "The middle of an image at each zoom; none where it is nearly flat"
-        import cv2
+        cv2 = import_opencv()
         if i in self.kept: return self.kept[i]
         scaled = [self.images[i] if z == 1 else cv2.resize(self.images[i], None, fx=z, fy=z) for z in _zooms]
         cut = [s[(o := (len(s) - _middle)//2):o + _middle, o:o + _middle].copy() for s in scaled]
@@ -55,7 +57,7 @@ class Details:
 
     def agreement(self, i:int, j:int)->float: # -1 to 1; 0 where an image is flat
         "The correlation of the middle of one image with the best place of the other"
-        import cv2
+        cv2 = import_opencv()
         if self.images[j].std() < _flat: return 0.
         found = [float(cv2.matchTemplate(self.images[j], m, cv2.TM_CCOEFF_NORMED).max()) for m in self.middles(i)]
         return max(found, default=0.)

@@ -222,8 +222,8 @@ class Pipeline:
         found |= dict(n_train=len(self.splits['train'][0]), n_valid=self.ev.n)
         drawn = self.scanned.table.split.isna().all() # else the folders decide
         asked = dict(valid_pct=o.valid_pct if drawn else None, seed=o.seed, group_pattern=o.group_pattern, augment=str(self.augment))
-        asked |= dict(split_by=o.split_by, classes=o.classes, columns=o.columns, label_pattern=o.label_pattern, labels=table_name(o.folder, o.labels))
-        asked |= dict(groups=o.groups, look_alikes=self.look_alikes.grouping.n)
+        asked |= dict(split_by=o.split_by, classes=o.classes, columns=o.columns, label_pattern=o.label_pattern)
+        asked |= dict(labels=table_name(o.folder, o.labels), groups=o.groups, look_alikes=self.look_alikes.grouping.n)
         background = o.background and public_name(o.background)
         return found | asked | dict(class_weights=o.class_weights, background=background, corrections=corrected)
 
