@@ -71,5 +71,5 @@ def line_of(
 )->float:
     "The agreement from which on two images of the set show the same"
     import numpy as np
-    usual = float(np.quantile(agreements, .95)) if len(agreements) else 0
+    usual = float(np.quantile(agreements, .98)) if len(agreements) else 0
     return 1 - _closer*(1 - min(max(usual, least_agreement), 1))
