@@ -9,19 +9,21 @@ __all__ = ['exact', 'sure_enough', 'groups_of', 'find_copies']
 from collections import Counter
 from pathlib import Path
 from ..duplicates.keep import best_of
-from ..duplicates.near import Linked
 from .finding import Finding, split_of
 
 # %% ../../nbs/findings/02_copies.ipynb #groups
 def groups_of(
-    pairs, # DataFrame from `quickcls.duplicates.near.find_pairs`
-    n:int # Images
+    pairs # DataFrame from `quickcls.duplicates.near.find_pairs`
 )->list: # of lists of row numbers, each in order
     "The images that are linked by pairs, directly or by others"
-    linked, groups = Linked(n), {}
-    for a, b in zip(pairs.a, pairs.b): linked.link(int(a), int(b))
-    for i in sorted({*pairs.a, *pairs.b}): groups.setdefault(linked.of(int(i)), []).append(int(i))
-    return list(groups.values())
+    return sorted(sorted(rows) for rows in _linked(pairs).subsets())
+
+def _linked(pairs):
+    "The rows of pairs, linked"
+    from scipy.cluster.hierarchy import DisjointSet
+    linked = DisjointSet(int(i) for i in {*pairs.a, *pairs.b})
+    for a, b in zip(pairs.a, pairs.b): linked.merge(int(a), int(b))
+    return linked
 
 # %% ../../nbs/findings/02_copies.ipynb #words
 exact = {'bytes': 'the same bytes', 'pixels': 'the same pixels in different files'} # ways of being the same image altogether
@@ -52,33 +54,31 @@ def find_copies(
 )->list: # of `Finding`, those across labels and splits first
     "Exact and near-duplicates, the same image under two labels, the same image in training and test"
     table = examined.table.reset_index(drop=True).assign(split=examined.splits.to_numpy())
-    within = Linked(len(table))
-    for a, b, how in zip(pairs.a, pairs.b, pairs.how):
-        if how in exact: within.link(int(a), int(b))
-    of = {r: g for g, rows in enumerate(groups_of(pairs, len(table))) for r in rows}
-    found = [f for _, some in pairs.groupby(pairs.a.map(of)) for f in _findings(table, some, within)]
+    same = {r: g for g, rows in enumerate(groups_of(pairs[pairs.how.isin(list(exact))])) for r in rows}
+    of = {r: g for g, rows in enumerate(groups_of(pairs)) for r in rows}
+    found = [f for _, some in pairs.groupby(pairs.a.map(of)) for f in _findings(table, some, same)]
     return sorted(found, key=lambda f: ('two-labels', 'leak', 'exact-duplicate', 'near-duplicate').index(f.kind))
 
-def _findings(table, pairs, within):
+def _findings(table, pairs, same):
     "What is to say about one group of copies"
     rows = table.loc[sorted({*pairs.a, *pairs.b})]
     if rows.label.nunique() > 1: yield _across(rows, pairs, 'two-labels', f'one image under {rows.label.nunique()} labels: '
                                                f'{_counted(rows.label)} ({_ways(pairs)}). At most one label is right')
     if rows.split.nunique() > 1: yield _across(rows, pairs, 'leak', f'one image in {_counted(rows.split)} ({_ways(pairs)}), so the '
                                                f'accuracy is too good. Take the copies out of train, and leave the others as they are')
-    for _, same in rows.groupby(['label', 'split'], sort=False):
-        if len(same) > 1: yield _duplicates(same, pairs, within)
+    for _, copies in rows.groupby(['label', 'split'], sort=False):
+        if len(copies) > 1: yield _duplicates(copies, pairs, same)
 
 def _across(rows, pairs, kind, evidence):
     "A finding that a person has to decide"
     return Finding(kind, tuple(rows.path), evidence, _sure(pairs, rows.index), split=split_of(rows.split), facts=_facts(rows, pairs))
 
-def _duplicates(rows, pairs, within):
+def _duplicates(rows, pairs, same):
     "Copies within one class and one split"
     keep, why = best_of(rows)
     own = pairs[pairs.a.isin(rows.index) & pairs.b.isin(rows.index)]
     own = own if len(own) else pairs # linked by an image elsewhere
-    kind = 'exact-duplicate' if len({within.of(r) for r in rows.index}) == 1 else 'near-duplicate'
+    kind = 'exact-duplicate' if len({same.get(r, -1 - r) for r in rows.index}) == 1 else 'near-duplicate'
     sure, images = _sure(pairs, rows.index), (*rows.path[rows.path != keep], keep)
     evidence = f'{len(rows)} copies of one image ({_ways(own)}). Keep {Path(keep).name}: {why}'
     act = 'quarantine' if sure >= sure_enough else None # less sure ones may be two photos of one object

@@ -102,12 +102,12 @@ def by_cosine(x, late, least=.9):
 
 def judged(pairs, names, alike=()):
     "Recall of each change, mean recall, precision, pairs that are wrong (the first few by name)"
-    from quickcls.duplicates.near import Linked
+    from scipy.cluster.hierarchy import DisjointSet
     group = {n: g[0] for g in alike for n in g}
-    number, at, linked = [int(n[:5]) for n in names], {n: i for i, n in enumerate(names)}, Linked(len(names))
+    number, at, linked = [int(n[:5]) for n in names], {n: i for i, n in enumerate(names)}, DisjointSet(range(len(names)))
     base = np.array([group.get(n, n) for n in number])
-    for a, b in pairs: linked.link(int(a), int(b))
-    def found(n): return linked.of(at[n[:5]]) == linked.of(at[n])
+    for a, b in pairs: linked.merge(int(a), int(b))
+    def found(n): return linked.connected(at[n[:5]], at[n])
     recall = {k: float(np.mean([found(n) for n in names if n.endswith(f'_{k}')])) for k in changes}
     a, b = np.asarray(pairs, int).reshape(-1, 2).T
     wrong = base[a] != base[b]
