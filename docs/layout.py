@@ -5,7 +5,7 @@ from pathlib import Path
 root = Path(__file__).resolve().parent.parent
 order = ('caller', 'core', 'terminal', 'texts', 'folders', 'data', 'sources', 'saved', 'backbones', 'features', 'duplicates', 'groups',
          'heads', 'decide', 'model', 'evaluate', 'findings', 'explain', 'advice', 'report', 'multilabel', 'predict', 'train', 'doctor',
-         'cleaner', 'compare', 'asking', 'app', 'builder', 'line', 'demo', 'cli', 'all')
+         'sets', 'cleaner', 'compare', 'asking', 'app', 'builder', 'line', 'demo', 'cli', 'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 
 def package_of(path:Path)->str: # `quickcls/data/items.py` → `data`

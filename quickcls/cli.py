@@ -86,6 +86,9 @@ commands = dict(
     report='Write one page about a classifier, or about two side by side',
     demo='Open a page that classifies images and can learn new ones',
     new='Write a notebook about a folder: look at it, train, evaluate, improve',
+    datasets='List the data sets that `get` can fetch, with what is known about each',
+    get='Fetch a data set: verified, and continued where it stopped',
+    collect='Make a first data set from an image search',
     download='Fetch images from a list of addresses, into a folder for each class',
     backbones='List the pretrained networks',
     cache='Show or prune the cache of this machine')
@@ -93,8 +96,8 @@ modules = dict( # of commands whose function is in another module
     predict='predict.command', decide='predict.deciding', undo='predict.sorting',
     train='train.pipeline', compare='compare.command', preview='train.augment_preview', backbones='features.benchmark',
     cache='features.store', demo='demo', download='sources.download', doctor='doctor.command',
-    new='report.notebook', explain='explain.heatmap', tag='explain.regions')
-functions = dict(new='new_notebook', decide='decide_on', doctor='doctor_command') # of commands whose function has a longer name
+    datasets='sets.listing', get='sets.get', collect='sets.collect', new='report.notebook', explain='explain.heatmap', tag='explain.regions')
+functions = dict(datasets='list_datasets', get='get_dataset', new='new_notebook', decide='decide_on', doctor='doctor_command') # of commands whose function has a longer name
 # options of version 0.1: old scripts and saved commands still work
 earlier = {'--no-pictures': '--no-images', '--with-pictures': '--with-images', '--with': '--corrections'}
 
@@ -120,7 +123,7 @@ def command_parser(
     from fastcore.script import anno_parser
     from importlib import import_module
     func = getattr(import_module(f'quickcls.{modules[name]}'), functions.get(name, name)) if name in modules else globals()[name]
-    parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other'])
+    parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other', 'card'])
     parser.epilog = None
     if name == 'train':
         from quickcls.train.options import basic
@@ -210,6 +213,7 @@ def call(name:str, argv:list)->int: # exit code
         workers().start() # they start while the classifier is loaded
     if name in ('predict', 'tag'): return func(args.pop('model'), *args.pop('images'), **args) or 0
     if name == 'demo': return func(*args.pop('models'), **args) or 0
+    if name == 'collect': return 0 if func(*args.pop('queries'), **args) else 1
     if name == 'doctor' and args.pop('ui'): return clean(args)
     as_json = args.pop('json') if name == 'train' else False
     with working(doing[name]) if name in doing else nullcontext(): result = func(**args)

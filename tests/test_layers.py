@@ -29,6 +29,7 @@ order = (
     'predict',
     'train',
     'doctor',
+    'sets',
     'cleaner',
     'compare',
     'asking',

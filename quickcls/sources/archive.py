@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['archive_suffixes', 'most_members', 'most_packed', 'most_unpacked', 'most_ratio', 'is_address', 'archive_stem',
-           'inside_of', 'unpacked']
+           'inside_of', 'unpacked', 'unpack_into', 'fetch_archive']
 
 # %% ../../nbs/sources/06_archive.ipynb #imports
 import bz2, gzip, hashlib, json, lzma, os, re, stat, tarfile, zipfile, zlib
@@ -138,10 +138,18 @@ def _unpack_whole(path, top, stem, source):
     try:
         with write_whole(top) as beside:
             (beside/(stem.lstrip('.') or 'archive')).mkdir()
-            _unpack(path, beside/(stem.lstrip('.') or 'archive'))
-    except QuickclsError as e:
-        if top.is_dir(): return # another process was faster
-        raise QuickclsError(f'{source} was not unpacked. {e}') from None
+            unpack_into(path, beside/(stem.lstrip('.') or 'archive'), source)
+    except QuickclsError:
+        if not top.is_dir(): raise # else another process was faster
+
+def unpack_into(
+    path:Path, # Of a zip or tar
+    folder:Path, # That is there, and empty
+    source:str # What the user named, for messages
+):
+    "Unpack an archive; raises `QuickclsError` if it may not be unpacked"
+    try: _unpack(path, folder)
+    except QuickclsError as e: raise QuickclsError(f'{source} was not unpacked. {e}') from None
     except OSError as e: raise QuickclsError(f'{source} was not unpacked. {explain_os_error(e)}') from None
     except _damaged as e: raise QuickclsError(f'{source} is damaged, or no zip or tar: {plain_text(e)[:100]}. Get it again.') from None
 
@@ -178,7 +186,7 @@ def _local(source, wanted):
     known = _remembered(note)
     if known and wanted in (None, known): yield None, known
     else:
-        _fetch(source, path)
+        fetch_archive(source, path)
         digest = _digest(path)
         try: yield path, digest
         finally: path.unlink(missing_ok=True)
@@ -190,8 +198,11 @@ def _remembered(note):
     except (OSError, ValueError, KeyError, TypeError): return None
     return digest if isinstance(digest, str) and (note.parent/digest[:32]).is_dir() else None
 
-def _fetch(url, path):
-    "Download an archive, with a bar"
+def fetch_archive(
+    url:str, # http or https
+    path:Path # Of the file to write; what arrived of it is continued
+):
+    "Download an archive, with a bar; raises `QuickclsError`"
     with progress(1, f'fetching {archive_stem(url) or "the archive"}', '%') as bar:
         def tick(n, total):
             bar.total = 100
