@@ -140,7 +140,8 @@ def _check(facts, path):
     for name, value in facts.items():
         right, expected = _forms.get(name, (None, None))
         if right is None:
-            raise QuickclsError(f'{path} has a fact {plain_text(name)!r}.{did_you_mean(name, _forms)} Expected some of {", ".join(_forms)}.')
+            expected = f'Expected some of {", ".join(_forms)}.{did_you_mean(name, _forms)}'
+            raise QuickclsError(f'{path} has a fact {plain_text(name)!r}. {expected}')
         if not right(value): raise QuickclsError(f'{path} has {name}: {plain_text(value)[:80]}. Expected {expected}.')
     missing = next((n for n in ('get', _needed.get(facts.get('get'))) if n and n not in facts), None)
     if missing: raise QuickclsError(f'{path} does not say `{missing}`. Expected {_forms[missing][1]}.')

@@ -27,14 +27,16 @@ def search_images(
 )->list: # of dicts: url, title, page, site, width, height
     "What an image search finds; raises `QuickclsError`"
     try: from ddgs import DDGS
-    except ImportError: raise QuickclsError("ddgs is not installed. Expected the extra `datasets`: pip install 'quickcls[datasets]'") from None
+    except ImportError:
+        raise QuickclsError("ddgs is not installed. Expected the extra `datasets`: pip install 'quickcls[datasets]'") from None
     asked = licences[licence]
     how = dict(license_image=asked, backend='duckduckgo') if asked else {}
     try: found = DDGS(timeout=20).images(query, max_results=n, **how)
     except Exception as e: # its own, or of the network
-        raise QuickclsError(f'The search for {plain_text(query)!r} failed: {plain_text(e)[:120]}. Call again later: what is there stays.') from None
-    rows = [dict(url=r.get('image'), title=r.get('title'), page=r.get('url'), site=r.get('source'), width=r.get('width'), height=r.get('height'))
-            for r in found if isinstance(r, dict)]
+        why = plain_text(e)[:120]
+        raise QuickclsError(f'The search for {plain_text(query)!r} failed: {why}. Call again later: what is there stays.') from None
+    names = dict(url='image', title='title', page='url', site='source', width='width', height='height') # ours → of the search
+    rows = [{ours: r.get(its) for ours, its in names.items()} for r in found if isinstance(r, dict)]
     return [r for r in rows if _is_web(r['url'])][:n]
 
 def _is_web(url):
@@ -53,13 +55,15 @@ def read_addresses(
     path = folder/addresses_file
     if not path.is_file(): return []
     with open(path, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
-    if rows and not {'label', 'url'} <= set(rows[0]): raise QuickclsError(f'{path} has no columns label and url. Move it away, or name another --out.')
+    if rows and not {'label', 'url'} <= set(rows[0]):
+        raise QuickclsError(f'{path} has no columns label and url. Move it away, or name another --out.')
     return [{c: original_text(r.get(c) or '') for c in columns} for r in rows]
 
 def write_addresses(folder:Path, rows:list):
     "Write them, safe for a spreadsheet"
     text = io.StringIO()
-    csv.writer(text).writerows([columns, *([csv_text(plain_text(r.get(c) if r.get(c) is not None else '')) for c in columns] for r in rows)])
+    def cell(v): return csv_text(plain_text('' if v is None else v))
+    csv.writer(text).writerows([columns, *([cell(r.get(c)) for c in columns] for r in rows)])
     with whole_file(folder/addresses_file) as f: f.write_text(text.getvalue(), encoding='utf-8')
 
 # %% ../../nbs/sets/04_collect.ipynb #collect
@@ -84,7 +88,8 @@ def collect(
         if len(have) >= n: continue
         with working(f'searching for {query}'): found = search_images(query, n, licence)
         more = [r for r in found if r['url'] not in have][:n - len(have)]
-        rows += [dict(r, label=label, licence=f'{licence}, says the search' if licence != 'any' else 'not told', found=str(date.today())) for r in more]
+        about = dict(label=label, licence=f'{licence}, says the search' if licence != 'any' else 'not told', found=str(date.today()))
+        rows += [r | about for r in more]
         write_addresses(folder, rows)
     _fetch(folder, rows, most_mb, workers)
     if not keep_copies: _aside(folder, rows)
@@ -99,7 +104,8 @@ def _queries(texts):
     pairs = [t.split('=', 1) if '=' in t else (t, t) for t in map(str.strip, texts)]
     asked = {checked_class_name(a.strip()): b.strip() for a, b in pairs}
     if len(asked) < 2 or len(asked) < len(pairs) or not all(asked.values()):
-        raise QuickclsError(f'Searches that differ: {len(asked)}. Expected two or more: `quickcls collect "judo match" "taekwondo match" --out martial`')
+        example = '`quickcls collect "judo match" "taekwondo match" --out martial`'
+        raise QuickclsError(f'Searches that differ: {len(asked)}. Expected two or more: {example}')
     return asked
 
 def _fetch(folder, rows, most_mb, workers):

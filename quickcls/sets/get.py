@@ -78,7 +78,8 @@ def _comes_from(folder):
 def _here(card):
     "The folder of a set that is part of the repository"
     if any(p.is_dir() for p in card.place.iterdir()) and card.place.name == card.name: return card.place
-    raise QuickclsError(f'{card.title} is part of the repository of quickcls, and not of the installed package. Clone it, and use datasets/{card.name}.')
+    raise QuickclsError(f'{card.title} is part of the repository of quickcls, and not of the installed package. '
+                        f'Clone it, and use datasets/{card.name}.')
 
 def _said(card, folder, differs, what='is here'):
     "Say what is there, and what to do next"
@@ -130,7 +131,8 @@ def _from_kaggle(card, beside):
     with working(f'fetching {handle}'):
         try: there = Path(kagglehub.dataset_download(handle))
         except Exception as e: # of requests, or its own
-            raise QuickclsError(f'{handle} could not be fetched from Kaggle: {plain_text(e)[:150]}. What arrived is kept: call again.') from None
+            why = plain_text(e)[:150]
+            raise QuickclsError(f'{handle} could not be fetched from Kaggle: {why}. What arrived is kept: call again.') from None
     folder = there/card.facts.get('folder', '')
     if not folder.is_dir(): raise QuickclsError(f'{handle} has no folder {card.facts["folder"]} any more. Look into {there}.')
     with working('copying'): shutil.copytree(folder, beside, dirs_exist_ok=True)
