@@ -91,8 +91,9 @@ def test_a_wrong_card_is_told_before_anything_is_fetched(at, web, facts, said):
     with pytest.raises(QuickclsError, match=said): get_dataset(name)
     assert not Handler.asked and not (at/'blobs').exists()
 
-@pytest.mark.parametrize('text', ['', '# No facts\n\nText.\n', '---\nget: [\n---\n# A\n\nb\n', '---\n- a\n---\n# A\n\nb\n', '---\nget: hand\n---\nno heading\n',
-                                  '---\nget: !!python/object/apply:os.system ["true"]\n---\n# A\n\nb\n'])
+@pytest.mark.parametrize('text', [
+    '', '# No facts\n\nText.\n', '---\nget: [\n---\n# A\n\nb\n', '---\n- a\n---\n# A\n\nb\n', '---\nget: hand\n---\nno heading\n',
+    '---\nget: !!python/object/apply:os.system ["true"]\n---\n# A\n\nb\n'])
 def test_what_is_no_card(at, text):
     (at/'x.md').write_text(text)
     with pytest.raises(QuickclsError, match='x.md'): read_card('./x.md')
@@ -119,7 +120,8 @@ def test_a_set_is_fetched_verified_and_counted(at, web, capsys, monkeypatch):
     assert len(Handler.asked) == n and 'is there already' in capsys.readouterr().out
     assert not list((at/'cache').rglob('*.part')) and not [p for p in at.iterdir() if p.name.startswith('.blobs')]
 
-@pytest.mark.parametrize('facts', [dict(sha256='0'*64), dict(bytes=7), dict(first_md5='0'*32), dict(folder='v3'), dict(address_of='gone.zip')])
+@pytest.mark.parametrize('facts', [
+    dict(sha256='0'*64), dict(bytes=7), dict(first_md5='0'*32), dict(folder='v3'), dict(address_of='gone.zip')])
 def test_another_archive_leaves_nothing(at, web, facts):
     archive(web[0]/'blobs.zip')
     url = f'{web[1]}/{facts.pop("address_of", "blobs.zip")}'
@@ -195,8 +197,8 @@ def search(web, monkeypatch):
         def images(self, query, max_results=None, **how):
             asked.append((query, how))
             kind = query.split()[0]
-            rows = [dict(image=f'{base}/{kind}{i}.png', title=f'=HYPERLINK("{kind}")' if i == 1 else f'{kind} \x1b[31m{i}', url=f'{base}/page', source='Web')
-                    for i in range(8)]
+            titles = [f'=HYPERLINK("{kind}")' if i == 1 else f'{kind} \x1b[31m{i}' for i in range(8)]
+            rows = [dict(image=f'{base}/{kind}{i}.png', title=t, url=f'{base}/page', source='Web') for i, t in enumerate(titles)]
             return [dict(image='file:///etc/passwd', title='x', url='', source=''), *rows][:max_results]
     monkeypatch.setitem(sys.modules, 'ddgs', types.SimpleNamespace(DDGS=DDGS))
     return asked
@@ -230,7 +232,8 @@ def test_a_licence_is_asked_for_where_it_can_be(at, search):
 
 @pytest.mark.parametrize('queries, how, said', [
     (('judo',), {}, 'two or more'), (('judo', 'judo'), {}, 'two or more'), (('a=', 'b=c'), {}, 'two or more'), (('../x', 'b'), {}, 'class'),
-    (('a', 'b'), dict(n=0), '1 to 1,000'), (('a', 'b'), dict(n=5000), '1 to 1,000'), (('a', 'b'), dict(licence='free'), 'Expected one of any')])
+    (('a', 'b'), dict(n=0), '1 to 1,000'), (('a', 'b'), dict(n=5000), '1 to 1,000'),
+    (('a', 'b'), dict(licence='free'), 'Expected one of any')])
 def test_wrong_searches_are_told_before_the_network(at, search, queries, how, said):
     with pytest.raises(QuickclsError, match=said): collect(*queries, out='sports', **how)
     assert not search and not (at/'sports').exists()
@@ -255,6 +258,7 @@ def test_the_interfaces_of_both_libraries_are_as_expected():
 
 @pytest.mark.slow
 def test_a_wheel_has_the_cards(tmp_path):
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-q', '-w', str(tmp_path), str(repo)], check=True)
+    words = ['-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-q', '-w', str(tmp_path), str(repo)]
+    subprocess.run([sys.executable, *words], check=True)
     names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
     assert {f'quickcls/templates/datasets/{c.name}.md' for c in all_cards()} <= set(names)
