@@ -75,6 +75,7 @@ class Shown:
 # %% ../nbs/60_cli.ipynb #commands
 commands = dict(
     train='Train a classifier on a folder of labelled images',
+    embed='Embed images into Parquet files, a share of them on each machine',
     compare='Compare backbones, strategies, heads and numbers of images in one table',
     predict='Classify images',
     undo='Take back what `predict --sort-into` did',
@@ -94,7 +95,8 @@ commands = dict(
     cache='Show or prune the cache of this machine')
 modules = dict( # of commands whose function is in another module
     predict='predict.command', decide='predict.deciding', undo='predict.sorting',
-    train='train.pipeline', compare='compare.command', preview='train.augment_preview', backbones='features.benchmark',
+    train='train.pipeline', embed='shards.command', compare='compare.command', preview='train.augment_preview',
+    backbones='features.benchmark',
     cache='features.store', demo='demo', download='sources.download', doctor='doctor.command',
     datasets='sets.listing', get='sets.get', collect='sets.collect', new='report.notebook', explain='explain.heatmap', tag='explain.regions')
 functions = dict(datasets='list_datasets', get='get_dataset', new='new_notebook', decide='decide_on', doctor='doctor_command') # of commands whose function has a longer name
@@ -129,6 +131,7 @@ def command_parser(
         from quickcls.train.options import basic
         parser.usage, parser.formatter_class = 'quickcls train folder [options]', basic_first(parser.formatter_class, basic)
         parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
+        next(a for a in parser._actions if a.dest == 'folder').nargs = '?' # with --embeddings no folder is needed
     if name == 'doctor':
         parser.add_argument('--ui', action='store_true', help='Sort the images by hand in the browser: worst first, by keyboard')
         vars(next(a for a in parser._actions if a.dest == 'apply')).update(nargs='?', const='all')
@@ -204,6 +207,7 @@ def call(name:str, argv:list)->int: # exit code
     parser, func = command_parser(name)
     words = [re.sub('^[^=]+', lambda m: earlier.get(m[0], m[0]), word) for word in argv]
     args = read_words(parser, words)
+    if name == 'train' and args['folder'] is None: args['folder'] = args['embeddings'] or parser.error('name a folder of images')
     typed = {a.dest for a in parser._actions if any(w.partition('=')[0] in a.option_strings for w in words)}
     for text in idle_options(name, args, typed): show(marked(text, file=sys.stderr), sys.stderr)
     check_places(name, args)

@@ -20,6 +20,7 @@ order = (
     'heads',
     'decide',
     'model',
+    'shards',
     'evaluate',
     'findings',
     'explain',

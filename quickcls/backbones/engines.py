@@ -38,10 +38,11 @@ class OpenVINOEngine:
     def __init__(self,
         path:Path, # An ONNX file whose first input takes uint8 images `[n, h, w, 3]`
         *, precision:str=None, # As in `precision_settings`
-        streams:int=1 # Batches that are computed in parallel
+        streams:int=1, # Batches that are computed in parallel
+        threads:int=None # That compute; as many as there are cores where this is None
     ):
         ov = import_openvino()
-        config = {'NUM_STREAMS': streams} | precision_settings(precision)
+        config = {'NUM_STREAMS': streams} | precision_settings(precision) | ({'INFERENCE_NUM_THREADS': threads} if threads else {})
         try: self.compiled = ov.Core().compile_model(read_network(path), 'CPU', config)
         except RuntimeError as e: raise _not_loaded(path, _last_line(e)) from None
         self.streams, self.name = streams, 'openvino'
@@ -251,12 +252,14 @@ def weighed(
 def open_engine(
     graph, # From `quickcls.backbones.onnx_graph.get_graph`, or `Words`
     *, device:str=None, # `cpu`, `cuda` or `mps`; where this is None, that of `QUICKCLS_DEVICE`, or a GPU where there is one
-    streams:int=None # Batches in parallel on the CPU; one per two cores where this is None, and two at least
+    streams:int=None, # Batches in parallel on the CPU; one per two threads where this is None, and two at least
+    threads:int=None # That compute on the CPU; as many as there are cores where this is None
 ): # An engine: call it, or `start` and `wait`
     "The fastest engine that this machine has for a graph"
     if isinstance(graph, Words): return WordsEngine(graph, streams=streams)
     device = device or os.environ.get('QUICKCLS_DEVICE') or gpu() or 'cpu'
-    if device == 'cpu': return OpenVINOEngine(graph.path, streams=streams or max(2, (os.cpu_count() or 2)//2))
+    if device == 'cpu':
+        return OpenVINOEngine(graph.path, streams=streams or max(2, (threads or os.cpu_count() or 2)//2), threads=threads)
     return TorchEngine(graph.embedder, device=device)
 
 def gpu()->str|None: # `cuda`, `mps` or None

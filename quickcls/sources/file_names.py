@@ -45,6 +45,7 @@ def items_from_names(
     *, split_by:str=None, # `none`: folders are no splits; `train=A,test=B`: these folders are; None: usual names are known
     fnames=None, # Paths of the images, in place of all in the folder
     group_pattern:str=None, # As in `scan_folder`, in place of `(?P<group>…)`
+    listing=None, # `quickcls.data.items.Listing` in place of the disk, as in `scan_folder`
     **how # `classes`, `known`, `least`, `workers` of `items_of`
 )->Items: # With splits where folders or names say them
     "Images whose names hold their labels; raises `QuickclsError`"
@@ -52,7 +53,8 @@ def items_from_names(
     check_pattern(group_pattern)
     folder = Path(folder).expanduser()
     if folder.name in ('', '..'): folder = folder.resolve() # `.` has no name, and a classifier needs one
-    if not folder.is_dir(): raise QuickclsError(f'There is no folder {folder}. Expected one with images.')
+    if listing: fnames, how = listing.files, dict(how, look=listing.facts.get)
+    elif not folder.is_dir(): raise QuickclsError(f'There is no folder {folder}. Expected one with images.')
     files = [Path(f) for f in fnames] if fnames is not None else [f for f in walk_files(folder, walked) if named_as_image(f.name)]
     below = [Path(os.path.relpath(f, folder)).as_posix() for f in files]
     if not files: raise QuickclsError(f'No images in {folder}. Expected images whose names match {label_pattern!r}.')

@@ -62,13 +62,14 @@ def items_of(
     label_separator:str=None, # What stands between several labels of an image: gives a column `labels` with a tuple a row
     least:int=2, # Classes that must be there
     notes=(), skipped=(), # Of the list itself: sentences, and `Skipped`
+    look=look_at, # Path → its facts
     workers:int=4 # Threads that read files
 )->Items: # With splits where the rows have them
     "The images of rows as items; raises `QuickclsError` if there are too few"
     rows, unlabelled = _with_label(rows, label_separator)
     rows, twice, said = _once(rows, name, label_separator)
     rows, left_out = _of_classes(rows, classes, label_separator)
-    with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look_at, [r.path for r in rows]))
+    with ThreadPoolExecutor(workers) as pool: seen = list(pool.map(look, [r.path for r in rows]))
     table = _table(rows, seen, folder, group_pattern, label_separator)
     if known: spell(table, known)
     skipped = [*skipped, *unlabelled, *twice, *(s for s in seen if isinstance(s, Skipped))]

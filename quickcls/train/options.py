@@ -62,6 +62,7 @@ class Training:
         keep_known:float=0.95, # None of these: the share of good images that must not be refused
         background:str=None, # Folder of images of anything else; half of them teach what is none of the classes, half test it
         corrections:str=None, # Folder of corrections that people made on the page: they count for good
+        embeddings:str=None, # Folder of parts that `quickcls embed` wrote, in place of images
         no_images:bool=False, # Keep images out of report.html: for data that must not leave
         tensorboard:str=None, # Folder for TensorBoard: curves, confusion matrix, images in its projector (a new run each time)
         offline:bool=False, # Use no network
