@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from tests.helpers import MeanColour, image, repo, some_parts, tiny_graph, write_folder
 
-pytest.importorskip('pyarrow')
+pa = pytest.importorskip('pyarrow')
 from quickcls.core import QuickclsError
 from quickcls.shards.command import embed_shard
 from quickcls.shards.embedder import Embedder
@@ -28,8 +28,8 @@ def parts(quickcls, tmp_path_factory):
 def small(folder, out, shard=Shard()):
     "What `embed` does, by a stand-in for a network"
     place, out = place_of(folder), place_of(out)
-    rows = [r for r in get_manifest(place, out).to_pylist() if shard.has(r['id'])]
-    todo = [r for r in rows if r['id'] not in ids_done(read_parts(out))]
+    manifest, done = get_manifest(place, out), ids_done(read_parts(out))
+    todo = manifest.filter(pa.array([shard.has(i) and i not in done for i in manifest['id'].to_pylist()]))
     graph = tiny_graph(digest='resnet18-16-0123456789abcdef-v1')
     return embed_shard(todo, Embedder(place, [graph], engines=[MeanColour()]), out, shard)
 
@@ -168,7 +168,7 @@ def test_parts_of_two_networks(tmp_path):
     small(tmp_path/'photos', tmp_path/'parts', Shard(1, 2))
     graph, out = tiny_graph(digest='resnet18-16-fedcba9876543210-v1'), place_of(tmp_path/'parts')
     rows = [r for r in list_images(place_of(tmp_path/'photos')) if Shard(2, 2).has(r['id'])]
-    embed_shard(rows, Embedder(place_of(tmp_path/'photos'), [graph], engines=[MeanColour()]), out, Shard(2, 2))
+    embed_shard(pa.Table.from_pylist(rows), Embedder(place_of(tmp_path/'photos'), [graph], engines=[MeanColour()]), out, Shard(2, 2))
     with pytest.raises(QuickclsError, match='computed in different ways: .*weights 012345.*weights fedcba|weights fedcba.*weights 012345'):
         read_parts(out)
 
@@ -188,3 +188,11 @@ def test_without_pyarrow_the_extra_is_named(python, tmp_path):
     code = "import sys; sys.modules['pyarrow'] = None; from quickcls.cli import main; print(main(['embed', 'photos']))"
     p = python(f"import contextlib, io; e = io.StringIO()\nwith contextlib.redirect_stderr(e):\n    {code}\nprint(e.getvalue())")
     assert "quickcls[shards]" in p
+
+def test_a_training_takes_as_much_as_fits(quickcls, parts, tmp_path, monkeypatch):
+    "A sample by content, said in a line"
+    from quickcls.train import from_parts
+    monkeypatch.setattr(from_parts, 'free_memory', lambda: 40*4*3*3584*2)
+    p = quickcls('train', '--embeddings', parts[1], '--offline', '--folds', '0', '--out', tmp_path/'clf')
+    m = json.loads((tmp_path/'clf'/'metrics.json').read_text())
+    assert '40 of 60 images are used' in p.stdout and m['data']['n_train'] + m['n'] == 40, p.stderr

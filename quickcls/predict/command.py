@@ -121,9 +121,12 @@ def predict(
     watch:bool=False, # Go on with each image that arrives in the folder, until Ctrl+C; adds rows to the table of --csv
     fail_on:str=None, # Exit with code 3 if an image is decided so: a class, look_at_it, none_of_these, unreadable; several with commas
     sort_into:str=None, # Copy each image into a folder of its decision below this one; `quickcls undo` takes it back
-    move:bool=False # With --sort-into: move the images
+    move:bool=False, # With --sort-into: move the images
+    engine:str=None, # What computes: this machine (where this is not given), ray, or ray://HOST:10001; that needs --out
+    out:str=None # With --engine: folder for the answers, Parquet files with a row an image
 )->int: # exit code: 0; 1 where an image could not be read; 3 as --fail-on says
     "Classify images: the most likely classes with their probabilities, and the decision if one is saved"
+    if engine or out: return _on_cluster(model, images, engine, out, csv or json or watch or fail_on or sort_into or force)
     _check_options(images, top, csv, json, verbose, force, watch, sort_into, move)
     if has_several_labels(model):
         from quickcls.multilabel.command import check_idle, predict_labels
@@ -143,6 +146,14 @@ def predict(
             if bar: bar.update()
     if not one or csv or sort_into: _finish(out, lines, csv)
     return out.code
+
+def _on_cluster(model, images, engine, out, other):
+    "The exit code of a prediction on a cluster"
+    if not engine: raise QuickclsError('--out is for --engine ray. Expected --csv for a table of answers from this machine.')
+    if not out or len(images) != 1 or other:
+        raise QuickclsError('--engine expected one folder or address of images, --out for the answers, and no other option.')
+    from quickcls.shards.answers import predict_on_cluster
+    return 1 if predict_on_cluster(model, images[0], out, engine=engine) else 0
 
 def _finish(out, lines, csv):
     "The summary, and where the table is"

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['rows_a_batch', 'most_cpus', 'import_ray', 'cluster', 'pool_for', 'check_shared', 'placed', 'EmbedRows', 'run_rows',
-           'arrow_files', 'embed_on_cluster', 'check_recipe']
+           'arrow_files', 'run_all', 'embed_on_cluster', 'check_recipe']
 
 # %% ../../nbs/shards/06_cluster.ipynb #imports
-import os
+import os, re
 from contextlib import contextmanager
 from dataclasses import replace
 from ..core import QuickclsError, cache_dir, cache_file
@@ -142,8 +142,8 @@ def run_rows(
     finally: context.checkpoint_config = None
 
 def _cause(e):
-    "The last line of what went wrong on a worker"
-    lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+    "The line of a long text that names what went wrong on a worker"
+    lines = [line.strip() for line in str(e).splitlines() if re.match(r'\s*[\w.]*(Error|Exception|Interrupt)\b', line)]
     return (lines or [type(e).__name__])[-1][:200].rstrip('.') + '.'
 
 def _bare(address): return address.partition('://')[2] or address
@@ -153,32 +153,46 @@ def arrow_files(place:Place): # file system of pyarrow
     from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
     return LocalFileSystem() if place.is_local else PyFileSystem(FSSpecHandler(place.files))
 
+# %% ../../nbs/shards/06_cluster.ipynb #run-all
+def run_all(
+    ray, actor, kwargs:dict, # As in `run_rows`
+    manifest, # pyarrow table: id, path, size
+    out:Place, # Folder for what the actor returns, with the manifest
+    key:str, # What stands for the work in the name of the checkpoint
+    ready, # Function: the set of ids that need no more work; raises `QuickclsError` where others' work is there
+    *, workers:int=None, cpus:int=None, # As in `pool_for`
+    say=say # Called with each line of text
+):
+    "All rows of a manifest; what is there already is kept"
+    import hashlib
+    name = f'checkpoint-{hashlib.sha256(key.encode()).hexdigest()[:12]}'
+    how = dict(workers=workers, cpus=cpus)
+    if not part_files(out) or out.files.exists(out.at(name)):
+        run_rows(ray, actor, kwargs, out.at(manifest_file), len(manifest), out, checkpoint=name, **how)
+    done = ready()
+    todo = manifest.filter(import_arrow().array([i not in done for i in manifest['id'].to_pylist()]))
+    if not len(todo): return
+    say(f'{len(todo):,} of {len(manifest):,} images are new, or could not be read: they are done now')
+    write_table(todo, Place(out.at('todo')), manifest_file)
+    run_rows(ray, actor, kwargs, out.at(f'todo/{manifest_file}'), len(todo), out, **how)
+    out.files.rm(out.at('todo'), recursive=True)
+
 # %% ../../nbs/shards/06_cluster.ipynb #embed-on-cluster
 def embed_on_cluster(
     place:Place, out:Place, # Images, and folder for the parts
     graphs:list, # of `Graph`, one a view
     *, engine:str='ray', # As in `cluster`
     relist:bool=False, # As in `get_manifest`
-    workers:int=None, cpus:int=None, # As in `pool_for`
-    say=say # Called with each line of text
+    say=say, **how # To `run_all`: `workers`, `cpus`
 ):
-    "Embed all images of a place on a cluster; what is there already is kept"
-    import hashlib
-    manifest = get_manifest(place, out, relist, say)
-    name = 'checkpoint-' + hashlib.sha256(' + '.join(f'{g.digest}|{g.view.resize}' for g in graphs).encode()).hexdigest()[:12]
+    "Embed all images of a place on a cluster"
+    key = ' + '.join(f'{g.digest}|{g.view.resize}' for g in graphs)
+    def ready(): return ids_done(check_recipe(read_parts(out), graphs))
     with cluster(engine) as ray, working('embedding on the cluster'):
+        manifest = get_manifest(place, out, relist, say)
         check_shared(ray, out)
         kwargs = dict(root=place.root, graphs=graphs, files=[ray.put(g.path.read_bytes()) for g in graphs])
-        def run(rows, n, checkpoint=None):
-            run_rows(ray, EmbedRows, kwargs, rows, n, out, checkpoint=checkpoint, workers=workers, cpus=cpus)
-        if not part_files(out) or out.files.exists(out.at(name)): run(out.at(manifest_file), len(manifest), name)
-        ready = ids_done(check_recipe(read_parts(out), graphs))
-        todo = manifest.filter(import_arrow().array([i not in ready for i in manifest['id'].to_pylist()]))
-        if not len(todo): return
-        say(f'{len(todo):,} of {len(manifest):,} images are still missing, or could not be read: once more')
-        write_table(todo, Place(out.at('todo')), manifest_file)
-        run(out.at(f'todo/{manifest_file}'), len(todo))
-        out.files.rm(out.at('todo'), recursive=True)
+        run_all(ray, EmbedRows, kwargs, manifest, out, key, ready, say=say, **how)
 
 def check_recipe(parts, graphs): # the same parts
     "Raise `QuickclsError` where parts are of other networks"

@@ -43,14 +43,14 @@ rows_a_part, seconds_a_part = 4096, 30 # whichever comes first
 rows_at_once = 256 # given to an `Embedder`
 
 def embed_shard(
-    todo:list, # Dicts: id, path, size
+    todo, # pyarrow table: id, path, size
     embedder:Embedder, out:Place, shard:Shard
 )->tuple: # Number of embeddings, number of reasons, an example: `Done` with a reason, or None
     "Embed rows and write parts"
     dim, waiting, since, n, bad, first = sum(g.dim for g in embedder.graphs), [], time.monotonic(), 0, 0, None
     with progress(len(todo), f'embedding {shard}') as bar:
         for at in range(0, len(todo), rows_at_once):
-            done = embedder(todo[at:at+rows_at_once])
+            done = embedder(todo.slice(at, rows_at_once).to_pylist())
             reasons = [d for d in done if d.reason]
             n, bad, first = n + len(done) - len(reasons), bad + len(reasons), first or next(iter(reasons), None)
             waiting += done
@@ -74,7 +74,7 @@ def embed(
     offline:bool=False # Use no network for weights
 ):
     "Embed a share of the images into Parquet files, for `train --embeddings`"
-    import_arrow()
+    pa = import_arrow()
     mine, place, out = parse_shard(shard), place_of(folder), place_of(out)
     check_places(place, out)
     manifest, parts = get_manifest(place, out, relist, say), read_parts(out)
@@ -83,12 +83,13 @@ def embed(
     if parts.recipe not in (None, embedder.recipe):
         raise QuickclsError(f'{out.root} holds embeddings by {recipe_text(parts.recipe)}, and these would be by '
                             f'{recipe_text(embedder.recipe)}. Expected the same --arch, --size and --resize, or another folder with --out.')
-    rows = [r for r in manifest.to_pylist() if mine.has(r['id'])]
-    todo = [r for r in rows if r['id'] not in ready]
-    say(f'shard {mine}: {len(rows):,} images' + (f', {len(rows) - len(todo):,} of them done earlier' if len(todo) < len(rows) else ''))
+    ids = manifest['id'].to_pylist()
+    todo = manifest.filter(pa.array([mine.has(i) and i not in ready for i in ids], pa.bool_()))
+    n = sum(map(mine.has, ids))
+    say(f'shard {mine}: {n:,} images' + (f', {n - len(todo):,} of them done earlier' if len(todo) < n else ''))
     started = time.perf_counter()
     n, bad, first = embed_shard(todo, embedder, out, mine)
     seconds = time.perf_counter() - started
-    if todo: say(f'{n:,} embedded in {seconds:.1f} s ({len(todo)/seconds:.0f} images/s)')
+    if len(todo): say(f'{n:,} embedded in {seconds:.1f} s ({len(todo)/seconds:.0f} images/s)')
     if bad: say(f'{bad:,} could not be used; the first: {first.path}, {first.reason}')
     say(f'The shard is complete. When all are: quickcls train --embeddings {out.root}')

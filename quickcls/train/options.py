@@ -62,7 +62,8 @@ class Training:
         keep_known:float=0.95, # None of these: the share of good images that must not be refused
         background:str=None, # Folder of images of anything else; half of them teach what is none of the classes, half test it
         corrections:str=None, # Folder of corrections that people made on the page: they count for good
-        embeddings:str=None, # Folder of parts that `quickcls embed` wrote, in place of images
+        embeddings:str=None, # Folder of parts that `quickcls embed` wrote, in place of images; with --engine, where they are written
+        engine:str=None, # What embeds the images: this machine (where this is not given), ray, or ray://HOST:10001
         no_images:bool=False, # Keep images out of report.html: for data that must not leave
         tensorboard:str=None, # Folder for TensorBoard: curves, confusion matrix, images in its projector (a new run each time)
         offline:bool=False, # Use no network
@@ -85,7 +86,9 @@ class Training:
         g = self.given
         quality, strategy = g['quality'] or 'fast', g['strategy'] or 'head'
         arch, head = of_quality(quality, g['arch'], g['head'])
-        return dict(quality=quality, strategy=strategy, arch=arch, head=classic_head(arch, head) or 'linear', levels=g['levels'] or 'all',
+        parts = g['embeddings'] or (f'{self.target}-embeddings' if g['engine'] else None)
+        return dict(embeddings=parts, quality=quality, strategy=strategy, arch=arch, head=classic_head(arch, head) or 'linear',
+                    levels=g['levels'] or 'all',
                     unfreeze=2 if g['unfreeze'] is None else g['unfreeze'], epochs=10 if g['epochs'] is None else g['epochs'],
                     augment=g['augment'] or ('none' if strategy == 'head' else 'fastai'), folds=g['folds'] or 'auto')
 
