@@ -7,7 +7,7 @@ __all__ = ['rows_a_batch', 'most_cpus', 'import_ray', 'cluster', 'pool_for', 'ch
            'arrow_files', 'run_all', 'embed_on_cluster', 'check_recipe']
 
 # %% ../../nbs/shards/06_cluster.ipynb #imports
-import os, re
+import logging, os, re
 from contextlib import contextmanager
 from dataclasses import replace
 from ..core import QuickclsError, cache_dir, cache_file
@@ -38,6 +38,7 @@ def cluster(
     if ray.is_initialized():
         yield ray
         return
+    os.environ.setdefault('RAY_BACKEND_LOG_LEVEL', 'fatal') # what it tells is for its developers
     own = engine == 'ray' and not os.environ.get('RAY_ADDRESS')
     how = dict(include_dashboard=False) if own else dict(address=None if engine == 'ray' else engine)
     try: ray.init(log_to_driver=False, logging_level='ERROR', **how)
@@ -129,7 +130,8 @@ def run_rows(
     how, threads = pool_for(ray, workers, cpus)
     files = dict(filesystem=arrow_files(out))
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    context.enable_progress_bars = context.print_on_execution_start = False
+    logging.getLogger('ray.data').setLevel(logging.ERROR)
     context.actor_init_retry_on_errors = False
     done = dict(id_column='id', checkpoint_path=_bare(out.at(checkpoint or '')), override_filesystem=arrow_files(out))
     context.checkpoint_config = CheckpointConfig(**done) if checkpoint else None
