@@ -1,7 +1,7 @@
 """What an image costs past one machine: `python -m tests.benchmarks.many_machines FOLDER [--ray]`, for docs/many_machines.md
 
 CPU time of this process and its decoders, so that other work counts little; with `--ray`, seconds with one and with two actors."""
-import argparse, os, tempfile, time
+import argparse, os, shutil, tempfile, time
 import numpy as np
 
 def cpu_seconds():
@@ -59,6 +59,7 @@ def on_ray(folder, graphs):
                 else: embed_shard(get_manifest(place, out, **quiet), Embedder(place, graphs, threads=1), out, Shard())
                 print(f'{f"{workers} actors" if workers else "no Ray, one thread"}: {time.perf_counter() - start:.1f} s')
     ray.shutdown()
+    shutil.rmtree(temp, ignore_errors=True)
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__)
