@@ -15,31 +15,35 @@ from ..features.embed import decode_ahead, decoders
 from ..terminal.progress import progress
 from .corners import frame_pairs
 from .nearest import candidates, nearest, ordinary_pairs, shortened
-from .points import key_points, placed
+from .points import bytes_of_points, key_points, placed
 from .prints import take_prints
-from .turns import best_turns, first_look, second_look, turns
+from .turns import best_turns, first_look, second_look, squared, turns
 
 # %% ../../nbs/duplicates/06_near.ipynb #greys
-_side, _kept = 224, 1500 # Longer side, pixels; images that are kept in memory
+_side, _memory = 224, 2**28 # Longer side, pixels; bytes of images and key points that are kept
 
 class Greys:
     "Grey images of at most 224 pixels, decoded when they are needed"
     def __init__(self,
         paths:list, # Of all images
         pool # `ThreadPoolExecutor`
-    ): self.paths, self.pool, self.images, self.points = paths, pool, OrderedDict(), {}
+    ): self.paths, self.pool, self.images, self.points, self.bytes = paths, pool, OrderedDict(), {}, 0
 
     def need(self,
         rows # Of images that will be asked for
     ):
         "Decode the images that are not there; old ones are forgotten"
         import numpy as np
-        todo = [r for r in dict.fromkeys(map(int, rows)) if r not in self.images]
+        rows = list(dict.fromkeys(map(int, rows)))
         for r in rows:
-            if int(r) in self.images: self.images.move_to_end(int(r))
-        for r, got in decode_ahead(todo, self._load, pool=self.pool):
+            if r in self.images: self.images.move_to_end(r)
+        for r, got in decode_ahead([r for r in rows if r not in self.images], self._load, pool=self.pool):
             self.images[r] = np.zeros((16, 16), np.uint8) if isinstance(got, NotAnImage) else got
-        while len(self.images) > _kept + len(todo): self.points.pop(self.images.popitem(last=False)[0], None)
+            self.bytes += self.images[r].nbytes
+        while self.bytes + len(self.points)*bytes_of_points > _memory and len(self.images) > len(rows):
+            old, image = self.images.popitem(last=False)
+            self.bytes -= image.nbytes
+            self.points.pop(old, None)
 
     def _load(self, row):
         import numpy as np
@@ -53,6 +57,7 @@ class Greys:
 # %% ../../nbs/duplicates/06_near.ipynb #turned-pairs
 _rough, _least = .8, (.4, .5) # Correlation at 32 pixels; agreement at 64 and at 192 pixels that a copy has at least
 _least_placed, _usual = .65, 40 # The agreement that a copy in another image has at least; ordinary pairs that are looked at
+_at_once = 1000 # Pairs
 _sample = 300, 100 # Ordinary pairs that are looked at, at 64 and at 192 pixels
 
 def threshold(
@@ -75,8 +80,18 @@ class Level:
     def looked(self, pairs): # (turn int `[m]`, agreement float32 `[m]`)
         "The turn of each pair, and its agreement at 64 pixels"
         import numpy as np
+        turn, agrees = np.zeros(len(pairs), np.int64), np.full(len(pairs), -1, np.float32)
+        parts = range(0, len(pairs), _at_once)
+        for i, (t, a) in zip(parts, self.greys.pool.map(lambda i: self._looked(pairs[i:i+_at_once]), parts)):
+            turn[i:i+_at_once], agrees[i:i+_at_once] = t, a
+        return turn, agrees
+
+    def _looked(self, pairs):
+        import numpy as np
         turn, rough = best_turns(self.prints.grey, pairs)
-        return turn, np.where(rough > _rough, first_look(self.prints.grey, pairs, turn), -1)
+        agrees, good = np.full(len(pairs), -1, np.float32), rough > _rough
+        agrees[good] = first_look(self.prints.grey, pairs[good], turn[good])
+        return turn, agrees
 
     @cached_property
     def first(self)->float: # at 64 pixels
@@ -108,7 +123,9 @@ def _second(pairs, turn, greys, chunk=200):
     for i in range(0, len(pairs), chunk):
         some, t = pairs[i:i+chunk], turn[i:i+chunk]
         greys.need(some.ravel())
-        yield from greys.pool.map(lambda p, k: second_look(greys.images[p[0]], greys.images[p[1]], k), some.tolist(), t.tolist())
+        rows = sorted(set(some.ravel().tolist()))
+        fine = dict(zip(rows, greys.pool.map(lambda r: squared(greys.images[r]), rows)))
+        yield from greys.pool.map(lambda p, k: second_look(fine[p[0]], fine[p[1]], k), some.tolist(), t.tolist())
 
 # %% ../../nbs/duplicates/06_near.ipynb #placed-pairs
 _tries = 2 # Attempts for two groups
@@ -215,7 +232,7 @@ def _near(table, x, late, pool, most, seed):
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1) # each pair has a thread of its own
     try:
-        prints, greys = take_prints(list(table.path), workers=pool), Greys(list(table.path), pool)
+        prints, greys = take_prints(table, workers=pool), Greys(list(table.path), pool)
         linked = DisjointSet(range(len(table)))
         pairs, further, ordinary = _candidates(prints, x, late, seed)
         level = Level(prints, ordinary, greys)

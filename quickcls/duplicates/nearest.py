@@ -6,8 +6,9 @@
 __all__ = ['all_pairs_up_to', 'shortened', 'nearest', 'levels_of', 'candidates', 'ordinary_pairs']
 
 # %% ../../nbs/duplicates/02_nearest.ipynb #imports
+from threadpoolctl import threadpool_limits
+from ..features.embed import decode_ahead
 from ..terminal.progress import progress
-from .prints import unit
 
 # %% ../../nbs/duplicates/02_nearest.ipynb #shortened
 def shortened(
@@ -19,15 +20,23 @@ def shortened(
 ): # float32 `[n, k]`, k <= keep; its distances are nearly those of the embeddings
     "Embeddings with few columns"
     import numpy as np
-    last = np.zeros(x.shape[1], bool)
-    for a, b in late: last[a:b] = True
-    def balanced(rows): return np.concatenate([unit(rows[:, m]) for m in (last, ~last) if m.any()], 1)
-    some = balanced(x[np.sort(np.random.default_rng(seed).permutation(len(x))[:sample])])
+    halves = [h for h in (late, _rest(late, x.shape[1])) if h]
+    def lengths(rows, half): return np.maximum(np.sqrt(sum(np.einsum('ij,ij->i', p, p) for a, b in half for p in [rows[:, a:b]])), 1e-9)
+    some = x[np.sort(np.random.default_rng(seed).permutation(len(x))[:sample])]
+    for h in halves:
+        long = lengths(some, h)[:, None]
+        for a, b in h: some[:, a:b] /= long
     centre = some.mean(0)
     power, v = np.linalg.eigh((some - centre) @ (some - centre).T)
     good = np.flatnonzero(power > 1e-6*max(power[-1], 1e-12))[-keep:]
     to = (some - centre).T @ (v[:, good]/np.sqrt(power[good]))
-    return np.concatenate([(balanced(x[i:i+2000]) - centre) @ to for i in range(0, len(x), 2000)]).astype(np.float32)
+    def turned(rows): return sum(sum(rows[:, a:b] @ to[a:b] for a, b in h)/lengths(rows, h)[:, None] for h in halves) - centre @ to
+    return np.concatenate([turned(x[i:i+2000]) for i in range(0, len(x), 2000)]).astype(np.float32)
+
+def _rest(late, n):
+    "The columns between those of the last stages, as [from, to]"
+    ends = [0, *(e for part in sorted(late) for e in part), n]
+    return [[a, b] for a, b in zip(ends[::2], ends[1::2]) if a < b]
 
 # %% ../../nbs/duplicates/02_nearest.ipynb #nearest
 all_pairs_up_to = 20_000 # images
@@ -43,25 +52,31 @@ def nearest(
     n = len(features[0])
     rows, far = np.zeros((n, k), np.int64), np.full((n, k), np.inf, np.float32)
     squares = [(f*f).sum(1) for f in features]
-    with progress(n, 'comparing') as bar:
-        for mine, theirs in _blocks(features, n, seed):
-            d = _distances(features, squares, mine, theirs)
-            d[mine[:, None] == theirs[None]] = np.inf
-            m = min(k, len(theirs))
-            first = np.argpartition(d, m - 1, axis=1)[:, :m]
-            d = np.take_along_axis(d, first, 1)
-            order = np.argsort(d, 1)
-            rows[mine, :m], far[mine, :m] = theirs[np.take_along_axis(first, order, 1)], np.take_along_axis(d, order, 1)**(.5/len(features))
+    def first_of(block):
+        mine, theirs = block
+        d = _distances(features, squares, mine, theirs)
+        m = min(k, len(theirs))
+        first = np.argpartition(d, m - 1, axis=1)[:, :m]
+        d = np.take_along_axis(d, first, 1)
+        order = np.argsort(d, 1)
+        return m, theirs[np.take_along_axis(first, order, 1)], np.take_along_axis(d, order, 1)**(.5/len(features))
+    with progress(n, 'comparing') as bar, threadpool_limits(1, 'blas'): # a block has a thread of its own
+        for (mine, _), (m, near, away) in decode_ahead(_blocks(features, n, seed), first_of, ahead=4):
+            rows[mine, :m], far[mine, :m] = near, away
             bar.update(len(mine))
     return rows, far
 
 def _distances(features, squares, mine, theirs):
     "The products of the squared distances; the root is taken of the few that are kept"
     import numpy as np
-    total = 1
+    total = None
     for f, s in zip(features, squares):
-        d = s[mine][:, None] + s[theirs][None] - 2*(f[mine] @ f[theirs].T)
-        total = total*np.maximum(d, 0)
+        d = (-2*f[mine]) @ (f if len(theirs) == len(f) else f[theirs]).T # all rows are in order
+        d += s[mine][:, None]
+        d += s[theirs]
+        np.maximum(d, 0, out=d)
+        total = d if total is None else np.multiply(total, d, out=total)
+    total[mine[:, None] == theirs] = np.inf
     return total
 
 def _blocks(features, n, seed):

@@ -140,8 +140,9 @@ def _to_wal(db, seconds=60):
             time.sleep(.02)
 
 def _packed(embedding):
-    "Bytes of 16-bit floats, and their check; larger numbers are clipped"
+    "Bytes of 16-bit floats, and their check; larger numbers are clipped. Bytes stay bytes"
     import numpy as np
+    if embedding.dtype == np.uint8: return (numbers := embedding.tobytes()) + _check(numbers)
     if np.isnan(embedding).any():
         raise QuickclsError('The network gives NaN for an image, expected numbers. '
                             'Name another network with --arch; where QUICKCLS_PRECISION is set, try without it.')
@@ -151,10 +152,10 @@ def _packed(embedding):
 def _check(numbers): return zlib.crc32(numbers).to_bytes(4, 'big') # 4 bytes that a changed row does not fit
 
 def _unpacked(numbers, dim):
-    "The 16-bit floats of a row; None where it is damaged, or of an earlier version without a check"
+    "The 16-bit floats, or the bytes, of a row; None where it is damaged, or of an earlier version without a check"
     import numpy as np
-    if not isinstance(numbers, bytes) or len(numbers) != 2*dim + 4 or _check(numbers[:-4]) != numbers[-4:]: return
-    return np.frombuffer(numbers[:-4], np.float16)
+    kind = isinstance(numbers, bytes) and {2*dim + 4: np.float16, dim + 4: np.uint8}.get(len(numbers))
+    if kind and _check(numbers[:-4]) == numbers[-4:]: return np.frombuffer(numbers[:-4], kind)
 
 def _chunks(keys, n=500): return (keys[i:i+n] for i in range(0, len(keys), n)) # SQLite limits the values of a statement
 def _marks(keys): return ','.join('?'*len(keys))

@@ -6,32 +6,21 @@
 __all__ = ['side', 'least_agreement', 'small_greys', 'Details', 'line_of']
 
 # %% ../../nbs/groups/04_pixels.ipynb #imports
-from concurrent.futures import ThreadPoolExecutor
 from ..backbones.engines import import_opencv
-from ..data.formats import NotAnImage
-from ..data.images import load_image
-from ..features.store import Store, store_key
+from ..features.small import small_images
+from ..features.store import Store
 
 # %% ../../nbs/groups/04_pixels.ipynb #small-grey
 side = 48 # pixels of a copy
-_recipe = f'grey|{side}|v1'
 
 def small_greys(
     table, # Rows of an items table: path, sha256
-    store:Store, workers:int=4
+    store:Store
 ): # uint8 `[n, side, side]`; all zero for an image that cannot be decoded
     "Small grey copies of images, from the store where it has them"
     import numpy as np
-    keys = [store_key(h, _recipe) for h in table.sha256]
-    missing = set(store.missing(keys, side*side))
-    todo = {k: (p, h) for k, p, h in zip(keys, table.path, table.sha256) if k in missing}
-    with ThreadPoolExecutor(workers) as pool: store.put(list(zip(todo, pool.map(lambda of: _grey(*of), todo.values()))), _recipe)
-    return store.get(keys, side*side).astype(np.uint8).reshape(-1, side, side)
-
-def _grey(path, sha256):
-    import numpy as np
-    try: return np.asarray(load_image(path, side, sha256=sha256).convert('L')).ravel()
-    except NotAnImage: return np.zeros(side*side, np.uint8)
+    cv2, greys = import_opencv(), small_images(table, store).grey
+    return np.array([cv2.resize(g, (side, side), interpolation=cv2.INTER_AREA) for g in greys], np.uint8).reshape(-1, side, side)
 
 # %% ../../nbs/groups/04_pixels.ipynb #agreement
 _middle, _zooms, _shade, _flat = 28, (1/1.15, 1, 1.15), 5, 2. # pixels; scales; sigma in pixels; grey levels
