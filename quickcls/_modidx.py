@@ -2205,6 +2205,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'quickcls/features/store.py'),
                                          'quickcls.features.store.Store.get': ( 'features/store.html#store.get',
                                                                                 'quickcls/features/store.py'),
+                                         'quickcls.features.store.Store.known': ( 'features/store.html#store.known',
+                                                                                  'quickcls/features/store.py'),
                                          'quickcls.features.store.Store.missing': ( 'features/store.html#store.missing',
                                                                                     'quickcls/features/store.py'),
                                          'quickcls.features.store.Store.prune': ( 'features/store.html#store.prune',

@@ -58,7 +58,7 @@ class Greys:
 _rough, _least = .8, (.4, .5) # Correlation at 32 pixels; agreement at 64 and at 192 pixels that a copy has at least
 _least_placed, _usual = .65, 40 # The agreement that a copy in another image has at least; ordinary pairs that are looked at
 _at_once = 1000 # Pairs
-_sample = 300, 100 # Ordinary pairs that are looked at, at 64 and at 192 pixels
+_sample = 300, 300 # Ordinary pairs that are looked at, at 64 and at 192 pixels
 
 def threshold(
     usual, # Agreement of ordinary pairs, -1 to 1

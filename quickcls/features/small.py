@@ -56,7 +56,7 @@ class Small:
     seen:object # float64 `[n, k]`, a column for each of `columns`; the colour of an edge is a number of 24 bits
     fine:object # bool `[n]`: could it be decoded?
 
-_recipe, _at_once = f'small|{side}|v1', 500 # images that are written, and read, at once
+_recipe, _at_once = f'small|{side}|v1', 500 # images that are written at once
 
 def small_images(
     table, # Rows of an items table: path, sha256
@@ -65,28 +65,25 @@ def small_images(
 )->Small: # In the order of the table
     "Small copies of images, from the store where it has them"
     import numpy as np
-    kept, store = _kept(), store or Store()
-    keys = [store_key(h, _recipe) for h in table.sha256]
-    missing = set(store.missing(keys, kept.itemsize))
-    todo = {k: (p, h) for k, p, h in zip(keys, table.path, table.sha256) if k in missing}
-    failed = _add(todo, store, pool) if todo else set()
-    out, fine = np.zeros(len(keys), kept), np.array([k not in failed for k in keys], bool)
-    rows = np.flatnonzero(fine)
-    for i in range(0, len(rows), _at_once):
-        some = rows[i:i+_at_once]
-        out[some] = store.get([keys[r] for r in some], kept.itemsize).astype(np.uint8).view(kept)[:, 0]
+    kept, store, at = _kept(), store or Store(), {}
+    out, fine = np.zeros(len(table), kept), np.zeros(len(table), bool)
+    for i, h in enumerate(table.sha256): at.setdefault(store_key(h, _recipe), []).append(i)
+    def keep(key, data): out[at[key]], fine[at[key]] = data.view(kept)[0], True
+    for k, data in store.known(list(at), kept.itemsize): keep(k, data)
+    todo = {k: (table.path.iat[rows[0]], table.sha256.iat[rows[0]]) for k, rows in at.items() if not fine[rows[0]]}
+    if todo: _add(todo, store, keep, pool)
     return Small(*(out[name] for name in kept.names), fine)
 
-def _add(todo, store, pool):
-    "Look at images, (path, SHA-256) by key, and store what is kept; the keys of those that cannot be decoded"
-    failed, waiting = set(), []
+def _add(todo, store, keep, pool):
+    "Look at images, (path, SHA-256) by key, and store what is kept of those that can be decoded"
+    waiting = []
     with progress(len(todo), 'small copies') as bar, nullcontext(pool) if pool else ThreadPoolExecutor(decoders()) as pool:
         for k, got in decode_ahead(todo, lambda k: _look(*todo[k]), pool=pool):
             bar.update(1)
-            if isinstance(got, NotAnImage): failed.add(k)
-            else: waiting.append((k, got))
+            if isinstance(got, NotAnImage): continue
+            keep(k, got)
+            waiting.append((k, got))
             if len(waiting) == _at_once:
                 store.put(waiting, _recipe)
                 waiting = []
         store.put(waiting, _recipe)
-    return failed

@@ -68,18 +68,22 @@ class Store:
             values = [(k, recipe, now, _packed(e)) for k, e in rows]
             self.db.executemany('insert or replace into embeddings values (?,?,?,?)', values)
 
+    def known(self, keys:list, dim:int): # Generator of (key, array `[dim]`) of those that are there, each once, in any order
+        "What the store has of some keys, read part by part"
+        for some in _chunks(list(dict.fromkeys(keys))):
+            for k, b in self._numbers(some):
+                if (e := _unpacked(b, dim)) is not None: yield k, e
+        self._touch(keys)
+
     def get(self, keys:list, dim:int): # float32 `[n, dim]`, in the order of the keys
         "The embeddings of keys that are all in the store"
         import numpy as np
         out, at = np.empty((len(keys), dim), np.float32), {}
         for i, k in enumerate(keys): at.setdefault(k, []).append(i)
-        for some in _chunks(list(at)):
-            for k, b in self._numbers(some):
-                if (e := _unpacked(b, dim)) is not None: out[at.pop(k)] = e
+        for k, e in self.known(keys, dim): out[at.pop(k)] = e
         if at:
             raise QuickclsError(f'{len(at)} embeddings are gone from {self.path}, or damaged (was it pruned meanwhile?). '
                                 'Expected all of them: run again to compute them anew.')
-        self._touch(keys)
         return out
 
     def _ask(self, sql, values):

@@ -100,13 +100,16 @@ def _proved(table, near, store, a, b, sure):
     rows = np.unique(np.concatenate([a[ask], b[ask], at, other]))
     details, place = Details(small_greys(table.iloc[rows], store)), lambda v: np.searchsorted(rows, v).tolist()
     with ThreadPoolExecutor(2) as pool:
-        line = line_of(list(pool.map(details.agreement, place(at), place(other))))
-        agree = list(pool.map(details.agreement, place(a[ask]), place(b[ask])))
+        def agreements(a, b):
+            parts = [slice(i, i + _at_once) for i in range(0, len(a), _at_once)] # a task for each pair would take longer than the pair
+            return [v for some in pool.map(lambda s: list(map(details.agreement, a[s], b[s])), parts) for v in some]
+        line = line_of(agreements(place(at), place(other)))
+        agree = agreements(place(a[ask]), place(b[ask]))
     out = sure.copy()
     out[ask] = np.array(agree) >= line
     return out
 
-_random_pairs, _far = 100, .6 # number; distance of random pairs, in usual ones
+_random_pairs, _far, _at_once = 100, .6, 50 # number; distance of random pairs, in usual ones; pairs that a thread takes at once
 
 # %% ../../nbs/groups/05_grouping.ipynb #union
 largest = dict(names=1/2, time=1/2, near=1/3) # share of a class that a group may hold
