@@ -1544,6 +1544,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'quickcls/duplicates/points.py'),
                                             'quickcls.duplicates.points._affine': ( 'duplicates/points.html#_affine',
                                                                                     'quickcls/duplicates/points.py'),
+                                            'quickcls.duplicates.points._within': ( 'duplicates/points.html#_within',
+                                                                                    'quickcls/duplicates/points.py'),
                                             'quickcls.duplicates.points.key_points': ( 'duplicates/points.html#key_points',
                                                                                        'quickcls/duplicates/points.py'),
                                             'quickcls.duplicates.points.mirrored': ( 'duplicates/points.html#mirrored',

@@ -18,7 +18,7 @@ class Points:
     at:object # float32 `[k, 2]`: across, down, pixels
     marks:object # float32 `[k, 128]`: descriptions, of length 1
 
-most_points, _side = 300, 224 # Points; the longer side of the image in which they are looked for, pixels
+most_points, _side, _searched = 300, 224, 160 # Points; the longer side of the image, and of the one in which they are looked for, pixels
 bytes_of_points = 4*130*most_points # At most
 
 def key_points(
@@ -27,12 +27,19 @@ def key_points(
     "The key points of an image"
     import cv2
     import numpy as np
-    scale = _side/max(grey.shape)
-    if scale < 1: grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    found, marks = cv2.SIFT_create(most_points, contrastThreshold=.01).detectAndCompute(grey, None)
+    grey = _within(grey, _side)
+    small = _within(grey, _searched)
+    found, marks = cv2.SIFT_create(most_points, contrastThreshold=.01).detectAndCompute(small, None)
     if marks is None: return Points(grey, np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
     marks = np.sqrt(marks/np.maximum(marks.sum(1, keepdims=True), 1e-6)) # RootSIFT, Arandjelović and Zisserman 2012
-    return Points(grey, np.array([p.pt for p in found], np.float32), marks.astype(np.float32))
+    scale = np.array(grey.shape[::-1])/small.shape[::-1]
+    at = (np.array([p.pt for p in found]) + .5)*scale - .5
+    return Points(grey, at.astype(np.float32), marks.astype(np.float32))
+
+def _within(grey, most):
+    import cv2
+    scale = most/max(grey.shape)
+    return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
 
 # %% ../../nbs/duplicates/04_points.ipynb #mirrored
 def mirrored(

@@ -6,6 +6,7 @@
 __all__ = ['grey_side', 'colours_of', 'Small', 'small_images']
 
 # %% ../../nbs/features/08_small.ipynb #imports
+import os
 from contextlib import nullcontext
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ def colours_of(
 def _kept():
     "What is kept of an image, as a type of numpy"
     import numpy as np
-    return np.dtype([('format', 'S8'), ('grey', 'u1', (grey_side, grey_side)), ('colours', 'u2', 216), ('seen', 'f8', len(columns))])
+    return np.dtype([('bytes', 'u8'), ('format', 'S8'), ('grey', 'u1', (grey_side, grey_side)), ('colours', 'u2', 216), ('seen', 'f8', len(columns))])
 
 def _look(path, sha256):
     "What is kept of one image, as bytes; raises `NotAnImage`, also where the file has another content"
@@ -41,6 +42,8 @@ def _look(path, sha256):
     found, kept = looked_at(path, Wanted('squish', side, sha256)), np.zeros((), _kept())
     rgb = np.asarray(found.image)
     small = cv2.resize(rgb, (grey_side, grey_side), interpolation=cv2.INTER_AREA)
+    try: kept['bytes'] = os.path.getsize(path)
+    except OSError as e: raise NotAnImage(f'cannot be read: {e.strerror}') from None
     kept['format'], kept['grey'], kept['colours'] = found.format.encode(), cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), colours_of(small)
     seen = seen_of(rgb, min(found.width, found.height))
     kept['seen'] = [int(v[1:], 16) if isinstance(v, str) else v for v in map(seen.get, columns)]
@@ -50,6 +53,7 @@ def _look(path, sha256):
 @dataclass
 class Small:
     "What is kept of images, a row each; all zero for those that cannot be decoded"
+    bytes:object # uint64 `[n]`: the size of the file
     format:object # bytes `[n]`, as Pillow names it
     grey:object # uint8 `[n, 64, 64]`
     colours:object # uint16 `[n, 216]`, from `colours_of`

@@ -81,7 +81,7 @@ def properties_of(
         for _, facts in decode_ahead(table.path, _header):
             headers.append(facts)
             bar.update(1)
-    fine = small.fine & [not isinstance(f, NotAnImage) for f in headers]
+    fine = small.fine & [not isinstance(f, NotAnImage) and f['bytes'] == n for f, n in zip(headers, small.bytes)] # not changed meanwhile
     t = pd.DataFrame([dict(path=p) | (f if good else {}) for p, f, good in zip(table.path, headers, fine)], index=table.index)
     t['format'] = [f.decode() if good else None for f, good in zip(small.format.tolist(), fine)]
     t = t.reindex(columns=list(_header_columns)).join(_seen(small, fine, table.index))
