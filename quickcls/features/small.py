@@ -33,7 +33,8 @@ def colours_of(
 def _kept():
     "What is kept of an image, as a type of numpy"
     import numpy as np
-    return np.dtype([('bytes', 'u8'), ('format', 'S8'), ('grey', 'u1', (grey_side, grey_side)), ('colours', 'u2', 216), ('seen', 'f8', len(columns))])
+    square = grey_side, grey_side
+    return np.dtype([('bytes', 'u8'), ('format', 'S8'), ('grey', 'u1', square), ('colours', 'u2', 216), ('seen', 'f8', len(columns))])
 
 def _look(path, sha256):
     "What is kept of one image, as bytes; raises `NotAnImage`, also where the file has another content"
