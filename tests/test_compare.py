@@ -31,7 +31,7 @@ def done(parts, graphs_of, tmp_path_factory):
             Store, 'put', lambda self, some, recipe: (rows.extend((self.path, recipe, k) for k, _ in some), put(self, some, recipe))[1]
         )
         c = compare(parts, arch=f'{arch},alexnet', out=tmp_path_factory.mktemp('out')/'c', offline=True, quiet=True, **axes)
-    own = [(r, k) for p, r, k in rows if p.parent == cache and not r.startswith(('grey|', 'taken|'))]
+    own = [(r, k) for p, r, k in rows if p.parent == cache and not r.startswith(('small|', 'taken|'))]
     return SimpleNamespace(c=c, t=c.table, out=c.out, rows=own)
 
 def test_a_row_a_scenario(done, parts):
