@@ -62,11 +62,12 @@ _sample = 300, 300 # Ordinary pairs that are looked at, at 64 and at 192 pixels
 
 def threshold(
     usual, # Agreement of ordinary pairs, -1 to 1
-    least:float # What it is where ordinary pairs agree in nothing
+    least:float, # What it is where ordinary pairs agree in nothing
+    share:float=.97 # Of the ordinary pairs that agree less than what counts as usual
 )->float: # -1 to 1
     "What a copy has to reach in this set"
     import numpy as np
-    u = float(np.quantile(usual, .97)) if len(usual) else .04 # a tiny set: somewhat stricter, to be safe
+    u = float(np.quantile(usual, share)) if len(usual) else .04 # a tiny set: somewhat stricter, to be safe
     return least + (1 - least)*np.sqrt(max(u, 0))
 
 class Level:
@@ -100,7 +101,7 @@ class Level:
     @cached_property
     def second(self)->float: # at 192 pixels
         few = self.ordinary[:_sample[1]]
-        return threshold(list(_second(few, best_turns(self.prints.grey, few)[0], self.greys)), _least[1])
+        return threshold(list(_second(few, best_turns(self.prints.grey, few)[0], self.greys)), _least[1], share=.96)
 
     @cached_property
     def placed(self)->float: # of an image that lies in another one; one in ten ordinary pairs may be a copy after all
