@@ -4,7 +4,8 @@ learning alone (cleanlab on cross-validated logistic regression) and by a vote o
 The photographs have some labels that are really wrong or cannot be told: in hymenoptera an ant's folder holds a dandelion without an ant,
 a wasp's carcass and a placeholder. Whoever names one of them has found no flip, and it counts as false here, for all three.
 All three get the same embeddings: those of `quickcls.doctor.examine.look_closer`, where it looks closer.
-What `quickcls.findings.labels` has chosen was chosen on waste and flowers, with other draws (seeds) than those here.
+The numbers in `quickcls.findings.labels` were chosen on waste and flowers, with hymenoptera in view too: by other draws (seeds)
+than those here.
 
 `python -m tests.benchmarks labels` runs these alone."""
 import time, warnings
