@@ -1,5 +1,6 @@
 "Wrong labels, faults of classes, outliers and placeholders: on drawn parts, and on photographs where there are any"
 import shutil
+from dataclasses import replace
 import numpy as np, pytest
 from PIL import Image, ImageDraw
 from quickcls.all import scan_folder
@@ -23,7 +24,6 @@ def examine(folder):
 
 def renamed(data, rows, labels, split=None):
     "The same images; some under other labels"
-    from dataclasses import replace
     table = data.table.copy()
     table.loc[rows, 'label'] = labels
     if split is not None: table['split'] = split
@@ -94,6 +94,34 @@ def test_a_class_of_three_is_told(drawn_parts):
     assert [(f.kind, f.facts['label'], len(f.images)) for f in found] == [('small-class', 'rare', 3)]
     assert 'rare has 3 images' in found[0].evidence
     assert not any('rare' in (f.to, f.facts['label']) for f in find_wrong_labels(few))
+
+def test_few_images_are_looked_at_closer(drawn_parts, monkeypatch):
+    "By a second network, in the order of the table; not where they are too many"
+    from quickcls.doctor import examine
+    table = drawn_parts.table.iloc[::12].reset_index(drop=True)
+    some = Examined(replace(drawn_parts.items, table=table), drawn_parts.x[::12], drawn_parts.late)
+    asked = []
+    def embedded(items, *, arch, **how):
+        asked.append(arch)
+        return Examined(items, np.arange(len(items), dtype=np.float32)[:, None], [])
+    monkeypatch.setattr(examine, 'examine_items', embedded)
+    small = examine.look_closer(some)
+    assert asked == ['efficientnet_lite2'] and (small[:, :-1] == some.x).all() and list(small[:, -1]) == list(range(len(some.table)))
+    some.items.table[['width', 'height']] = 640, 480
+    assert examine.look_closer(some).shape == (len(some.table), 1) and asked[1] == 'efficientnet_lite0@320+efficientnet_lite2'
+    monkeypatch.setattr(examine, 'most_looked_at', len(some.table) - 1)
+    assert examine.look_closer(some) is None and len(asked) == 2
+
+@pytest.mark.slow
+def test_flips_among_ants_and_bees_are_found():
+    "Half of 5 %, nearly all of those that are named; no other draw than the benchmark's first, to be quick"
+    from quickcls.doctor.examine import look_closer
+    from tests.benchmarks.wrong_labels import flipped
+    data = photo_set('hymenoptera')
+    closer, (labels, wrong) = look_closer(data, offline=True), flipped(data.table.label.to_numpy(), .05, 0)
+    flips = set(data.table.path[wrong])
+    found = [f.images[0] in flips for f in find_wrong_labels(renamed(data, slice(None), labels), closer)]
+    assert sum(found) >= .5*wrong.sum() and sum(found) >= .85*len(found)
 
 def test_one_class_alone_has_no_wrong_labels(drawn_parts):
     assert find_wrong_labels(renamed(drawn_parts, slice(None), 'part')) == []

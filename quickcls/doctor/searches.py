@@ -22,9 +22,14 @@ class Known:
     "What is known about the images; each part is computed when it is asked for, once"
     def __init__(self,
         examined:Examined,
-        groups:str='auto' # As in `train`: auto, names or off
+        groups:str='auto', # As in `train`: auto, names or off
+        look_closer=lambda examined: None # Function that gives embeddings which see more, or None
     ):
-        self.examined, self.groups = examined, groups
+        self.examined, self.groups, self._look_closer = examined, groups, look_closer
+
+    @cached_property
+    def closer(self): # float32 `[n, d]`, or None
+        return self._look_closer(self.examined)
 
     @cached_property
     def pairs(self): # DataFrame, as from `find_pairs`
@@ -59,7 +64,7 @@ class Search:
 searches = [
     Search('copies', 'findings.copies.find_copies', ('two-labels', 'leak', 'exact-duplicate', 'near-duplicate'), ('pairs',)),
     Search('look-alike groups', 'findings.look_alikes.find_look_alikes', ('look-alike',), ('grouping',)),
-    Search('wrong labels', 'findings.labels.find_wrong_labels', ('wrong-label',)),
+    Search('wrong labels', 'findings.labels.find_wrong_labels', ('wrong-label',), ('closer',)),
     Search('faults of classes', 'findings.classes.find_class_faults', ('small-class', 'two-kinds')),
     Search('outliers', 'findings.classes.find_outliers', ('outlier', 'placeholder')),
     Search('poor images', 'findings.quality.find_poor_quality', ('blurred', 'dark', 'bright', 'tiny', 'odd-shape'), ('properties',)),
