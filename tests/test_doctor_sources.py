@@ -24,7 +24,8 @@ def drawn(root):
         rows.append(f'train/{name};"{name[:4]}";a; b'.replace('a; b', '"a; b"'))
     shutil.copy(root/'train/warm_00.jpg', root/'train/warm_90.jpg')
     (root/'train/cold_91.jpg').write_bytes((root/'train/cold_01.jpg').read_bytes()[:400])
-    rows += ['train/warm_90.jpg;warm;', 'train/cold_91.jpg;cold;', 'train/gone.jpg;cold;', 'train/warm_02.jpg;cold;', 'train/warm_04.jpg;;']
+    rows += ['train/warm_90.jpg;warm;', 'train/cold_91.jpg;cold;']
+    rows += ['train/gone.jpg;cold;', 'train/warm_02.jpg;cold;', 'train/warm_04.jpg;;']
     (root/'labels.csv').write_bytes(('\ufeff' + '\r\n'.join(rows)).encode())
     return root
 
@@ -32,7 +33,8 @@ def drawn(root):
 def data(tmp_path): return drawn(tmp_path/'set')
 
 def odd_name(examined):
-    return [Finding('wrong-label', (p,), 'its neighbours are cold', .9, act='relabel', to='cold') for p in examined.table.path if 'warm_06' in p]
+    paths = [p for p in examined.table.path if 'warm_06' in p]
+    return [Finding('wrong-label', (p,), 'its neighbours are cold', .9, act='relabel', to='cold') for p in paths]
 
 @pytest.fixture
 def odd(monkeypatch): monkeypatch.setattr('tests.test_doctor.odd_one', odd_name)
@@ -84,8 +86,10 @@ def test_what_was_kept_of_a_table_is_not_shown_again(data, odd, capsys):
 
 def test_objects_are_examined_but_not_changed(data, odd):
     import pandas as pd
-    d = examine.doctor(pd.DataFrame([(str(p), p.name[:4]) for p in sorted((data/'train').glob('*.jpg'))], columns=['path', 'label']))
-    assert {f.kind for f in d.findings} == {'damaged', 'exact-duplicate', 'wrong-label'} and len(d.steps()) == 3 and 'DATA' in d.to_markdown()
+    rows = [(str(p), p.name[:4]) for p in sorted((data/'train').glob('*.jpg'))]
+    d = examine.doctor(pd.DataFrame(rows, columns=['path', 'label']))
+    assert {f.kind for f in d.findings} == {'damaged', 'exact-duplicate', 'wrong-label'}
+    assert len(d.steps()) == 3 and 'DATA' in d.to_markdown()
     with pytest.raises(QuickclsError, match='here is neither'): d.apply()
 
 # an archive, names
@@ -118,7 +122,8 @@ def test_labels_in_names(data, odd, capsys):
     assert 'moved: 2' in (out := capsys.readouterr().out) and '--undo' in out and not (data/'train/warm_90.jpg').exists()
     assert main(['doctor', str(data), '--label-pattern', '^([a-z]+)_', '--undo']) == 0 and state(data) == before
 
-@pytest.mark.parametrize('words', [['--label-separator', ' ', '--label-pattern', 'x(y)'], ['--columns', 'label=class'], ['--checksum', 'x']])
+@pytest.mark.parametrize('words', [
+    ['--label-separator', ' ', '--label-pattern', 'x(y)'], ['--columns', 'label=class'], ['--checksum', 'x']])
 def test_options_that_do_not_fit_are_told(data, words, capsys):
     assert main(['doctor', str(data), *words]) == 1 and capsys.readouterr().err.count('\n') == 1
 
@@ -160,7 +165,8 @@ def test_wrong_labels_among_several(tagged, capsys):
     assert {'dog is probably missing', 'dog is probably wrong'} == {found[n]['evidence'].split(' (')[0] for n in planted}
     assert main([*words, '--apply', 'wrong-label']) == 0
     out = ' '.join(capsys.readouterr().out.split())
-    assert 'not looked for, because they are about one label an image: small-class' in out and f'--labels {root}/labels-corrected.csv' in out
+    assert 'not looked for, because they are about one label an image: small-class' in out
+    assert f'--labels {root}/labels-corrected.csv' in out
     rows = dict(line.split(',') for line in (root/'labels-corrected.csv').read_text().split('\n')[1:])
     assert all(rows[n] == right[n] for n in planted)
     (root/'labels-corrected.csv').unlink()
