@@ -1,7 +1,7 @@
 """Wrong labels among several, planted: `python -m tests.benchmarks lists`.
 
-In every tenth image one label is added or taken away, five draws. Drawings of a shape in a colour, where a label can be told; and film posters,
-where a genre can hardly be: there the right answer is to name (nearly) nothing. Prints one JSON object a set."""
+In every tenth image one label is added or taken away, five draws. Drawings of a shape in a colour, where a label can be told;
+and film posters, where a genre can hardly be: there the right answer is to name (nearly) nothing. Prints one JSON object a set."""
 import json, sys, tempfile
 from dataclasses import replace
 from pathlib import Path
