@@ -5,7 +5,7 @@ from pathlib import Path
 root = Path(__file__).resolve().parent.parent
 order = ('caller', 'core', 'terminal', 'texts', 'folders', 'data', 'sources', 'saved', 'backbones', 'features', 'duplicates', 'groups',
          'heads', 'decide', 'model', 'shards', 'evaluate', 'findings', 'explain', 'advice', 'report', 'multilabel', 'predict', 'train',
-         'doctor', 'sets', 'cleaner', 'compare', 'asking', 'app', 'builder', 'line', 'demo', 'cli', 'all')
+         'doctor', 'sets', 'compare', 'asking', 'app', 'cleaner', 'builder', 'line', 'demo', 'cli', 'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 
 def package_of(path:Path)->str: # `quickcls/data/items.py` → `data`

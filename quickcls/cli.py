@@ -196,6 +196,8 @@ def clean(
 )->int: # exit code
     "`quickcls doctor --ui`: the images of a folder are sorted by hand"
     from quickcls.cleaner.page import clean_in_browser
+    from quickcls.doctor.actions import Origin
+    Origin(args['folder'], **{k: args[k] for k in ('labels', 'columns', 'label_pattern', 'label_separator')}).check_by_hand()
     options = 'only', 'split_by', 'classes', 'group_pattern', 'groups', 'arch', 'offline'
     clean_in_browser(args['folder'], **{k: args[k] for k in options})
     return 0

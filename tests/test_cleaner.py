@@ -1,5 +1,5 @@
 "Images sorted by hand, in the browser and in a notebook: choices that stay, files that move and come back, what it did to the accuracy"
-import json, time, urllib.error, urllib.request
+import json, os, re, signal, subprocess, sys, time, urllib.error, urllib.request
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +13,7 @@ from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
 from quickcls.findings.finding import Examined, Finding
 from tests.axe import serious_faults
-from tests.helpers import image, window
+from tests.helpers import image, repo, window
 
 colours = dict(blue=(30, 60, 220), green=(40, 200, 60), red=(220, 40, 30))
 
@@ -222,6 +222,32 @@ def test_it_listens_on_this_machine_only(folder, server):
     with pytest.raises(QuickclsError, match='no port'): page_and_port(folder, 70_000)
 
 def page_and_port(folder, port): return clean_in_browser(folder, examined=examined(folder), port=port, block=False)
+
+def test_no_other_program_moves_files_while_the_page_is_open(server, folder):
+    "It is told who has the folder; a second page in another program is refused too; afterwards the folder is free"
+    before, code = files(folder), 'import sys; from quickcls.cli import main; sys.exit(main(sys.argv[1:]))'
+    def other(*words): return subprocess.run([sys.executable, '-c', code, 'doctor', str(folder), *words], capture_output=True, text=True)
+    server.session.choose(['red/odd.png'], 'quarantine')
+    for words in (['--undo'], ['--ui'], ['--forget']):
+        found = other(*words)
+        assert found.returncode == 1 and found.stderr.count('\n') == 1
+        assert f'quickcls doctor --ui (process {os.getpid()}) is at work in' in found.stderr
+    assert server.session.apply().moved == 1 # the page itself may
+    server.close()
+    assert other('--undo').returncode == 0 and files(folder) == before
+
+def test_ctrl_c_closes_the_page(folder):
+    code = f'import sys; from tests.test_cleaner import *; f = {str(folder)!r}; clean_in_browser(f, examined=examined(f))'
+    p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=repo)
+    address = re.search(r'http://\S+', p.stdout.readline())[0]
+    with urllib.request.urlopen(address, timeout=30) as r: assert b'quickcls' in r.read()
+    p.send_signal(signal.SIGINT)
+    assert p.wait(30) == 0 and p.stderr.read() == ''
+
+def test_too_much_is_not_taken(server):
+    big = dict(keys=['x'*21_000_000])
+    assert asked(server, '/do/choose', big, X_Quickcls=server.word)[0] == 400
+    assert asked(server, '/do/load', {}, X_Quickcls=server.word)[0] == 200
 
 # the page
 

@@ -103,9 +103,15 @@ async def refuse(send, status:int, why:str):
     await send(dict(type='http.response.start', status=status, headers=headers))
     await send(dict(type='http.response.body', body=body))
 
+_another = 'Another site sent this request, which is not allowed.'
+
 class Guard:
     "ASGI middleware: refuses requests under an unknown host name or from another site"
-    def __init__(self, app, names:Names): self.app, self.names = app, names
+    def __init__(self,
+        app, names:Names,
+        more:bool=True # Can the user allow more names, with `--allow-host`?
+    ):
+        self.app, self.names, self.more = app, names, more
 
     def objection(self, scope:dict)->str: # One sentence; None where the request is allowed
         "Why a request is refused"
@@ -115,13 +121,14 @@ class Guard:
         hosts, origins = sent.get(b'host', ['']), sent.get(b'origin', [])
         shown = ''.join(c if c.isascii() and c.isprintable() else '?' for c in hosts[0][:100])
         if len(hosts) > 1 or not self.names.has_host(host_name(hosts[0])):
-            return f'This page does not answer to the host name {shown!r}. Open it at its own address, or start it with --allow-host NAME.'
+            more = ', or start it with --allow-host NAME'*self.more
+            return f'This page does not answer to the host name {shown!r}. Open it at its own address{more}.'
         if any(not self.names.has_origin(o, hosts[0]) for o in origins):
-            return 'Another site sent this request, which is not allowed. To allow that site, start the page with --allow-host NAME.'
+            return f'{_another}{" To allow that site, start the page with --allow-host NAME."*self.more}'
         if origins or sent.get(b'sec-fetch-site', [''])[0] not in ('cross-site', 'same-site'): return None
         opened = scope.get('method') in ('GET', 'HEAD') and sent.get(b'sec-fetch-mode') == ['navigate']
         if opened and not scope['path'].startswith('/gradio_api/'): return None
-        return None if '*' in self.names.named else 'Another site sent this request, which is not allowed.'
+        return None if '*' in self.names.named else _another
 
     async def __call__(self, scope, receive, send):
         if scope['type'] not in ('http', 'websocket'): return await self.app(scope, receive, send)

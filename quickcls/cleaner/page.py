@@ -7,10 +7,12 @@ __all__ = ['shown', 'chosen', 'acts_of', 'files_of', 'clean_in_browser']
 
 # %% ../../nbs/cleaner/06_page.ipynb #imports
 import json, time
+from contextlib import ExitStack
 from ..core import QuickclsError, read_template
 from .serving import Server, this_machine
 from .session import Session, session_of
 from ..data.formats import NotAnImage
+from ..doctor.manifest import alone, checked_folder
 from ..findings.finding import kinds
 from ..texts import Texts
 
@@ -110,9 +112,13 @@ def clean_in_browser(
     if host not in this_machine:
         raise QuickclsError(f'--host {host}: this page moves files, so it answers 127.0.0.1 only. '
                             'From another machine: ssh -L 7870:127.0.0.1:7870 NAME')
-    texts = Texts(lang)
-    session = session_of(folder, examined, findings, **how)
-    server = Server(files_of(session, texts, lambda: server.word), acts_of(session), port)
+    texts, held = Texts(lang), ExitStack()
+    with ExitStack() as until: # an error gives the lock back
+        until.callback(held.close)
+        held.enter_context(alone(checked_folder(folder), 'quickcls doctor --ui')) # as long as the page is open
+        session = session_of(folder, examined, findings, **how)
+        server = Server(files_of(session, texts, lambda: server.word), acts_of(session), port, held.close)
+        until.pop_all()
     server.session = session
     say(f'{session.folder}: {server.address} (Ctrl+C closes it)')
     if not block: server.start()
@@ -123,4 +129,3 @@ def _serve(server):
     "Until Ctrl+C"
     try: server.serve_forever()
     except KeyboardInterrupt: pass
-    finally: server.server_close()

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['own_folder', 'quarantine', 'list_file', 'moves', 'checked_folder', 'inside', 'is_inside', 'odd', 'odd_way',
-           'place_in', 'read_manifest', 'writing', 'open_moves', 'remove_empty', 'rewrite', 'kept_contents', 'was_kept',
-           'forget_kept']
+           'place_in', 'read_manifest', 'writing', 'open_moves', 'remove_empty', 'rewrite', 'alone', 'kept_contents',
+           'was_kept', 'forget_kept']
 
 # %% ../../nbs/doctor/01_manifest.ipynb #imports
-import json, os, re, stat
+import hashlib, json, os, re, stat, threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from ..core import QuickclsError, explain_os_error, plain_text, remove_leftovers, whole_file
+from ..core import QuickclsError, cache_dir, explain_os_error, plain_text, remove_leftovers, whole_file
 from ..folders.names import loose, nfc
 
 # %% ../../nbs/doctor/01_manifest.ipynb #names
@@ -190,6 +190,75 @@ def _remove_ours(folder):
     remove_leftovers(folder)
     remove_empty(folder)
 
+# %% ../../nbs/doctor/01_manifest.ipynb #alone
+_held = {} # path of a lock → [how often this process holds it, the open file]
+_counting = threading.Lock()
+
+@contextmanager
+def alone(
+    folder:Path, # From `checked_folder`
+    who:str # What another process is told, for instance `quickcls doctor --apply`
+):
+    "In the body of a `with` no other process moves the files of a folder; raises `QuickclsError` where one does"
+    at = os.stat(folder)
+    path = cache_dir('locks')/f'{hashlib.sha256(f"{at.st_dev} {at.st_ino}".encode()).hexdigest()[:32]}.lock'
+    with _counting:
+        if path not in _held: _held[path] = [0, _taken(path, folder, who)]
+        _held[path][0] += 1
+    try: yield
+    finally:
+        with _counting:
+            _held[path][0] -= 1
+            if not _held[path][0]: _release(_held.pop(path)[1])
+
+def _taken(path, folder, who):
+    "The open and locked file; it says who holds it"
+    try: f = open(path, 'a+', encoding='utf-8')
+    except OSError as e: raise QuickclsError(explain_os_error(e)) from None
+    try: free = _lock(f)
+    except OSError: free = not _is_running(_said(f)) # a disk without locks: the number of the process tells
+    if not free:
+        said = _said(f)
+        f.close()
+        raise QuickclsError(f'{plain_text(said.get("who", "another program"))} (process {said.get("pid", "?")}) is at work in {folder}, '
+                            'so nothing was done. Close it, or wait until it has finished.')
+    f.truncate(0)
+    f.write(json.dumps(dict(pid=os.getpid(), who=who)))
+    f.flush()
+    return f
+
+def _lock(f):
+    "Lock an open file, if it is free; raises `OSError` where there are no locks"
+    try:
+        try: import fcntl
+        except ImportError:
+            import msvcrt # Windows locks bytes: one far behind the text, which stays readable
+            f.seek(2**30)
+            msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)
+        else: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError): return False
+    return True
+
+def _said(f):
+    "What the holder of a lock wrote into its file"
+    f.seek(0)
+    try: said = json.loads(f.read())
+    except ValueError: return {}
+    return said if isinstance(said, dict) else {}
+
+def _is_running(said):
+    "Is there a process of that number, other than this one?"
+    if os.name != 'posix' or not isinstance(said.get('pid'), int) or said['pid'] in (0, os.getpid()): return False
+    try: os.kill(said['pid'], 0)
+    except PermissionError: return True
+    except (OSError, OverflowError): return False
+    return True
+
+def _release(f):
+    "Give a lock back"
+    f.truncate(0)
+    f.close()
+
 # %% ../../nbs/doctor/01_manifest.ipynb #kept
 def kept_contents(
     folder:str # The data set
@@ -211,7 +280,8 @@ def forget_kept(
 )->int: # How many decisions were forgotten
     "All findings are shown again"
     folder = checked_folder(folder)
-    rows = read_manifest(folder)
-    rest = [r for r in rows if r['what'] != 'keep']
-    if len(rest) < len(rows): rewrite(folder, rest)
+    with alone(folder, 'quickcls doctor --forget'):
+        rows = read_manifest(folder)
+        rest = [r for r in rows if r['what'] != 'keep']
+        if len(rest) < len(rows): rewrite(folder, rest)
     return len(rows) - len(rest)

@@ -7,7 +7,6 @@ __all__ = ['about', 'most_findings', 'open_findings', 'most_of_one', 'most_bytes
            'write_html', 'check_replaceable']
 
 # %% ../../nbs/doctor/05_page.ipynb #imports
-import shlex
 from datetime import date
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, plain_text
@@ -46,24 +45,30 @@ def page_context(
 )->dict: # What `doctor.html` prints, without the thumbnails
     "Texts, and which images stand where"
     parts = [_part(d, split) for split in ('train', 'test')]
-    return dict(name=plain_text(Path(d.folder).name or d.folder), parts=[p for p in parts if p['kinds'] or p['split'] == 'train'],
-                measured=str(d.measured) if d.measured else '', failed=d.failed, notes=d.notes, hidden=d.hidden,
+    return dict(name=plain_text(d.name), parts=[p for p in parts if p['kinds'] or p['split'] == 'train'],
+                measured=str(d.measured) if d.measured else '', failed=d.failed, notes=[*d.said, *d.notes], hidden=d.hidden,
                 today=date.today().isoformat(), steps=_commands(d), open_findings=open_findings)
 
 def _commands(d):
     "(command, what it does) of each step"
-    command, main, test = f'quickcls doctor {shlex.quote(str(d.folder))}', len(d.steps()), len(d.steps(split='test'))
-    steps = [(f'{command} --ui', 'opens a page to sort them by hand')]
-    if main: steps.append((f'{command} --apply', f'moves {main:,} {"image" if main == 1 else "images"} to quarantine or to another class'))
-    if test: steps.append((f'{command} --apply test', f'moves {test:,} test {"image" if test == 1 else "images"}, by itself'))
-    return [*steps, (f'{command} --undo', 'takes it back')] if d.findings else []
+    command, main, test = d.origin.words(), len(d.steps()), len(d.steps(split='test'))
+    if not d.findings or d.origin.kind in ('archive', 'object'): return []
+    where = 'to quarantine or to another class'
+    if d.origin.kind == 'table': main_does = test_does = f'writes {plain_text(d.origin.corrected.name)}; nothing else is touched'
+    else: main_does, test_does = f'moves {main:,} {_images(main)} {where}', f'moves {test:,} test {_images(test)}, by itself'
+    steps = [(f'{command} --ui', 'opens a page to sort them by hand')]*(d.origin.kind == 'folder')
+    steps += [(f'{command} --apply', main_does)]*bool(main) + [(f'{command} --apply test', test_does)]*bool(test)
+    return steps + [(f'{command} --undo', 'takes it back')]*d.origin.moves
+
+def _images(n): return 'image' if n == 1 else 'images'
 
 def _part(d, split):
     "The findings about training images, or about test images"
     findings = d.about(split)
     total, what = (d.total, 'images') if split == 'train' else (d.total_test, 'test images')
     answer = headline(findings, total, what)
-    rows = [dict(seen=k not in unseen, id=f'{split}-{k}', heading=kinds[k], about=about[k], n=len(concerned(fs)), remedy=remedy(fs),
+    rows = [dict(seen=k not in unseen, id=f'{split}-{k}', heading=kinds[k], about=about[k], n=len(concerned(fs)),
+                 remedy=remedy(fs, d.origin.kind == 'table'),
                  more=max(0, len(fs) - most_findings), findings=[_shown(f, d) for f in fs[:most_findings]])
             for k, fs in by_kind(findings).items()]
     return dict(split=split, answer=answer[0].upper() + answer[1:] + '.'*(answer[-1] != '…'), kinds=rows)
@@ -73,7 +78,8 @@ def _shown(f, d):
     first = [f.keep] if f.keep in f.images else []
     paths = [*first, *(p for p in f.images if p not in first)] # the one to keep is the first that is seen
     images = [dict(path=p, name=short_name(p, d.folder), keep=p == f.keep, test=p in d.held) for p in paths[:most_of_one]]
-    act = {'quarantine': 'to quarantine', 'relabel': f'to class {plain_text(f.to)}'}.get(f.act, '')
+    words = ('row left out', 'label') if d.origin.kind == 'table' else ('to quarantine', 'to class')
+    act = {'quarantine': words[0], 'relabel': f'{words[1]} {plain_text(f.to) or "none"}'}.get(f.act, '')
     evidence, sure = plain_text(f.evidence), '' if f.kind in of_many else f'{f.score:.0%} sure'
     return dict(images=images, evidence=evidence[:1].upper() + evidence[1:], act=act, sure=sure, more=len(paths) - len(images))
 

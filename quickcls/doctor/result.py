@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from ..caller import for_caller
 from ..core import QuickclsError, explain_os_error, json_line
-from .actions import Done, Step, apply_steps, undo_steps
+from .actions import Done, Origin, Step, apply_steps, correct_table, undo_steps
 from .page import check_replaceable, write_html
 from .searches import read_kinds
 from .summary import by_kind, concerned, headline, markdown, next_steps, remedy, short_name, summary
 from ..findings.finding import kinds
 from ..heads.crossval import accuracy_interval
+from ..sources.read import source_text
 
 # %% ../../nbs/doctor/06_result.ipynb #measured
 @dataclass(frozen=True)
@@ -39,13 +40,21 @@ class Measured:
 @dataclass
 class Diagnosis:
     "What may be wrong with the images of a folder"
-    folder:str # As it was given
+    folder:str # Where the images are
     examined:object # `quickcls.findings.finding.Examined`
     findings:list # of `Finding`, the worst kinds first, the surest of each first
     hidden:int=0 # Findings that a person kept earlier
     measured:Measured=None # None where no test images are given by folders
     failed:list = field(default_factory=list) # Sentences about what could not be looked for
     notes:list = field(default_factory=list) # Sentences about the folder
+    said:list = field(default_factory=list) # Sentences about what is not looked for in this source
+    origin:Origin=None # What the user named; None: the folder
+
+    def __post_init__(self):
+        if self.origin is None: self.origin = Origin(self.folder)
+
+    @property
+    def name(self)->str: return Path(source_text(self.origin.source)).name or source_text(self.origin.source) # for headings
 
     @property
     def items(self): return self.examined.items # `Items`
@@ -80,10 +89,10 @@ class Diagnosis:
 
     def _repr_html_(self):
         rows = ''.join(f'<tr><td style="text-align:left">{kinds[k]}{" (test)"*(part == "test")}</td><td>{len(concerned(fs)):,}</td>'
-                       f'<td style="text-align:left">{remedy(fs)}</td></tr>'
+                       f'<td style="text-align:left">{remedy(fs, self.origin.kind == "table")}</td></tr>'
                        for part in ('train', 'test') for k, fs in by_kind(self.about(part)).items())
         head = '<tr><th style="text-align:left">what</th><th>images</th><th style="text-align:left">what mends it</th></tr>'
-        notes = [*([str(self.measured)] if self.measured else []), *self.failed, *next_steps(self, True)]
+        notes = [*([str(self.measured)] if self.measured else []), *self.failed, *self.said, *next_steps(self, True)]
         answer = headline(self.about('train'), self.total)
         return (f'<p><b>{html.escape(answer[0].upper() + answer[1:])}</b></p><table>{head}{rows}</table>'
                 f'<ul>{"".join(f"<li>{html.escape(n)}</li>" for n in notes)}</ul>')
@@ -121,20 +130,24 @@ class Diagnosis:
     def apply(self,
         wanted=None, split:str='train' # As in `steps`
     )->Done:
-        "Move images to quarantine or to another class; `undo` takes it back"
+        "Move images to quarantine or to another class, and `undo` takes it back; of a table of labels, write a corrected one beside it"
+        self.origin.check_mendable()
         steps = self.steps(wanted, split)
+        if not self.origin.moves: return correct_table(self.origin, steps)
         done, moved = apply_steps(self.folder, steps), {s.path for s in steps}
         self.findings = [f for f in self.findings if not f.act or not moved & set(f.images)]
         return done
 
     def undo(self)->Done:
         "Take back all that was ever applied in this folder"
-        return undo_steps(self.folder)
+        self.origin.check_mendable('--undo')
+        return undo_steps(self.folder) if self.origin.moves else Done()
 
     def keep(self,
         what # Kinds or paths of images, with commas or as a list; or a list of `Finding`
     )->Done:
         "Remember that a person looked and is content: these findings are not shown again"
+        self.origin.check_mendable('--keep')
         kept = self.chosen(what)
         done = apply_steps(self.folder, [Step(p, 'keep', why=f.evidence, kind=f.kind) for f in kept for p in f.images])
         self.hidden += len(kept)

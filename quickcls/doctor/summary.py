@@ -6,7 +6,7 @@
 __all__ = ['of_many', 'concerned', 'by_kind', 'remedy', 'headline', 'summary', 'first_of', 'short_name', 'next_steps', 'markdown']
 
 # %% ../../nbs/doctor/04_summary.ipynb #imports
-import re, shlex
+import re
 from collections import Counter
 from pathlib import Path
 from ..core import plain_text
@@ -29,10 +29,11 @@ def by_kind(
     return {k: found for k in kinds if (found := [f for f in findings if f.kind == k])}
 
 def remedy(
-    findings:list # Of one kind
+    findings:list, # Of one kind
+    table:bool=False # Are labels in a table? Then rows change, no file moves
 )->str: # A few words
     "What would mend it"
-    words = dict(quarantine='quarantine', relabel='another class')
+    words = dict(quarantine='leave out', relabel='relabel') if table else dict(quarantine='quarantine', relabel='another class')
     counts = Counter(words.get(f.act, 'look') for f in findings for p in f.images if p != f.keep)
     if len(counts) < 2: return 'look at them' if 'look' in counts else ''.join(counts)
     return ', '.join(f'{w} {n:,}' for w, n in counts.most_common())
@@ -65,11 +66,11 @@ def _summary(d, python, shown, most):
     "`summary` with so many rows in a table"
     main, test = d.about('train'), d.about('test')
     lines = _bold(wrapped(_sentence(headline(main, d.total)))) if main or not test else []
-    if main: lines += ['', _rows(main, most)]
+    if main: lines += ['', _rows(main, most, d.origin.kind == 'table')]
     if test: lines += ['', wrapped(_sentence(headline(test, d.total_test, 'test images')) + ' (they stand apart)')]
     if d.measured: lines.append(wrapped(str(d.measured)))
     if main: lines += ['', wrapped(first_of(main[0], d.folder), 'first: ')]
-    lines += [marked(text) for text in d.failed[:2]]
+    lines += [marked(text) for text in d.failed[:2]] + [marked(text, 'note') for text in d.said]
     if d.hidden: lines.append(wrapped(f'{d.hidden:,} more {"was" if d.hidden == 1 else "were"} kept by you earlier, so not shown'))
     return '\n'.join([*lines, '', *(wrapped(s, lead) for lead, s in _led(next_steps(d, python, shown)))])
 
@@ -79,10 +80,10 @@ def _sentence(text): return text[0].upper() + text[1:]
 
 def _led(steps): return [('next: ' if i == 0 else '      ', s) for i, s in enumerate(steps)]
 
-def _rows(findings, most):
+def _rows(findings, most, in_table=False):
     "A line a kind"
     of = by_kind(findings)
-    rows = [[f'  {kinds[k]}', f'{len(concerned(fs)):,}', remedy(fs)] for k, fs in of.items()]
+    rows = [[f'  {kinds[k]}', f'{len(concerned(fs)):,}', remedy(fs, in_table)] for k, fs in of.items()]
     more = [f'  and {len(rows) - most} more kinds'] if len(rows) > most else []
     return '\n'.join([table(['  what', 'images', 'what mends it'], rows[:most], left=(0, 2), names=(0,)), *more])
 
@@ -106,18 +107,25 @@ def next_steps(
     d, python:bool, shown:str=None # As in `summary`
 )->list: # of sentences
     "What to do now"
-    folder, n, n_test = shlex.quote(str(d.folder)), len(d.steps()), len(d.steps(split='test'))
-    if not d.findings: return [f"train({str(d.folder)!r})" if python else f'quickcls train {folder}']
+    n, n_test = len(d.steps()), len(d.steps(split='test'))
+    if not d.findings: return [d.origin.call() if python else d.origin.words('train')]
     if python:
         see, do, back = ".to_html('doctor.html') shows them", '.apply()', '.undo()'
         test = ".apply(split='test')"
     else:
-        command = f'quickcls doctor {folder}'
+        command = d.origin.words()
         see, do, back, test = f'{command} --html doctor.html', f'{command} --apply', '--undo', '--apply test'
     out = [f'{shown} shows them' if shown else see]
-    if n: out.append(f'{do} moves {n:,} {_images(n)}; {back} takes it back')
-    if n_test: out.append(f'{test} moves {n_test:,} test {_images(n_test)}, by itself')
+    if d.origin.kind == 'archive': return [*out, 'to mend it, unpack it and name the folder']
+    if d.origin.kind == 'object': return out
+    if n: out.append(f'{do} {_effect(d, n, "")}' + f'; {back} takes it back'*d.origin.moves)
+    if n_test: out.append(f'{test} {_effect(d, n_test, "test ")}, by itself')
     return out
+
+def _effect(d, n, test):
+    "What --apply does"
+    if d.origin.moves: return f'moves {n:,} {test}{_images(n)}'
+    return f'writes {plain_text(d.origin.corrected.name)}: {n:,} {test}{_images(n)} left out or relabelled'
 
 def _images(n): return 'image' if n == 1 else 'images'
 
@@ -128,20 +136,21 @@ def markdown(
 )->str:
     "The same as Markdown, with the findings"
     answer = _text(_sentence(headline(d.about('train'), d.total)))
-    out = [f'# {_text(Path(d.folder).name or d.folder)}: what the doctor found', '', answer, '']
+    out = [f'# {_text(d.name)}: what the doctor found', '', answer, '']
     out += _part(d, d.about('train'), '##', most)
     if test := d.about('test'):
         out += ['## Test images', '', _text(_sentence(headline(test, d.total_test, 'test images'))) + ' (they stand apart)', '']
         out += _part(d, test, '###', most)
     if d.measured: out += [str(d.measured), '']
-    return '\n'.join([*out, *(f'- {_text(t)}' for t in d.failed)]).rstrip() + '\n'
+    return '\n'.join([*out, *(f'- {_text(t)}' for t in [*d.failed, *d.said])]).rstrip() + '\n'
 
 def _part(d, findings, level, most):
     "A table of kinds, and a list of each"
     if not findings: return []
     of = by_kind(findings)
     out = ['| what | images | what mends it |', '|---|---:|---|']
-    out += [f'| {kinds[k]} | {len(concerned(fs)):,} | {remedy(fs)} |' for k, fs in of.items()] + ['']
+    fix = {k: remedy(fs, d.origin.kind == 'table') for k, fs in of.items()}
+    out += [f'| {kinds[k]} | {len(concerned(fs)):,} | {fix[k]} |' for k, fs in of.items()] + ['']
     for k, fs in of.items():
         out += [f'{level} {kinds[k]}', '', *(_line(f, d.folder) for f in fs[:most])]
         out += [*([f'- and {len(fs) - most:,} more'] if len(fs) > most else []), '']

@@ -178,10 +178,11 @@ class _as_quickcls_error:
 
 # %% ../../nbs/features/01_store.ipynb #cache-command
 def cache(
-    *, prune:bool=False, # Remove embeddings and graphs that were not used for some days
+    *, prune:bool=False, # Remove embeddings, graphs and unpacked archives that were not used for some days
     days:float=None # With --prune: number of days (30 where this is not given); 0 removes all
 ):
-    "Show the cache of this machine: embeddings, graphs, measurements"
+    "Show the cache of this machine: embeddings, graphs, unpacked archives, measurements"
+    from quickcls.sources.archive import archives, prune_archives
     days = 30 if days is None else days
     if days < 0: raise QuickclsError(f'--days is {days:g}; expected 0 (remove all) or more.')
     store, graphs = Store(), sorted(cache_dir('graphs').glob('*.onnx'))
@@ -190,7 +191,8 @@ def cache(
         for g in old:
             g.with_suffix('.json').unlink(missing_ok=True)
             g.unlink(missing_ok=True)
-        print(f'removed {store.prune(days):,} embeddings and {len(old)} graphs not used for {days:g} days')
+        gone = f'{store.prune(days):,} embeddings, {len(old)} graphs and {prune_archives(days):,} unpacked archives'
+        print(f'removed {gone} not used for {days:g} days')
         graphs = [g for g in graphs if g not in old]
     table, size = store.table(), lambda files: sum(f.stat().st_size for f in files if f.is_file())/2**20
     print(f'{cache_dir()}: {size(cache_dir().rglob("*")):,.1f} MB (set QUICKCLS_CACHE to use another folder)')
@@ -198,3 +200,4 @@ def cache(
     for r in table.itertuples(): print(f'    {r.images:>8,}  {r.recipe.replace("|", " ").strip()}  last used {r.used}')
     print(f'  graphs: {len(graphs)}, {size(graphs):,.1f} MB')
     for g in graphs: print(f'    {g.stem}')
+    print(f'  unpacked archives: {len(archives())}, {size(cache_dir("archives").rglob("*")):,.1f} MB')

@@ -62,12 +62,17 @@ def find_copies(
 def _findings(table, pairs, same):
     "What is to say about one group of copies"
     rows = table.loc[sorted({*pairs.a, *pairs.b})]
-    if rows.label.nunique() > 1: yield _across(rows, pairs, 'two-labels', f'one image under {rows.label.nunique()} labels: '
-                                               f'{_counted(rows.label)} ({_ways(pairs)}). At most one label is right')
+    if rows.label.nunique() > 1: yield _across(rows, pairs, 'two-labels', _contradiction(rows, pairs))
     if rows.split.nunique() > 1: yield _across(rows, pairs, 'leak', f'one image in {_counted(rows.split)} ({_ways(pairs)}), so the '
                                                f'accuracy is too good. Take the copies out of train, and leave the others as they are')
     for _, copies in rows.groupby(['label', 'split'], sort=False):
         if len(copies) > 1: yield _duplicates(copies, pairs, same)
+
+def _contradiction(rows, pairs):
+    "Copies that are labelled differently, as a sentence"
+    several = 'labels' in rows
+    said = f'{_counted(rows.label.replace("", "no label"))} ({_ways(pairs)}). At most one {"list" if several else "label"} is right'
+    return f'one image {"with" if several else "under"} {rows.label.nunique()} {"lists of labels" if several else "labels"}: {said}'
 
 def _across(rows, pairs, kind, evidence):
     "A finding that a person has to decide"

@@ -65,6 +65,7 @@ class Examined:
     x:object # Embeddings of all levels, float32 `[n, d]`, in the order of the table
     late:list # [from, to] a view: the columns of the last stage
     seed:int=42
+    separator:str=None # What stands between the labels of an image; None: each has one label
 
     @property
     def table(self): return self.items.table # DataFrame

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['most_rows', 'most_directions', 'farthest', 'penalty', 'usual_share', 'worth', 'most_fitted', 'rounds', 'right_ones',
            'at_least', 'n_nearest', 'fewest', 'directions_of', 'left_out', 'doubts', 'judged_by_others', 'named',
-           'near_ones', 'Judged', 'judge_labels', 'find_wrong_labels']
+           'near_ones', 'Judged', 'judge_labels', 'find_wrong_labels', 'find_wrong_in_lists', 'doubts_of_label']
 
 # %% ../../nbs/findings/04_labels.ipynb #imports
 from dataclasses import dataclass
@@ -206,3 +206,54 @@ def _finding(examined, j, i, near):
     evidence = f'{nearest}; cross-validation gives {name} {100*p[to]:.0f} %'
     score, split = round(float(j.chance[i]), 4), split_of([row.split])
     return Finding('wrong-label', (str(row.path),), evidence, score, split=split, act='relabel', to=name, facts=facts)
+
+# %% ../../nbs/findings/04_labels.ipynb #several
+def find_wrong_in_lists(
+    examined # `quickcls.findings.finding.Examined`, its table with the column `labels`
+)->list: # of `Finding`, the surest first; `to` is the corrected list, as text
+    "Images that probably lack a label, or have one too many"
+    import numpy as np
+    table, groups = examined.table, examined.table.group.to_numpy()
+    names = sorted({c for own in table.labels for c in own})
+    own = np.array([[c in labels for c in names] for labels in table.labels]).reshape(len(table), len(names))
+    asked = [k for k in range(len(names)) if min(len(set(groups[own[:, k]])), len(set(groups[~own[:, k]]))) >= fewest]
+    if not asked: return []
+    own, names = own[:, asked], [names[k] for k in asked]
+    said = left_out(directions_of(examined.x, examined.seed), groups)(own - own.mean(0))
+    chance = np.stack([doubts_of_label(said[:, k], own[:, k], examined.seed) for k in range(len(names))], 1)
+    rows, k = np.unravel_index(named(chance.ravel()), chance.shape)
+    doubted = {int(r): [names[j] for j in k[rows == r]] for r in rows} # dict keeps the order: the surest first
+    return [_list_finding(examined, r, wrong, dict(zip(names, chance[r]))) for r, wrong in doubted.items()]
+
+def doubts_of_label(
+    said, # From ridge regression, about the share of the label below 0, above it for images that have it `[n]`
+    own, # Is it labelled so? bool `[n]`
+    seed:int=42
+): # Chance that this is wrong `[n]`
+    "How likely it is that an image lacks a label, or has one too many"
+    import numpy as np
+    from scipy.optimize import minimize
+    from scipy.special import expit
+    at = np.random.default_rng(seed).permutation(len(own))[:most_fitted]
+    odds = own.mean()/(1 - own.mean()) # so many images have a label too many as lack it
+    unit = said/max(said.std(), 1e-9)
+    def has(v): return expit(np.exp(v[0])*unit + v[1]) # chance that the label is true
+    def wrong(v, p): return np.where(own, np.exp(v[2])*odds*(1 - p), np.exp(v[2])*p)
+    def as_labelled(v, p): return np.where(own, (1 - np.exp(v[2]))*p, (1 - np.exp(v[2])*odds)*(1 - p)) + wrong(v, p)
+    def loss(v):
+        share = v[2], np.log1p(-np.exp(v[2]))
+        return -np.log(as_labelled(v, has(v))[at]).sum() - worth*(usual_share*share[0] + (1 - usual_share)*share[1])
+    limits = [(-4, 4), (np.log(odds) - 6, np.log(odds) + 6), (np.log(1e-4), np.log(.45*min(1, 1/odds)))]
+    v = minimize(loss, [0, np.log(odds), np.log(usual_share*min(1, 1/odds))], method='L-BFGS-B', bounds=limits).x
+    return wrong(v, has(v))/as_labelled(v, has(v))
+
+def _list_finding(examined, r, wrong, chance):
+    "One image, the labels that it lacks and those that it has too many"
+    row = examined.table.iloc[r]
+    have, lacks = [c for c in wrong if c in row.labels], [c for c in wrong if c not in row.labels]
+    parts = [f'{c} is probably {what} ({100*chance[c]:.0f} %)' for some, what in ((lacks, 'missing'), (have, 'wrong')) for c in some]
+    new = sorted({*row.labels, *lacks} - {*have})
+    facts = dict(labels=list(row.labels), missing=lacks, wrong=have, chance={c: round(float(chance[c]), 4) for c in wrong})
+    score, split = round(float(max(chance[c] for c in wrong)), 4), split_of([row.split])
+    return Finding('wrong-label', (str(row.path),), ', '.join(parts), score, split=split, act='relabel',
+                   to=(examined.separator or ' ').join(new), facts=facts)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['archive_suffixes', 'most_members', 'most_packed', 'most_unpacked', 'most_ratio', 'is_address', 'archive_stem',
-           'inside_of', 'unpacked', 'unpack_into', 'fetch_archive']
+           'inside_of', 'unpacked', 'unpack_into', 'fetch_archive', 'archives', 'prune_archives']
 
 # %% ../../nbs/sources/06_archive.ipynb #imports
-import bz2, gzip, hashlib, json, lzma, os, re, stat, tarfile, zipfile, zlib
-from contextlib import contextmanager
+import bz2, gzip, hashlib, json, lzma, os, re, shutil, stat, tarfile, time, zipfile, zlib
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from ..core import QuickclsError, cache_dir, cache_file, explain_os_error, plain_text, write_whole
@@ -131,6 +131,7 @@ def unpacked(
         if wanted and digest != wanted: raise QuickclsError(_other(source, digest, wanted))
         top = cache_dir('archives')/digest[:32]
         if not top.is_dir(): _unpack_whole(path, top, archive_stem(source) or 'archive', source)
+    with suppress(OSError): os.utime(top) # `prune_archives` reads when it was used last
     return _entered(_visible(top)[0])
 
 def _unpack_whole(path, top, stem, source):
@@ -218,3 +219,21 @@ def _digest(path):
     with open(path, 'rb') as f:
         while piece := f.read(2**20): h.update(piece)
     return h.hexdigest()
+
+# %% ../../nbs/sources/06_archive.ipynb #prune-archives
+def archives()->list: # of folders
+    "What is unpacked in the cache"
+    return [p for p in cache_dir('archives').iterdir() if p.is_dir() and re.fullmatch('[0-9a-f]{32}', p.name)]
+
+def prune_archives(
+    days:float # 0 removes all
+)->int: # How many unpacked archives were removed
+    "Remove what was not used for some days"
+    before, top = time.time() - days*86_400, cache_dir('archives')
+    old = [p for p in archives() if p.stat().st_mtime <= before]
+    for p in old: shutil.rmtree(p, ignore_errors=True)
+    for p in top.glob('*.json'):
+        if _remembered(p) is None: p.unlink(missing_ok=True)
+    for p in cache_dir('archives', 'fetched').iterdir():
+        if p.stat().st_mtime <= before: p.unlink(missing_ok=True)
+    return sum(not p.exists() for p in old)
