@@ -11,7 +11,7 @@ __all__ = ['QuickclsError', 'explain_os_error', 'attempt', 'cache_dir', 'remove_
 import errno, os, re, secrets, shutil, sys, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
-from .caller import for_caller
+from .caller import for_caller, is_command
 
 # %% ../nbs/00_core.ipynb #quickcls-error
 class QuickclsError(Exception):
@@ -292,7 +292,8 @@ def any_names():
 
 # %% ../nbs/00_core.ipynb #import-openvino
 def import_openvino(): # the module `openvino`
-    "OpenVINO without its telemetry"
-    if 'openvino' not in sys.modules: sys.modules.setdefault('openvino_telemetry', None) # Python then takes it as not installed
+    "OpenVINO without its telemetry; for a command also without its converter, whose import takes longer than all the rest"
+    for absent in ('openvino_telemetry', *['openvino.tools.ovc']*is_command()):
+        if 'openvino' not in sys.modules: sys.modules.setdefault(absent, None) # Python then takes it as not installed
     import openvino
     return openvino

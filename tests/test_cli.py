@@ -108,6 +108,13 @@ def test_predict_imports_neither_torch_nor_fastai_nor_pandas(python, trained):
     )
     assert python(code, trained[0], defect).splitlines()[-1] == '[]'
 
+def test_predict_imports_no_converter_of_openvino(python, trained):
+    "It takes longer than the rest of OpenVINO; who imports OpenVINO in Python has it"
+    code = 'import sys; from quickcls.cli import main; main(["predict", *sys.argv[1:]]); print(sys.modules.get("openvino.tools.ovc"))'
+    assert python(code, trained[0], defect).splitlines()[-1] == 'None'
+    code = 'from quickcls.core import import_openvino; print(callable(import_openvino().convert_model))'
+    assert python(code).splitlines()[-1] == 'True'
+
 def test_training_with_the_linear_head_imports_no_torch(python, trained):
     "Once its graph is there, a default run needs neither torch nor fastai"
     code = (

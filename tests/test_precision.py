@@ -47,6 +47,16 @@ def test_another_precision_is_asked_for_or_told(parts, tmp_path, monkeypatch):
     monkeypatch.setenv('QUICKCLS_PRECISION', 'bf16')
     assert Classifier.load(parts.path).engine.precision == has
 
+def test_no_network_is_compiled_where_the_store_has_all_embeddings(parts, monkeypatch):
+    from quickcls.backbones.onnx_graph import get_graph
+    from quickcls.data.items import scan_folder
+    from quickcls.features.embed import Embeddings
+    graph = get_graph(parts.views[0])
+    monkeypatch.setattr('quickcls.backbones.engines.read_network', lambda path: pytest.fail('a network was opened'))
+    embeddings, items = Embeddings([graph]), scan_folder(parts.path.parent/'parts')
+    embeddings.embed(items)
+    assert embeddings.precision == 'f32' and embeddings.read(items.table).shape == (len(items), graph.dim)
+
 def test_a_processor_without_16_bit_floats(monkeypatch):
     import openvino
     monkeypatch.setattr(openvino, 'Core', lambda: SimpleNamespace(get_property=lambda *_: ['FP32', 'INT8']))

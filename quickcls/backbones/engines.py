@@ -39,16 +39,27 @@ class OpenVINOEngine:
         path:Path, # An ONNX file whose first input takes uint8 images `[n, h, w, 3]`
         *, precision:str=None, # As in `precision_settings`
         streams:int=1, # Batches that are computed in parallel
-        threads:int=None # That compute; as many as there are cores where this is None
+        threads:int=None, # That compute; as many as there are cores where this is None
+        now:bool=True # Compile it now, or when it is first needed?
     ):
-        ov = import_openvino()
-        config = {'NUM_STREAMS': streams} | precision_settings(precision) | ({'INFERENCE_NUM_THREADS': threads} if threads else {})
-        try: self.compiled = ov.Core().compile_model(read_network(path), 'CPU', config)
-        except RuntimeError as e: raise _not_loaded(path, _last_line(e)) from None
-        self.streams, self.name = streams, 'openvino'
-        name = self.compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name() # versions of OpenVINO differ in it
-        self.precision = {'bf16': 'bf16', 'bfloat16': 'bf16', 'f16': 'f16', 'float16': 'f16'}.get(name, 'f32')
+        self.path, self.streams, self.threads, self.name = path, streams, threads, 'openvino'
+        self.settings = precision_settings(precision)
         self.queue, self.turn = None, Lock()
+        if now: self.compiled
+
+    @cached_property
+    def compiled(self): # OpenVINO's `CompiledModel`
+        "The network, ready to run; raises `QuickclsError` where it cannot be loaded"
+        config = {'NUM_STREAMS': self.streams} | self.settings | ({'INFERENCE_NUM_THREADS': self.threads} if self.threads else {})
+        try: return import_openvino().Core().compile_model(read_network(self.path), 'CPU', config)
+        except RuntimeError as e: raise _not_loaded(self.path, _last_line(e)) from None
+
+    @cached_property
+    def precision(self)->str: # `f32`, `bf16` or `f16`
+        "The precision that it computes in"
+        if self.settings: return self.settings['INFERENCE_PRECISION_HINT']
+        name = self.compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name() # versions of OpenVINO differ in it
+        return {'bf16': 'bf16', 'bfloat16': 'bf16', 'f16': 'f16', 'float16': 'f16'}.get(name, 'f32')
 
     def __call__(self, *batches): # A batch per input → dict of output name → array
         "Run now, one caller at a time; the result is a dict of arrays"
@@ -253,13 +264,14 @@ def open_engine(
     graph, # From `quickcls.backbones.onnx_graph.get_graph`, or `Words`
     *, device:str=None, # `cpu`, `cuda` or `mps`; where this is None, that of `QUICKCLS_DEVICE`, or a GPU where there is one
     streams:int=None, # Batches in parallel on the CPU; one per two threads where this is None, and two at least
-    threads:int=None # That compute on the CPU; as many as there are cores where this is None
+    threads:int=None, # That compute on the CPU; as many as there are cores where this is None
+    now:bool=True # As in `OpenVINOEngine`
 ): # An engine: call it, or `start` and `wait`
     "The fastest engine that this machine has for a graph"
     if isinstance(graph, Words): return WordsEngine(graph, streams=streams)
     device = device or os.environ.get('QUICKCLS_DEVICE') or gpu() or 'cpu'
     if device == 'cpu':
-        return OpenVINOEngine(graph.path, streams=streams or max(2, (threads or os.cpu_count() or 2)//2), threads=threads)
+        return OpenVINOEngine(graph.path, streams=streams or max(2, (threads or os.cpu_count() or 2)//2), threads=threads, now=now)
     return TorchEngine(graph.embedder, device=device)
 
 def gpu()->str|None: # `cuda`, `mps` or None

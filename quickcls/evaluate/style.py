@@ -75,7 +75,7 @@ def new_figure(
         yield fig
         if lines: fig.suptitle('\n'.join(lines), x=.01, ha='left', fontsize=11)
         for _ in range(2): # creates every tick and lays everything out in this style; the second time the sizes of the labels are known
-            fig.draw_without_rendering()
+            fig.get_layout_engine().execute(fig)
         fig.set_layout_engine('none') # the layout stays the same however often the figure is saved
 
 # %% ../../nbs/evaluate/01_style.ipynb #percent-axis

@@ -6,8 +6,9 @@
 __all__ = ['corners', 'fewest', 'margin', 'false_alarms', 'names', 'most_looked_at', 'zones', 'suspicions', 'focus']
 
 # %% ../../nbs/explain/05_shortcuts.ipynb #imports
+from concurrent.futures import ThreadPoolExecutor
 from ..model.classifier import Classifier
-from .attribution import look
+from .attribution import look, open_stages
 from ..features.embed import decode_ahead
 from ..data.formats import NotAnImage
 from ..data.images import upright_size
@@ -121,7 +122,9 @@ def _measured(clf, table, bs=8):
     "A row an image: class, cells, shares of the evidence, and the zones of the strongest cell"
     import numpy as np
     rows, about = [], {p: (c, s) for p, c, s in _chosen(clf, table)}
-    loaded = [(p, v) for p, v in decode_ahead(list(about), clf.prepare) if not isinstance(v, NotAnImage)]
+    with ThreadPoolExecutor(1) as beside:
+        if clf.network: beside.submit(open_stages, clf) # compiled while images are decoded; `look` says what is wrong with it
+        loaded = [(p, v) for p, v in decode_ahead(list(about), clf.prepare) if not isinstance(v, NotAnImage)]
     for i in range(0, len(loaded), bs):
         part = loaded[i:i+bs]
         batches = [np.stack(b) for b in zip(*(v for _, v in part))]

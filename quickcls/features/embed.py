@@ -209,7 +209,7 @@ class Embeddings:
     ):
         from quickcls.backbones.engines import open_engine
         self.graphs, self.levels, self.store = graphs, levels, store or Store()
-        self.engines = [open_engine(g) for g in graphs]
+        self.engines = [open_engine(g, now=False) for g in graphs] # where the store has all, none is compiled
 
     @property
     def precision(self)->str: return self.engines[0].precision # `f32`, `bf16` or `f16`

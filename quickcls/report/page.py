@@ -8,6 +8,7 @@ __all__ = ['most_skipped', 'most_bytes', 'most_thumbnail_bytes', 'page_context',
 
 # %% ../../nbs/report/05_page.ipynb #imports
 from datetime import date
+from functools import cache
 from pathlib import Path
 from ..caller import for_caller
 from ..core import QuickclsError, attempt, explain_os_error
@@ -197,13 +198,24 @@ def new_page(
     import base64, hashlib
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
-    env = Environment(loader=PackageLoader('quickcls'), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    env = Environment(loader=PackageLoader('quickcls'), autoescape=True, trim_blocks=True, lstrip_blocks=True, bytecode_cache=_compiled())
     style, script = (f and env.loader.get_source(env, f)[0].replace('\r\n', '\n') for f in ('report.css', script))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     low, above = ctx.get('scale_from', 0), ctx.get('above', '')
     env.filters.update(share=share, count='{:,}'.format, images=image_count, exact='{:.3g}'.format, short=short_name, sentence=sentence,
                        on_scale=lambda v: f'{100*(v - low)/(1 - low):.1f}%', inside=lambda path: path.removeprefix(above))
     return env.get_template(template).render(ctx, style=Markup(style), script=Markup(script), script_hash=f'sha256-{digest}')
+
+@cache
+def _compiled():
+    "What templates were compiled to: a page that is rendered twice compiles them once"
+    from jinja2 import BytecodeCache
+    class Compiled(BytecodeCache):
+        def __init__(self): self.kept = {}
+        def load_bytecode(self, bucket):
+            if code := self.kept.get(bucket.key): bucket.bytecode_from_string(code)
+        def dump_bytecode(self, bucket): self.kept[bucket.key] = bucket.bytecode_to_string()
+    return Compiled()
 
 # %% ../../nbs/report/05_page.ipynb #write-report
 def write_page(

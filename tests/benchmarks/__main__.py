@@ -6,7 +6,7 @@ hold on a machine whose speed drifts. `python -m tests.benchmarks help predict` 
 import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
-from tests.benchmarks import duplicates, strategies
+from tests.benchmarks import duplicates, limit, strategies
 from tests.benchmarks.wrong_labels import wrong_labels
 from tests.benchmarks.noise import write_noise
 
@@ -552,6 +552,14 @@ class Bench:
                     answer['top'][0]['label'] == 'defect',
                 )
 
+    def bench_limit(self):
+        "Decoding alone, the graph alone, and the pass: two networks, three kinds of photographs"
+        limit.limit_rows(self, timed)
+
+    def bench_decoders(self):
+        "Decoders of JPEG against Pillow: processor time, and whether the pixels are the same"
+        limit.decoder_rows(self, timed)
+
     def bench_duplicates(self):
         "Copies of images, found and not found; `--small` after the name for a busy machine"
         duplicates.rows(self, data, root, timed, self.small)
@@ -583,6 +591,8 @@ def main():
             'bench_demo',
             'bench_space',
             'bench_pass',
+            'bench_limit',
+            'bench_decoders',
             'bench_classes',
             'bench_duplicates',
         )
