@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fastcore.basics import patch
 from . import plots
 from ..core import QuickclsError, any_names
-from ..heads.calibration import calibration_error, reliability
+from ..heads.calibration import calibration_error, most_exact, reliability
 from ..model.classifier import Classifier
 from ..heads.crossval import accuracy_interval
 from ..data.items import class_numbers
@@ -31,7 +31,7 @@ def prediction_table(
 ): # DataFrame: path, label, predicted, split, loss, twin, sha256, group, perhaps known_score, and `p_<class>` for each class
     "What each image is, what was predicted, and the loss"
     import numpy as np, pandas as pd
-    probs = np.asarray(probs, np.float64)
+    probs = np.asarray(probs, np.float64 if np.size(probs) <= most_exact else np.float32)
     right = probs[np.arange(len(table)), class_numbers(table.label, vocab)]
     learned = table[table.split == 'train']
     seen, of_groups = set(learned.sha256) | set(trained_on), set(learned.group) if 'group' in table else set()
