@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['precisions', 'most_numbers', 'descriptor_length', 'most_points', 'words_version', 'grid', 'precision_settings',
            'OpenVINOEngine', 'read_network', 'run_graph', 'TorchEngine', 'import_opencv', 'open_detector', 'key_points',
-           'Words', 'read_words', 'WordsEngine', 'weighed', 'open_engine', 'gpu']
+           'Words', 'read_words', 'WordsEngine', 'weighed', 'open_engine']
 
 # %% ../../nbs/backbones/05_engines.ipynb #imports
-import hashlib, math, os, sys
+import hashlib, math, os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from ..core import QuickclsError, import_openvino
+from .device import gpu, named_device
 from .registry import View
 
 # %% ../../nbs/backbones/05_engines.ipynb #openvino-engine
@@ -100,19 +101,46 @@ class TorchEngine:
     "Runs a torch module on a GPU (or, for comparison, on the CPU)"
     def __init__(self,
         embedder, # From `quickcls.backbones.body.Embedder`
-        *, device:str='cuda' # `cuda`, `mps` or `cpu`
+        *, device:str='cuda', # `cuda`, `mps` or `cpu`
+        precision:str=None # One of `precisions`; where this is None, that of `QUICKCLS_PRECISION`, or f32
     ):
-        self.embedder, self.device = embedder.to(device), device
-        self.streams, self.name, self.precision = 1, f'torch-{device}', 'f32'
+        import torch
+        self.embedder, self.device = embedder.to(device, memory_format=torch.channels_last), device
+        self.streams, self.name, self.precision = 1, f'torch-{device}', _torch_precision(precision, device)
+        self.batch = 64 if device == 'cuda' else 16 # images; a GPU is idle while it waits for the next small batch
+        self.running = deque() # (embeddings that are being computed, what is called with them)
 
     def __call__(self, batch): # uint8 `[n, h, w, 3]` → dict of output name → array
         "Run now; the result is a dict of arrays"
-        import torch
-        with torch.inference_mode(): out = self.embedder(torch.from_numpy(batch).to(self.device))
-        return {k: v.float().cpu().numpy() for k, v in zip(('embedding', 'feature_map'), out)}
+        return {k: v.float().cpu().numpy() for k, v in zip(('embedding', 'feature_map'), self._run(batch))}
 
-    def start(self, batch, done): done(self(batch)['embedding']) # Run now, then call `done(embeddings)`
-    def wait(self): pass # Nothing is pending
+    def _run(self, batch):
+        "Tensors on the device, perhaps not computed yet"
+        import torch
+        x = torch.from_numpy(batch)
+        if self.device == 'cuda': x = x.pin_memory() # then the copy runs beside the computation
+        half = dict(bf16=torch.bfloat16, f16=torch.float16).get(self.precision)
+        with torch.inference_mode(), torch.autocast(self.device, half, enabled=half is not None):
+            return self.embedder(x.to(self.device, non_blocking=True))
+
+    def start(self, batch, done):
+        "Run later; `done(embeddings)` is called by a later `start`, or by `wait`: meanwhile the next batch is decoded"
+        self.running.append((self._run(batch)[0], done))
+        if len(self.running) > 1: self._finish()
+
+    def wait(self):
+        "Return when every batch that was started is done"
+        while self.running: self._finish()
+
+    def _finish(self):
+        x, done = self.running.popleft()
+        done(x.float().cpu().numpy())
+
+def _torch_precision(precision, device):
+    "The precision by its name; a half one is f16 on a GPU, and bf16 on the CPU, where torch has no f16"
+    name = precision or os.environ.get('QUICKCLS_PRECISION') or 'f32'
+    precision_settings('fastest' if name == 'fastest' else 'f32' if name in precisions else name) # raises for an unknown name
+    return ('bf16' if device == 'cpu' else 'f16') if name == 'fastest' or (name, device) == ('f16', 'cpu') else name
 
 # %% ../../nbs/backbones/05_engines.ipynb #import-opencv
 def import_opencv(): # the module `cv2`
@@ -257,16 +285,7 @@ def open_engine(
 ): # An engine: call it, or `start` and `wait`
     "The fastest engine that this machine has for a graph"
     if isinstance(graph, Words): return WordsEngine(graph, streams=streams)
-    device = device or os.environ.get('QUICKCLS_DEVICE') or gpu() or 'cpu'
+    device = device or named_device() or gpu() or 'cpu'
     if device == 'cpu':
         return OpenVINOEngine(graph.path, streams=streams or max(2, (threads or os.cpu_count() or 2)//2), threads=threads)
     return TorchEngine(graph.embedder, device=device)
-
-def gpu()->str|None: # `cuda`, `mps` or None
-    "The GPU that torch can use; torch, which takes three seconds to import, is only asked where the system shows a GPU"
-    if sys.platform == 'darwin':
-        import torch
-        return 'mps' if torch.backends.mps.is_available() else None
-    if not (Path('/dev/nvidia0').exists() or Path('/dev/dxg').exists() or sys.platform == 'win32'): return None
-    import torch
-    return 'cuda' if torch.cuda.is_available() else None

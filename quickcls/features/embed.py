@@ -79,7 +79,7 @@ def embed_images(
         done.embedded += len(waiting)
         waiting.clear()
     with progress(len(todo), desc) as bar, ThreadPoolExecutor(workers or decoders()) as pool:
-        for keys, batch in _batches(todo, paths, load, pool, done, bar):
+        for keys, batch in _batches(todo, paths, load, pool, done, bar, getattr(engine, 'batch', batch_size)):
             engine.start(batch, lambda e, keys=keys: arrived.put((keys, e)))
             _drain(arrived, waiting, bar)
             if len(waiting) >= commit_every: commit()
@@ -89,7 +89,7 @@ def embed_images(
     done.seconds = time.perf_counter() - started
     return done
 
-def _batches(todo, paths, load, pool, done, bar):
+def _batches(todo, paths, load, pool, done, bar, size):
     "Decoded images in batches; damaged ones go to `done.skipped`"
     import numpy as np
     keys, batch = [], []
@@ -100,7 +100,7 @@ def _batches(todo, paths, load, pool, done, bar):
             continue
         keys.append(k)
         batch.append(image)
-        if len(batch) == batch_size:
+        if len(batch) == size:
             yield keys, np.stack(batch)
             keys, batch = [], []
     if batch: yield keys, np.stack(batch)
