@@ -142,7 +142,8 @@ def command_parser(
         action.help, action.default = action.help.replace(f'(default: {action.default})', f'(default: {shown})'), shown
         action.type = lambda text, option=option: share_of(text, option)
     if name in on_device:
-        parser.add_argument('--device', metavar='{auto,cpu,cuda,mps}', help='Where networks run; auto: a GPU for training, where there is one')
+        where = 'Where networks run: cpu, cuda, mps, or auto (training takes a GPU where there is one)'
+        parser.add_argument('--device', metavar='(str)', help=where)
     parser.add_argument('--debug', action='store_true', help='Show the traceback of an error')
     return parser, func
 

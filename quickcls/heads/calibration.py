@@ -117,7 +117,7 @@ def calibrate(
     return Calibration(temperature, before, after, ece_by_chance(probs[0, tested[0]]), probs)
 
 most_answers = 20_000 # that a temperature is fitted to; more change its third digit
-most_exact = 20_000_000 # probabilities that are kept with 64 bits each; with more of them, 32 are enough for six decimals
+most_exact = 10_000_000 # probabilities in a table with 64 bits and six decimals each; more of them have 32 bits and four decimals
 
 def _some(mask):
     "`most_answers` of those that a mask selects"
