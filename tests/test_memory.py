@@ -14,7 +14,7 @@ from tests.benchmarks import many
 from tests.helpers import repo
 
 slow = pytest.mark.slow
-counted = pytest.mark.skipif(not Path('/proc/self/status').is_file(), reason='the memory of a process is read from /proc, which is not here')
+counted = pytest.mark.skipif(not Path('/proc/self/status').is_file(), reason='memory is read from /proc, which is not here')
 
 @pytest.fixture
 def in_file():

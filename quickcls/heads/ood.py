@@ -118,7 +118,7 @@ def known_components(
     "What is known of known images, each held out of all that the components are computed from"
     import numpy as np
     used, parts = np.ones(len(x), bool) if rows is None else rows, []
-    if isinstance(x, Rows) or used.sum() > most_images: # as many as are kept; so the distances to the nearest of them are those of the classifier
+    if isinstance(x, Rows) or used.sum() > most_images: # as many as are kept: distances to the nearest depend on their number
         some = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(used))[:most_images])
         cv = replace(cv, y=cv.y[some], logits=cv.logits[:, some], fold=cv.fold[:, some])
         x, used, groups = np.asarray(x[some]), np.ones(len(some), bool), None if groups is None else groups[some]

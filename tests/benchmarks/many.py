@@ -24,7 +24,8 @@ def draw_images(folder, classes, n, seed=0):
         k = i % classes
         noise = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
         noise[:, :4] = (k*37 % 256, k*91 % 256, k*53 % 256)
-        path = folder/f'class {k:04}'/f'{hashlib.md5(str(i).encode()).hexdigest()[:12]}.png' # no counter: it would say which belong together
+        name = hashlib.md5(str(i).encode()).hexdigest()[:12] # no counter: it would say which belong together
+        path = folder/f'class {k:04}'/f'{name}.png'
         Image.fromarray(noise).save(path, compress_level=1)
         found.append((path, hashlib.sha256(path.read_bytes()).hexdigest(), k))
     return found
@@ -72,7 +73,8 @@ def trained(folder, out):
     "Train in this process; seconds, CPU seconds and memory by step"
     from quickcls.train.options import Training
     from quickcls.train.pipeline import Pipeline
-    p, steps = Pipeline(Training(str(folder), arch='efficientnet_lite0', offline=True, out=str(out), force=True), lambda text: None), Steps()
+    options = Training(str(folder), arch='efficientnet_lite0', offline=True, out=str(out), force=True)
+    p, steps = Pipeline(options, lambda text: None), Steps()
     steps.watch(p.run)
     p.train()
     files = {f.name: f.stat().st_size for f in Path(out).iterdir() if f.is_file()}
