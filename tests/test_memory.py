@@ -69,6 +69,13 @@ def test_a_training_whose_embeddings_are_in_a_file_does_not_grow_with_them(cache
     assert r['mb'] <= 1200, r['steps']
     assert r['accuracy'] > .8 and not r['failed']
 
+def grown(python, code, *args):
+    "Memory of a process, MB: after some work, and after three times as much again each"
+    p = python(growth + code, *args, start=True)
+    out, err = p.communicate(timeout=3600)
+    assert p.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
 growth = """
 import gc, json, sys
 from pathlib import Path
@@ -89,12 +96,12 @@ def measured(ask, n, warm):
 @slow
 def test_three_thousand_answers_take_no_more_memory_than_some(drawn, python, tmp_path):
     "Shorter than the 20,000 that are promised: the bound is on what each answer adds, 1 kB, so that 20,000 add 20 MB at most"
-    code = growth + """
+    code = """
 from quickcls.model.classifier import Classifier
 clf, files = Classifier.load(sys.argv[1]), sorted(Path(sys.argv[2]).rglob('*.jpg'))
 measured(lambda i: clf.predict(files[i % len(files)]), 1000, 500)
 """
-    found = json.loads(python(code, drawn(tmp_path).path, repo/'datasets'/'parts').splitlines()[-1])
+    found = grown(python, code, drawn(tmp_path).path, repo/'datasets'/'parts')
     assert found[3] - found[1] <= 2, found # 2,000 answers
 
 @counted
@@ -102,7 +109,7 @@ measured(lambda i: clf.predict(files[i % len(files)]), 1000, 500)
 def test_a_page_that_is_asked_for_long_takes_no_more_memory(drawn, python, tmp_path):
     "Shorter than an hour at ten requests a second: 1,800 uploads with their answers; each may add 4 kB"
     pytest.importorskip('gradio', reason='no gradio')
-    code = growth + """
+    code = """
 import os, re, httpx
 os.environ['GRADIO_TEMP_DIR'] = sys.argv[3]
 from quickcls.app.predict_page import ask_page
@@ -120,5 +127,5 @@ def ask(i):
 measured(ask, 600, 600)
 page.close(verbose=False)
 """
-    found = json.loads(python(code, drawn(tmp_path).path, repo/'datasets'/'parts', tmp_path/'uploads').splitlines()[-1])
+    found = grown(python, code, drawn(tmp_path).path, repo/'datasets'/'parts', tmp_path/'uploads')
     assert found[3] - found[1] <= 5, found # 1,200 requests

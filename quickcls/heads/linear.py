@@ -152,7 +152,7 @@ def fit_linear(
     "Logistic regression on standardised embeddings, L2 chosen by cross-validation"
     import numpy as np
     weight, losses = 'balanced' if class_weights else None, {}
-    if isinstance(x, Rows): z, mean, var, v = in_directions(x, seed)
+    if isinstance(x, Rows): z, mean, var, v = in_directions(x, y, seed)
     else: (z, mean, var), v = standardised(x, overwrite), None
     if groups is None: groups = np.arange(len(y))
     if c is None: c, losses = choose_c(z, y, groups, seed=seed, class_weight=weight)
@@ -200,22 +200,25 @@ def _not_too_small(var):
 large_directions, rows_for_directions = 512, 5000 # of embeddings in a file; images that they are computed from
 
 def in_directions(
-    x, # `Rows`
-    seed:int=42
+    x, y, seed:int=42 # `Rows`, and their class numbers `[n]`
 )->tuple: # (standardised embeddings in those directions float32 `[n, k]`, mean, variance, directions float32 `[d, k]`)
-    "Embeddings that are too many for the memory, in the directions that hold most of them"
+    "Embeddings that are too many for the memory, in the directions of the means of classes and in those that hold most of the images"
     import numpy as np
     from sklearn.utils.extmath import randomized_svd
-    n, total, squares = len(x), 0., 0.
-    for _, part in blocks(x):
-        total += part.sum(0, dtype=np.float64)
+    n, sums, squares = len(x), np.zeros((y.max() + 1, x.shape[1])), 0.
+    for at, part in blocks(x):
+        order = np.argsort(y[at], kind='stable')
+        of, first = np.unique(y[at][order], return_index=True)
+        sums[of] += np.add.reduceat(part[order], first, axis=0, dtype=np.float64)
         squares += (part.astype(np.float64)**2).sum(0)
-    mean = total/n
+    mean = sums.sum(0)/n
     var = _not_too_small(np.maximum(squares/n - mean*mean, 0))
     centre, scale = mean.astype(np.float32), np.sqrt(var).astype(np.float32)
     some = np.sort(np.random.default_rng(seed).permutation(n)[:rows_for_directions])
-    v = randomized_svd((np.asarray(x[some]) - centre)/scale, large_directions, n_iter=2, random_state=0)[2].T
-    v = np.ascontiguousarray(v, np.float32)
+    means = (sums/np.maximum(np.bincount(y), 1)[:, None] - mean)/scale
+    u, v = (randomized_svd(a, min(k, *a.shape), n_iter=2, random_state=0)[2] for a, k in
+            ((means, large_directions//2), ((np.asarray(x[some]) - centre)/scale, large_directions)))
+    v = np.linalg.qr(np.concatenate([u, v[:large_directions - len(u)]]).T)[0].astype(np.float32)
     z = np.empty((n, v.shape[1]), np.float32)
     for at, part in blocks(x): z[at] = ((part - centre)/scale) @ v
     return z, mean, var, v
