@@ -1,4 +1,4 @@
-"Memory of one process: of a training on many images, of thousands of answers, of a page that is asked for long"
+"Memory of one process: of a training on many images, of thousands of answers"
 import json, shutil
 import numpy as np, pandas as pd, pytest
 from pathlib import Path
@@ -61,14 +61,6 @@ def test_a_training_on_ten_thousand_images_takes_no_more_than_1200_mb(cache, tmp
     assert r['mb'] <= 1200, r['steps']
     assert r['accuracy'] > .8 and not r['failed'] and r['files']['report.html'] <= 5*2**20
 
-@slow
-def test_a_training_whose_embeddings_are_in_a_file_does_not_grow_with_them(cache, tmp_path):
-    get_graph(parse_views('efficientnet_lite0')[0], offline=True)
-    r = many.run(50, 20_000, tmp_path/'many') # 287 MB of embeddings
-    shutil.rmtree(tmp_path/'many')
-    assert r['mb'] <= 1200, r['steps']
-    assert r['accuracy'] > .8 and not r['failed']
-
 def grown(python, code, *args):
     "Memory of a process, MB: after some work, and after three times as much again each"
     p = python(growth + code, *args, start=True)
@@ -103,29 +95,3 @@ measured(lambda i: clf.predict(files[i % len(files)]), 1000, 500)
 """
     found = grown(python, code, drawn(tmp_path).path, repo/'datasets'/'parts')
     assert found[3] - found[1] <= 2, found # 2,000 answers
-
-@counted
-@slow
-def test_a_page_that_is_asked_for_long_takes_no_more_memory(drawn, python, tmp_path):
-    "Shorter than an hour at ten requests a second: 1,800 uploads with their answers; each may add 4 kB"
-    pytest.importorskip('gradio', reason='no gradio')
-    code = """
-import os, re, httpx
-os.environ['GRADIO_TEMP_DIR'] = sys.argv[3]
-from quickcls.app.predict_page import ask_page
-from quickcls.app.server import launch
-from quickcls.model.classifier import Classifier
-files = sorted(Path(sys.argv[2]).rglob('*.jpg'))
-page = ask_page(Classifier.load(sys.argv[1]))
-client = httpx.Client(base_url=launch(page, block=False, quiet=True), timeout=60)
-def ask(i):
-    data = files[i % len(files)].read_bytes() + b'%d' % i # each has its own content
-    path, = client.post('/gradio_api/upload', files=dict(files=('a.jpg', data))).json()
-    asked = dict(data=[dict(path=path, meta=dict(_type='gradio.FileData'))])
-    event = client.post('/gradio_api/call/predict', json=asked).json()['event_id']
-    assert 'event: complete' in client.get(f'/gradio_api/call/predict/{event}').text
-measured(ask, 600, 600)
-page.close(verbose=False)
-"""
-    found = grown(python, code, drawn(tmp_path).path, repo/'datasets'/'parts', tmp_path/'uploads')
-    assert found[3] - found[1] <= 5, found # 1,200 requests
