@@ -153,7 +153,7 @@ def overview()->str:
     return ('usage: quickcls COMMAND …\n\nAny folder of labelled images becomes a classifier, in seconds.\n\n'
             f'{rows}\n\n`quickcls COMMAND --help` shows the options. `quickcls --version` shows the version.')
 
-on_device = ('train', 'compare', 'predict', 'doctor', 'tag', 'explain', 'report', 'demo', 'new', 'backbones') # commands that run a network
+on_device = ('train', 'embed', 'compare', 'predict', 'doctor', 'tag', 'explain', 'report', 'demo', 'new', 'backbones') # commands that run a network
 shares = ('valid_pct', 'keep_known', 'sure') # options that `share_of` reads
 # positional arguments that are a place → what is expected there
 places = dict(train=dict(folder='source'), compare=dict(folder='source'), preview=dict(folder='source'), new=dict(folder='source'),

@@ -203,6 +203,8 @@ def late_columns(
 # %% ../../nbs/features/03_embed.ipynb #embeddings-class
 class Embeddings:
     "The embeddings of several views, joined; computed where the store does not have them"
+    file, place = None, {} # of `rows`: a `RowsFile`, and content → its row
+
     def __init__(self,
         graphs:list, # One a view
         levels:str='all', # `all` or `last`
@@ -211,7 +213,6 @@ class Embeddings:
         from quickcls.backbones.engines import open_engine
         self.graphs, self.levels, self.store = graphs, levels, store or Store()
         self.engines = [open_engine(g) for g in graphs]
-        self.file, self.place = None, {} # of `rows`: a `RowsFile`, and content → its row
 
     @property
     def precision(self)->str: return self.engines[0].precision # `f32`, `bf16` or `f16`
