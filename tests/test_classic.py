@@ -4,7 +4,7 @@ import numpy as np, pytest
 from PIL import Image
 from tests.helpers import files_of, repo, some_parts
 from quickcls.core import QuickclsError
-from quickcls.backbones.engines import open_detector
+from quickcls.backbones.words import open_detector
 
 pytest.importorskip('cv2', reason='no OpenCV')
 

@@ -15,6 +15,7 @@ order = (
     'saved',
     'backbones',
     'features',
+    'pixels',
     'duplicates',
     'groups',
     'heads',

@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from tests.helpers import image
-import quickcls.features.small as small
+import quickcls.pixels.small as small
 from quickcls.data.items import scan_folder
 from quickcls.duplicates import near
 from quickcls.duplicates.prints import take_prints

@@ -7,7 +7,7 @@ __all__ = ['frequencies', 'unit', 'waves_of', 'Prints', 'take_prints']
 
 # %% ../../nbs/duplicates/01_prints.ipynb #imports
 from dataclasses import dataclass
-from ..features.small import grey_side as side, small_images
+from ..pixels.small import grey_side as side, small_images
 
 # %% ../../nbs/duplicates/01_prints.ipynb #waves
 frequencies = 9 # The lowest ones, across and down

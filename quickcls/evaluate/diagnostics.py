@@ -210,17 +210,17 @@ def check(
     def weighed(): return weigh_classes(x, y, groups, vocab, summary, used=class_weights, head=head, **common, **own)
     curve = attempt('the learning curve', curve_of, warnings.append) if more else None
     weights = attempt('the comparison of class weights', weighed, warnings.append) if more else None
-    if not more or (k, repeats) != asked: warnings.append(_cut(summary, len(vocab), asked, more))
+    if not more or (k, repeats) != asked: warnings.append(_cut(summary, len(rows), len(vocab), asked, more))
     tested = cv.fold[0] >= 0
     table = prediction_table(rows[tested].assign(split='fold'), calibration.probs[0, tested], vocab)
     return Trust(summary, calibration.summary(), curve and curve.summary(), weights, warnings=warnings), table, cv
 
-def _cut(cv, classes, asked, more):
+def _cut(cv, n, classes, asked, more):
     "What was left out, for time, in a sentence"
     fewer = f'cross-validation has {cv["folds"]} folds × {cv["repeats"]} in place of {asked[0]} × {asked[1]}'
     less = [] if (cv['folds'], cv['repeats']) == asked else [fewer]
     if not more: less.append('there is no learning curve and no comparison of class weights')
-    return f'{classes:,} classes take long, so {" and ".join(less)}; --folds {asked[0]}x{asked[1]} measures everything'
+    return f'{n:,} images of {classes:,} classes take long, so {" and ".join(less)}; --folds {asked[0]}x{asked[1]} measures everything'
 
 def _curve(x, y, groups, vocab, c, full, class_weights, common):
     "The learning curve, with the linear head whatever was trained"

@@ -34,7 +34,7 @@ def left_out(
     rng, found = np.random.default_rng(seed), {}
     if len(np.unique(y)) < 3: return found
     rows = np.sort(rng.permutation(len(x))[:most_rows])
-    x, y, groups = x[rows], y[rows], groups[rows]
+    x, y, groups = np.asarray(x[rows]), y[rows], groups[rows]
     z = compact(x)
     for k in rng.permutation(np.unique(y))[:most_classes].tolist():
         others = np.flatnonzero(y != k)

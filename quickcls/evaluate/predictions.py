@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fastcore.basics import patch
 from . import plots
 from ..core import QuickclsError, any_names
-from ..heads.calibration import calibration_error, reliability
+from ..heads.calibration import calibration_error, most_exact, reliability
 from ..model.classifier import Classifier
 from ..heads.crossval import accuracy_interval
 from ..data.items import class_numbers
@@ -31,7 +31,8 @@ def prediction_table(
 ): # DataFrame: path, label, predicted, split, loss, twin, sha256, group, perhaps known_score, and `p_<class>` for each class
     "What each image is, what was predicted, and the loss"
     import numpy as np, pandas as pd
-    probs = np.asarray(probs, np.float64)
+    exact = np.size(probs) <= most_exact
+    probs = np.asarray(probs, np.float64 if exact else np.float32)
     right = probs[np.arange(len(table)), class_numbers(table.label, vocab)]
     learned = table[table.split == 'train']
     seen, of_groups = set(learned.sha256) | set(trained_on), set(learned.group) if 'group' in table else set()
@@ -42,7 +43,7 @@ def prediction_table(
     head |= dict(twin=[s != 'train' and (h in seen or g in of_groups) for s, h, g in rows]) # a duplicate, or in a group of training images
     head |= dict(sha256=list(table.sha256), group=groups)
     if known_score is not None: head |= dict(known_score=np.round(known_score, 6))
-    return pd.concat([pd.DataFrame(head), pd.DataFrame(probs.round(6), columns=[f'p_{c}' for c in vocab])], axis=1)
+    return pd.concat([pd.DataFrame(head), pd.DataFrame(probs.round(6 if exact else 4), columns=[f'p_{c}' for c in vocab])], axis=1)
 
 # %% ../../nbs/evaluate/03_predictions.ipynb #evaluation-class
 @dataclass

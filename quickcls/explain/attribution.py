@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..core import QuickclsError, import_openvino
 from ..model.classifier import Classifier
-from ..backbones.engines import precision_settings, read_network, run_graph, weighed
+from ..backbones.engines import precision_settings, read_network, run_graph
+from ..backbones.words import weighed
 from ..heads.head import softmax
 from ..heads.open_set import log_odds
 from ..saved.folder import graph_file

@@ -9,7 +9,7 @@ __all__ = ['n_words', 'most_descriptors', 'learn_words', 'classic_head']
 from ..core import QuickclsError
 from ..terminal.progress import progress
 from ..backbones.registry import View, backbones
-from ..backbones.engines import Words, key_points, open_detector
+from ..backbones.words import Words, key_points, open_detector
 from .embed import decode_ahead
 from ..data.formats import NotAnImage
 from ..data.images import load_image

@@ -19,6 +19,7 @@ from ..data.items import Skipped, class_numbers
 from ..data.formats import NotAnImage
 from ..data.images import load_image
 from .augment import augmented_copy
+from .rows import Rows, RowsFile, block, most_in_memory
 from .store import Store, recipe_of, store_key
 
 # %% ../../nbs/features/03_embed.ipynb #embed-class
@@ -78,7 +79,7 @@ def embed_images(
         done.embedded += len(waiting)
         waiting.clear()
     with progress(len(todo), desc) as bar, ThreadPoolExecutor(workers or decoders()) as pool:
-        for keys, batch in _batches(todo, paths, load, pool, done, bar):
+        for keys, batch in _batches(todo, paths, load, pool, done, bar, getattr(engine, 'batch', batch_size)):
             engine.start(batch, lambda e, keys=keys: arrived.put((keys, e)))
             _drain(arrived, waiting, bar)
             if len(waiting) >= commit_every: commit()
@@ -88,7 +89,7 @@ def embed_images(
     done.seconds = time.perf_counter() - started
     return done
 
-def _batches(todo, paths, load, pool, done, bar):
+def _batches(todo, paths, load, pool, done, bar, size):
     "Decoded images in batches; damaged ones go to `done.skipped`"
     import numpy as np
     keys, batch = [], []
@@ -99,7 +100,7 @@ def _batches(todo, paths, load, pool, done, bar):
             continue
         keys.append(k)
         batch.append(image)
-        if len(batch) == batch_size:
+        if len(batch) == size:
             yield keys, np.stack(batch)
             keys, batch = [], []
     if batch: yield keys, np.stack(batch)
@@ -186,7 +187,7 @@ def joined(
     "The embeddings of all views side by side, with the chosen levels"
     import numpy as np
     if levels != 'all': parts = [p[:, :2*g.nf] for p, g in zip(parts, graphs)]
-    return np.ascontiguousarray(np.concatenate(parts, 1))
+    return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts, 1))
 
 def late_columns(
     graphs:list, # One a view
@@ -202,6 +203,8 @@ def late_columns(
 # %% ../../nbs/features/03_embed.ipynb #embeddings-class
 class Embeddings:
     "The embeddings of several views, joined; computed where the store does not have them"
+    file, place = None, {} # of `rows`: a `RowsFile`, and content → its row
+
     def __init__(self,
         graphs:list, # One a view
         levels:str='all', # `all` or `last`
@@ -223,11 +226,33 @@ class Embeddings:
         parts = [read_items(rows, g, engine=e, store=self.store) for g, e in zip(self.graphs, self.engines)]
         return joined(parts, self.graphs, self.levels)
 
-    def splits(self, items)->dict: # {split: (x float32 `[n, d]`, class numbers `[n]`)}, those splits that have images
+    @property
+    def dim(self)->int: return sum(g.dim if self.levels == 'all' else 2*g.nf for g in self.graphs) # columns of `read`
+
+    def rows(self, table): # float32 `[n, d]`; `Rows` where that would be more than `most_in_memory`
+        "As `read`; many embeddings stay in a file"
+        import numpy as np
+        if 4*len(table)*self.dim <= most_in_memory: return self.read(table)
+        if not set(table.sha256) <= self.place.keys(): self._write(table.drop_duplicates('sha256'))
+        return Rows(self.file, np.array([self.place[h] for h in table.sha256]))
+
+    def _write(self, table):
+        "A file of the embeddings of all images of a table"
+        self.file = RowsFile(self.dim)
+        with progress(len(table), 'reading the embeddings') as bar:
+            for i in range(0, len(table), block):
+                part = table.iloc[i:i+block]
+                self.file.add(self.read(part))
+                bar.update(len(part))
+        self.place = {h: i for i, h in enumerate(table.sha256)}
+
+    def splits(self, items,
+        read=None # A table → its embeddings; `read` where this is None
+    )->dict: # {split: (x float32 `[n, d]`, class numbers `[n]`)}, those splits that have images
         "Embeddings and class numbers of each split"
-        t = items.table
+        t, read = items.table, read or self.read
         tables = {s: t[t.split == s] for s in ('train', 'valid', 'test') if (t.split == s).any()}
-        return {s: (self.read(rows), class_numbers(rows.label, items.vocab)) for s, rows in tables.items()}
+        return {s: (read(rows), class_numbers(rows.label, items.vocab)) for s, rows in tables.items()}
 
     def augmented(self,
         rows, # Of an items table: the training images

@@ -12,8 +12,8 @@ from pathlib import PurePath
 from ..core import any_names
 from ..data.formats import NotAnImage, open_image, open_regular
 from ..features.embed import decode_ahead
-from ..features.seen import columns, edges
-from ..features.small import small_images
+from ..pixels.seen import columns, edges
+from ..pixels.small import small_images
 from ..terminal.progress import progress
 
 # %% ../../nbs/findings/06_properties.ipynb #jpeg-quality

@@ -11,7 +11,7 @@ __all__ = ['known', 'bins', 'few_bins', 'many', 'fewest', 'most_images', 'most_o
 from dataclasses import dataclass
 from pathlib import PurePath
 from .finding import Examined, Finding, split_of
-from ..features.seen import corners, edges, levels
+from ..pixels.seen import corners, edges, levels
 
 # %% ../../nbs/findings/08_shortcuts.ipynb #known
 @dataclass(frozen=True)

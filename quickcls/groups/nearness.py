@@ -7,25 +7,25 @@ __all__ = ['Nearness', 'nearer_share', 'surely', 'nearest_pairs']
 
 # %% ../../nbs/groups/01_nearness.ipynb #imports
 from functools import cached_property
+from ..features.rows import blocks
 
 # %% ../../nbs/groups/01_nearness.ipynb #nearness
 class Nearness:
     "Distances between images, in the standardised embeddings of their set"
     def __init__(self,
-        x, # Embeddings, float32 `[n, d]`
+        x, # Embeddings, float32 `[n, d]`, or `Rows`
         y # Class numbers, or names, of the images `[n]`
     ):
         import numpy as np
         self.x, self.y = x, np.unique(np.asarray(y), return_inverse=True)[1]
-        parts = [x[i:i+_block] for i in range(0, len(x), _block)]
-        self.mean = sum(p.sum(0, dtype=np.float64) for p in parts)/len(x)
-        self.scale = (sum(((p - self.mean)**2).sum(0) for p in parts)/len(x))**.5 + 1e-6
+        self.mean = sum(p.sum(0, dtype=np.float64) for _, p in blocks(x, _block))/len(x)
+        self.scale = (sum(((p - self.mean)**2).sum(0) for _, p in blocks(x, _block))/len(x))**.5 + 1e-6
         self.mean, self.scale = self.mean.astype(np.float32), self.scale.astype(np.float32)
 
     def rows(self, at): # float32 `[len(at), d]`, of length 1
         "The standardised embeddings of some images"
         import numpy as np
-        z = (self.x[at] - self.mean)/self.scale
+        z = (np.asarray(self.x[at]) - self.mean)/self.scale
         return z/np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-9)
 
     def between(self,

@@ -6,8 +6,8 @@
 __all__ = ['side', 'least_agreement', 'small_greys', 'Details', 'line_of']
 
 # %% ../../nbs/groups/04_pixels.ipynb #imports
-from ..backbones.engines import import_opencv
-from ..features.small import small_images
+from ..backbones.words import import_opencv
+from ..pixels.small import small_images
 from ..features.store import Store
 
 # %% ../../nbs/groups/04_pixels.ipynb #small-grey

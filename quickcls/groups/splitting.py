@@ -109,7 +109,7 @@ class LookAlikes:
         "Look, if it was not done yet"
         if self.grouping: return False
         known = embeddings and self.mode != 'off'
-        how = dict(x=embeddings.read(items.table), store=embeddings.store) if known else {}
+        how = dict(x=embeddings.rows(items.table), store=embeddings.store) if known else {}
         self.grouping = find_groups(items, mode=self.mode, **how)
         if self.grouping.links: vars(items).update(vars(with_groups(items, self.grouping)))
         return bool(self.grouping.links)

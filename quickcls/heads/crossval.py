@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ..core import QuickclsError
 from ..terminal.progress import progress
+from ..features.rows import most_in_memory
 from .fit import fit_head
-from .linear import by_strength, calm, stratified_folds
+from .linear import by_strength, calm, large_directions, stratified_folds
 from .head import many, n_directions
 
 # %% ../../nbs/heads/05_crossval.ipynb #parse-folds
@@ -31,14 +32,15 @@ def parse_folds(
     if k.isdecimal() and r.isdecimal() and 2 <= int(k) <= 100 and 1 <= int(r) <= 100: return int(k), int(r)
     raise QuickclsError(f'--folds is {text!r}; expected for instance 5x2 (five folds, twice), 10, 0 for none, or auto.')
 
-most_work = 2e12 # floating-point operations of one check of a classifier with many classes: some ten seconds on two cores
+most_work = 2e12 # floating-point operations of one check of a classifier with many classes or images: some ten seconds on two cores
 
 def fit_work(
     n_out:int, # Classes
     rows:int, # Images
     columns:int # Length of an embedding
-)->float: # 0 where there are few classes, which take no time
+)->float: # 0 where there are few classes and images, which take no time
     "About how many operations one linear head takes: products of images, directions and classes, in some 40 steps"
+    if 4.*rows*columns > most_in_memory: return rows*(160.*min(large_directions, columns)*n_out + 2.*columns*large_directions)
     return 160.*rows*n_directions(n_out, rows, columns)*n_out if n_out > many else 0.
 
 def folds_within(
@@ -133,7 +135,7 @@ class CrossValidation:
 large = 250_000_000 # bytes of embeddings; with more, one head is trained at a time, since each has a copy
 
 def cross_validate(
-    x, # Embeddings, float32 `[n, d]`
+    x, # Embeddings, float32 `[n, d]`, or `Rows`
     y, # Class numbers `[n]`
     groups, # What must stay together `[n]`
     *, n_out:int, # Classes

@@ -43,7 +43,7 @@ def check_strategy(
 # %% ../../nbs/heads/04_fit.ipynb #fit-head
 def fit_head(
     kind:str, # `linear`, `ridge`, `svm`, `fastai` or `mlp:N`
-    train:tuple, # (embeddings float32 `[n, d]`, class numbers `[n]`)
+    train:tuple, # (embeddings float32 `[n, d]`, or `Rows`; class numbers `[n]`)
     valid:tuple, # The same, for reports only
     *, n_out:int, # Classes
     groups=None, # What must stay together in cross-validation
@@ -54,8 +54,11 @@ def fit_head(
     overwrite:bool=False # May the embeddings of `train` be changed? Saves a copy of them
 )->Head:
     "A trained head of any kind"
+    import numpy as np
     check_head(kind)
+    if kind != 'linear': train = np.asarray(train[0]), train[1] # the others take arrays
     if kind in by_strength:
         fit = dict(linear=fit_linear, ridge=fit_ridge, svm=fit_svm)[kind]
         return fit(*train, groups=groups, c=c, class_weights=class_weights, seed=seed, overwrite=overwrite)
+    valid = np.asarray(valid[0]), valid[1]
     return fit_network(kind, train, valid, n_out=n_out, epochs=epochs, class_weights=class_weights, seed=seed)

@@ -9,6 +9,7 @@ __all__ = ['many', 'most_weights', 'most_directions', 'fewest_directions', 'Head
 # %% ../../nbs/heads/01_head.ipynb #imports
 from dataclasses import dataclass, field, replace
 from ..core import QuickclsError
+from ..features.rows import Rows, blocks
 
 # %% ../../nbs/heads/01_head.ipynb #head-class
 @dataclass
@@ -22,6 +23,7 @@ class Head:
     def logits(self, x): # float32 `[n, d]` → `[n, classes]`
         "What comes before the softmax"
         import numpy as np
+        if isinstance(x, Rows): return np.concatenate([self.logits(part) for _, part in blocks(x)])
         for i, layer in enumerate(self.layers):
             if layer['kind'] == 'batchnorm':
                 scale, shift = self.affine(i)

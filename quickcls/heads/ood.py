@@ -10,6 +10,7 @@ __all__ = ['most_images', 'background_counts', 'most_bytes', 'few_rows', 'look_a
 # %% ../../nbs/heads/08_ood.ipynb #imports
 import json
 from dataclasses import replace
+from ..features.rows import Rows
 from .head import softmax
 from .linear import calm, fit_linear, stratified_folds
 from .open_set import OpenSet, combined, n_within, split_stages
@@ -33,7 +34,7 @@ def fit_open_set(
     "The distribution of known images"
     import numpy as np
     at = np.sort(np.random.default_rng(seed).permutation(len(x))[:most_images])
-    arrays, coords = _distribution(x[at], late, background, seed)
+    arrays, coords = _distribution(np.asarray(x[at]), late, background, seed)
     scale = np.maximum(np.abs(coords).max(0), 1e-9)/127
     arrays |= dict(rows=np.round(coords/scale).astype(np.int8), row_scale=scale.astype(np.float32),
                    labels=np.asarray(y)[at].astype(np.int32), pictures=_packed_paths([images[i] for i in at]))
@@ -128,6 +129,10 @@ def known_components(
     "What is known of known images, each held out of all that the components are computed from"
     import numpy as np
     used, parts = np.ones(len(x), bool) if rows is None else rows, []
+    if isinstance(x, Rows) or used.sum() > most_images: # as many as are kept: distances to the nearest depend on their number
+        some = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(used))[:most_images])
+        cv = replace(cv, y=cv.y[some], logits=cv.logits[:, some], fold=cv.fold[:, some])
+        x, used, groups = np.asarray(x[some]), np.ones(len(some), bool), None if groups is None else groups[some]
     folds = _folds_of_look_alikes(x, cv, used, late, groups, seed)
     for fold, logits in zip(folds[:1] if used.sum() > most/2 else folds, cv.logits):
         tested = np.flatnonzero((fold >= 0) & used)

@@ -10,21 +10,24 @@ __all__ = ['n_within', 'nearest_of_each_class', 'unit_rows', 'OpenSet', 'read_op
 import json
 from dataclasses import dataclass, field
 from ..core import QuickclsError
+from ..features.rows import blocks
 from ..saved.folder import many, parse_json, text
 
 # %% ../../nbs/heads/07_open_set.ipynb #nearest-of-each-class
 def nearest_of_each_class(
     x, # Embeddings, float32 `[n, d]`
-    x_train, # Embeddings of training images, float32 `[m, d]`
+    x_train, # Embeddings of training images, float32 `[m, d]`, or `Rows`
     y_train, # Their class numbers `[m]`
-    n_out:int, # Classes
-    *, block:int=512 # Rows of `x` at a time
+    n_out:int # Classes
 )->tuple: # (rows of `x_train` `[n, classes]`, -1 for a class without any; cosines `[n, classes]`, NaN there)
     "The nearest training image of each class"
     import numpy as np
-    t = unit_rows(x_train)
-    parts = [_best_of_each_class(unit_rows(x[i:i+block]) @ t.T, y_train, n_out) for i in range(0, len(x), block)]
-    return tuple(np.concatenate(p) for p in zip(*parts))
+    x, rows, cosines = unit_rows(x), np.full((len(x), n_out), -1), np.full((len(x), n_out), np.nan, np.float32)
+    for at, part in blocks(x_train):
+        r, c = _best_of_each_class(x @ unit_rows(part).T, y_train[at], n_out)
+        better = (r >= 0) & ~(cosines >= c)
+        rows[better], cosines[better] = r[better] + at.start, c[better]
+    return rows, cosines
 
 def _best_of_each_class(near, y_train, n_out):
     "(column, value) of the largest similarity `[n, m]` among each class's columns"
@@ -98,7 +101,8 @@ class OpenSet:
 
     def score(self, x, logits): # float `[n]`, 0 to 1
         "The share of known images with a lower score"
-        return self.judge(x, logits)[0]
+        import numpy as np
+        return np.concatenate([self.judge(part, logits[at])[0] for at, part in blocks(x)]) # a cosine with each training image takes memory
 
     def judge(self, x, logits, # As in `components`
         k:int=0, vocab:list=None # As in `nearest`

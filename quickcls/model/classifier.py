@@ -10,11 +10,13 @@ import html, json, os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from ..core import QuickclsError, remove_leftovers, write_whole
+from ..backbones.device import named_device
 from ..backbones.engines import OpenVINOEngine, open_engine
 from ..data.formats import NotAnImage
 from ..data.images import as_source, load_image, path_of, several
 from ..decide.decision import Decision, decision_of
 from ..features.embed import decode_ahead, joined
+from ..features.extractors import open_joined
 from ..heads.head import Head, from_torch, softmax, to_torch
 from ..heads.open_set import OpenSet
 from ..saved.folder import description_file, digests, folder_there, graph_file, mark_of, still_there, weights_file
@@ -70,7 +72,8 @@ class Classifier:
         "What runs its graph, opened with the first image"
         def made():
             if self.graphs is not None: return [open_engine(g) for g in self.graphs]
-            return OpenVINOEngine(self.file(graph_file), precision=self.precision)
+            if named_device() in (None, 'cpu'): return OpenVINOEngine(self.file(graph_file), precision=self.precision)
+            return open_joined(self.views, self.levels, self.folder if self.body_state else None)
         return self.opened('engine', made)
 
     def opened(self,

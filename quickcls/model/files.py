@@ -10,7 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from ..core import QuickclsError
 from ..folders.what_is import expect
-from ..backbones.engines import read_words
+from ..backbones.words import read_words
 from ..backbones.onnx_graph import renamed, take_levels, without_traces
 from ..backbones.registry import Backbone, View
 from ..heads.head import Head, onnx_nodes

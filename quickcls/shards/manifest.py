@@ -11,7 +11,7 @@ import hashlib, os, re
 from dataclasses import dataclass
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error
-from ..data.formats import NotAnImage, check_size, open_regular
+from ..data.formats import NotAnImage, open_regular
 from ..folders.walk import is_leaving, named_as_image, walk_files
 
 # %% ../../nbs/shards/01_manifest.ipynb #import-arrow

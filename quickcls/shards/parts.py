@@ -178,7 +178,6 @@ def read_embeddings(
     parts:Parts
 ): # float16 `[n, dim]`, in the order of `parts.good`
     "The embeddings of all rows that have one"
-    import numpy as np
     good = parts.good
     out = room_for((len(good), parts.dim))
     for i, rows in good.assign(at=range(len(good))).groupby('file'):

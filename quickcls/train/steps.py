@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from ..core import QuickclsError, any_names, attempt, whole_file
 from ..terminal.progress import progress, working
 from ..terminal.csv_text import csv_table
-from ..heads.calibration import calibrate
+from ..heads.calibration import calibrate, most_exact
 from ..heads.crossval import CrossValidation
 from ..data.split import scan_loose
 from ..evaluate.predictions import Evaluation, held_out, prediction_table
 from ..features.embed import decode_ahead, remove_damaged
 from ..features.augment import parse_augment
+from ..features.rows import joined_rows
 from ..heads.linear import by_strength
 from ..data.formats import NotAnImage
 from ..data.images import load_image
@@ -85,7 +86,7 @@ def embed_all(
     grouped = group(scanned, embeddings)
     if grouped or len(scanned.skipped) > before: items = split(scanned) # nothing was learned yet, so an image may change its side
     preset, n = parse_augment(augment)
-    if not n: return items, embeddings.splits(items), None
+    if not n: return items, embeddings.splits(items, embeddings.rows), None
     rows = items.table[items.table.split == 'train']
     def count(graph, done): run.count(graph, done, f'{n} augmented copies each ({preset}), ')
     copies = embeddings.augmented(rows, n, seed, count, preset)
@@ -160,7 +161,7 @@ def check_splits(
 def _one_copy(splits, own):
     "The embeddings of some splits in one array; `splits` then has parts of it, so that they are not in memory twice"
     import numpy as np
-    x = np.concatenate([splits[s][0] for s in own])
+    x = joined_rows([splits[s][0] for s in own])
     ends = np.cumsum([len(splits[s][0]) for s in own])
     for s, end in zip(own, ends): splits[s] = x[end-len(splits[s][0]):end], splits[s][1]
     return x
@@ -207,7 +208,8 @@ def evaluate_splits(
     "Predictions for all images, and the metrics of the held-out ones"
     import numpy as np
     from quickcls.heads.head import softmax
-    t, probs, known = items.table, np.empty((len(items), len(items.vocab))), np.full(len(items), np.nan)
+    t, size, known = items.table, (len(items), len(items.vocab)), np.full(len(items), np.nan)
+    probs = np.empty(size, np.float64 if np.prod(size) <= most_exact else np.float32)
     for split, (x, _) in splits.items():
         at, logits = (t.split == split).to_numpy(), fitted.logits(x)/temperature
         probs[at] = softmax(logits)
@@ -226,12 +228,13 @@ def neighbours(
     *, most:int=24, classes:int=6 # Number of mistakes, and of the likeliest classes of each
 ): # DataFrame: path of the image, class, nearest training image of that class, cosine; None where there is no mistake
     "The nearest training images of the worst mistakes"
-    import pandas as pd
+    import numpy as np, pandas as pd
     from quickcls.heads.open_set import nearest_of_each_class
     worst = ev.table[ev.table.label != ev.table.predicted].nlargest(most, 'loss')
     if not len(worst): return None
     paths = items.table.path[items.table.split == 'train'].to_numpy()
-    rows, cosines = nearest_of_each_class(splits[ev.table.split.iloc[0]][0][worst.index], *splits['train'], len(items.vocab))
+    held = splits[ev.table.split.iloc[0]][0]
+    rows, cosines = nearest_of_each_class(np.asarray(held[worst.index.to_numpy()]), *splits['train'], len(items.vocab))
     found, all_probs = [], worst[[f'p_{c}' for c in items.vocab]].to_numpy()
     for i, (p, label, probs) in enumerate(zip(worst.path, worst.label, all_probs)):
         top = probs.argsort()[::-1][:classes - 1].tolist()

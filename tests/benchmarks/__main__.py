@@ -6,7 +6,7 @@ hold on a machine whose speed drifts. `python -m tests.benchmarks help predict` 
 import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
-from tests.benchmarks import duplicates, limit, strategies
+from tests.benchmarks import duplicates, gpu, limit, many, strategies
 from tests.benchmarks.wrong_labels import wrong_labels
 from tests.benchmarks.noise import write_noise
 
@@ -46,7 +46,7 @@ class Bench:
     def __init__(self):
         self.rows, self.tmp = [], Path(tempfile.mkdtemp())
         self.reference = self.learner = None
-        self.small = False
+        self.small, self.numbers = False, []
 
     def row(self, what, measured, goal='', met=None):
         self.rows.append((what, measured, goal or "", {True: 'yes', False: 'NO'}.get(met, '')))
@@ -564,6 +564,14 @@ class Bench:
         "Copies of images, found and not found; `--small` after the name for a busy machine"
         duplicates.rows(self, data, root, timed, self.small)
 
+    def bench_many(self):
+        "Many classes and many images: seconds and memory of each step; two numbers after the name for one set"
+        many.rows(self, self.numbers)
+
+    def bench_gpu(self):
+        "What a GPU does; one row says so where there is none"
+        gpu.rows(self, timed, quickcls)
+
 
 def main():
     b = Bench()
@@ -595,10 +603,13 @@ def main():
             'bench_decoders',
             'bench_classes',
             'bench_duplicates',
+            'bench_many',
+            'bench_gpu',
         )
     }
     b.small = '--small' in sys.argv
-    names = [n for n in sys.argv[1:] if n != '--small'] or list(benches)
+    b.numbers = [int(n.replace(',', '')) for n in sys.argv[1:] if n[:1].isdigit()]
+    names = [n for n in sys.argv[1:] if n != '--small' and not n[:1].isdigit()] or list(benches)
     if unknown := [n for n in names if n not in benches]:
         sys.exit(f'There is no benchmark {unknown[0]!r}. Expected some of: {", ".join(benches)}.')
     print(f'{"what":<68} {"measured":<34} {"goal":<22} met', flush=True)
