@@ -86,3 +86,11 @@ measured(lambda i: clf.predict(files[i % len(files)]), 1000, 500)
 """
     found = grown(python, code, drawn(tmp_path).path, repo/'datasets'/'parts')
     assert found[3] - found[1] <= 2, found # 2,000 answers
+
+@slow
+def test_training_on_ten_thousand_images_takes_at_most_1200_mb():
+    "Drawn images with drawn embeddings; all steps but the pass, in a process of its own"
+    from tests.benchmarks.many import run
+    found = run(10, 10_000)
+    assert found['mb'] <= 1200 and found['accuracy'] > .9 and not found['failed'], found
+    assert found['files']['report.html'] <= 5*2**20
