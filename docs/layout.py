@@ -3,9 +3,10 @@ import ast, re, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-order = ('caller', 'core', 'terminal', 'texts', 'folders', 'data', 'sources', 'saved', 'backbones', 'features', 'pixels', 'duplicates', 'groups',
-         'heads', 'decide', 'model', 'shards', 'evaluate', 'findings', 'explain', 'advice', 'report', 'multilabel', 'predict', 'train',
-         'doctor', 'sets', 'compare', 'asking', 'app', 'cleaner', 'builder', 'line', 'demo', 'cli', 'all')
+order = ('caller', 'core', 'terminal', 'texts', 'folders', 'data', 'sources', 'saved', 'backbones', 'features', 'pixels',
+         'duplicates', 'groups', 'heads', 'decide', 'model', 'shards', 'evaluate', 'findings', 'explain', 'advice', 'report',
+         'multilabel', 'predict', 'train', 'doctor', 'sets', 'compare', 'asking', 'app', 'cleaner', 'builder', 'line', 'demo',
+         'cli', 'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 
 def package_of(path:Path)->str: # `quickcls/data/items.py` → `data`

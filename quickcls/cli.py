@@ -99,8 +99,10 @@ modules = dict( # of commands whose function is in another module
     train='train.pipeline', embed='shards.command', compare='compare.command', preview='train.augment_preview',
     backbones='features.benchmark',
     cache='features.store', demo='demo', download='sources.download', doctor='doctor.command',
-    datasets='sets.listing', get='sets.get', collect='sets.collect', new='report.notebook', explain='explain.heatmap', tag='explain.regions')
-functions = dict(datasets='list_datasets', get='get_dataset', new='new_notebook', decide='decide_on', doctor='doctor_command') # of commands whose function has a longer name
+    datasets='sets.listing', get='sets.get', collect='sets.collect', new='report.notebook',
+    explain='explain.heatmap', tag='explain.regions')
+functions = dict( # of commands whose function has a longer name
+    datasets='list_datasets', get='get_dataset', new='new_notebook', decide='decide_on', doctor='doctor_command')
 # options of version 0.1: old scripts and saved commands still work
 earlier = {'--no-pictures': '--no-images', '--with-pictures': '--with-images', '--with': '--corrections'}
 
@@ -153,7 +155,8 @@ def overview()->str:
     return ('usage: quickcls COMMAND …\n\nAny folder of labelled images becomes a classifier, in seconds.\n\n'
             f'{rows}\n\n`quickcls COMMAND --help` shows the options. `quickcls --version` shows the version.')
 
-on_device = ('train', 'embed', 'compare', 'predict', 'doctor', 'tag', 'explain', 'report', 'demo', 'new', 'backbones') # commands that run a network
+# commands that run a network
+on_device = ('train', 'embed', 'compare', 'predict', 'doctor', 'tag', 'explain', 'report', 'demo', 'new', 'backbones')
 shares = ('valid_pct', 'keep_known', 'sure') # options that `share_of` reads
 # positional arguments that are a place → what is expected there
 places = dict(train=dict(folder='source'), compare=dict(folder='source'), preview=dict(folder='source'), new=dict(folder='source'),
