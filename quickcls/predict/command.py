@@ -6,7 +6,7 @@
 __all__ = ['few', 'exit_on', 'Outcome', 'fail_on_names', 'predict']
 
 # %% ../../nbs/predict/08_command.ipynb #imports
-import os, shlex, signal, sys
+import os, shlex, signal, sys, time
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from ..core import QuickclsError, print_json
@@ -165,23 +165,34 @@ def _finish(out, lines, csv):
 # %% ../../nbs/predict/08_command.ipynb #watch
 @contextmanager
 def _until_stopped():
-    "Ctrl+C, or the signal that ends a service, ends the body without an error"
-    def stop(*_): raise KeyboardInterrupt
-    try: old = signal.signal(signal.SIGTERM, stop)
-    except ValueError: old = None # not in the main thread
-    try: yield
+    "A list that gets the first Ctrl+C, or signal that ends a service; the second one interrupts at once"
+    asked, old = [], {}
+    def stop(number, _): # it only takes note: an error raised in the middle of anything could leave a thread behind
+        asked.append(number)
+        signal.signal(number, signal.default_int_handler)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None): old[number] = signal.signal(number, stop) # nohup stays nohup
+    except ValueError: pass # not in the main thread, which alone gets signals
+    try: yield asked
     except KeyboardInterrupt: pass
     finally:
-        if old is not None: signal.signal(signal.SIGTERM, old)
+        for number, handler in old.items(): signal.signal(number, handler)
 
 def _watch(clf, folder, top, how):
     "Answers about images as they arrive; the exit code"
     say = lambda text: print(text, file=sys.stderr, flush=True)
     known = paths_in_table(how['csv'])
     with Outcome(clf, lines=True, append=True, **how) as out:
-        with _until_stopped():
+        with _until_stopped() as asked:
             say(f'watching {folder}; Ctrl+C ends it')
-            for paths in arrivals(folder, known, say=say):
-                for p in clf.predict_many(list(_outside(paths, how['sort_into'], how['csv'])), top): out.take(p)
+            def rest(seconds):
+                end = time.monotonic() + seconds
+                while not asked and time.monotonic() < end: time.sleep(.05)
+            for paths in arrivals(folder, known, say=say, sleep=rest):
+                for p in clf.predict_many(list(_outside(paths, how['sort_into'], how['csv'])), top):
+                    out.take(p)
+                    if asked: break # what is not answered is not in the table, and comes next time
+                if asked: break
     if out.summary.n: _finish(out, True, how['csv'])
     return out.code
