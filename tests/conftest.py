@@ -38,7 +38,7 @@ def cache(shared):
     path.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as m:
         wide = dict(COLUMNS='400') # what is printed is not wrapped, unless a test asks for it
-        quiet = dict(QUICKCLS_CACHE=str(path), HF_HUB_OFFLINE='1', QUICKCLS_QUIET='1', QUICKCLS_DEVICE='cpu')
+        quiet = dict(QUICKCLS_CACHE=str(path), HF_HUB_OFFLINE='1', QUICKCLS_QUIET='1', QUICKCLS_DEVICE='cpu', RAY_USAGE_STATS_ENABLED='0')
         for k, v in (quiet | wide).items(): m.setenv(k, v)
         m.delenv('QUICKCLS_PRECISION', raising=False)
         yield path

@@ -146,3 +146,14 @@ def test_engines_that_are_none(tmp_path):
     with pytest.raises(QuickclsError, match='out is for'): predict('model', 'photos', out=str(tmp_path))
     with pytest.raises(QuickclsError, match='for the answers'): predict('model', 'photos', engine='ray')
     with pytest.raises(QuickclsError, match='no other option'): predict('model', 'photos', engine='ray', out=str(tmp_path), csv='a.csv')
+
+def test_ray_tells_nobody_about_the_work(monkeypatch):
+    "Unless the user allows it"
+    from ray._common.usage.usage_lib import usage_stats_enabled
+    from quickcls.shards.cluster import import_ray
+    monkeypatch.delenv('RAY_USAGE_STATS_ENABLED', raising=False)
+    import_ray()
+    assert not usage_stats_enabled()
+    monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '1')
+    import_ray()
+    assert usage_stats_enabled()

@@ -19,6 +19,7 @@ from ..terminal.progress import say, working
 # %% ../../nbs/shards/06_cluster.ipynb #import-ray
 def import_ray(): # the module `ray`
     "Ray with its data part; raises `QuickclsError` where it is not installed"
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0') # else Ray tells its makers about the work
     try:
         import ray, ray.data
         from ray.data.checkpoint import CheckpointConfig
