@@ -30,14 +30,17 @@ def test_rows_in_a_file_are_the_rows_that_were_written(in_file):
     for at in (some, slice(20, 90), y == 3, slice(None, None, 7)): assert (np.asarray(rows[at]) == x[at]).all()
     assert (np.asarray(rows[100:][some[:5]]) == x[100:][some[:5]]).all() and rows.shape == x.shape and rows.nbytes == x.nbytes
 
-def test_heads_folds_and_neighbours_are_those_of_embeddings_in_memory(in_file):
+@pytest.mark.parametrize('classes', [6, 2])
+def test_heads_folds_and_neighbours_are_those_of_embeddings_in_memory(in_file, classes):
     x, rows, y = in_file
-    groups = np.arange(600).astype(str)
-    found = [cross_validate(a, y, groups, n_out=6, c=.01, folds=3, repeats=1) for a in (x, rows)]
+    y, groups = y % classes, np.arange(600).astype(str)
+    found = [cross_validate(a, y, groups, n_out=classes, c=.01, folds=3, repeats=1) for a in (x, rows)]
     assert (found[0].fold == found[1].fold).all() and abs(found[0].accuracy - found[1].accuracy) < .01
     logits = [fit_linear(a, y, c=.01).logits(rows) for a in (x, rows)] # all 40 directions are kept, so only the way to the optimum differs
+    assert logits[0].shape == logits[1].shape == (600, classes)
     assert np.abs(logits[0] - logits[1]).max() < .1*np.abs(logits[0]).max()
-    for a, b in zip(nearest_of_each_class(x[:9], x, y, 6), nearest_of_each_class(x[:9], rows, y, 6)): assert np.allclose(a, b, atol=1e-5)
+    near = [nearest_of_each_class(x[:9], a, y, classes) for a in (x, rows)]
+    for a, b in zip(*near): assert np.allclose(a, b, atol=1e-5)
 
 def test_embeddings_go_to_a_file_from_some_size_on(monkeypatch, own_cache):
     graph = get_graph(parse_views('efficientnet_lite0')[0], offline=True)

@@ -156,7 +156,8 @@ def fit_linear(
     else: (z, mean, var), v = standardised(x, overwrite), None
     if groups is None: groups = np.arange(len(y))
     if c is None: c, losses = choose_c(z, y, groups, seed=seed, class_weight=weight)
-    with calm(): m = fit_logistic(z, y, c, weight) if v is None else fit_many(z, y, c, weight)
+    fit = fit_logistic if v is None or y.max() < 2 else fit_many # for two classes, `c` of one row of weights is half of that of two
+    with calm(): m = fit(z, y, c, weight)
     if v is not None: m = Multinomial(m.coef_ @ v.T, m.intercept_, m.classes_)
     return linear_head('linear', m, mean, var, losses, C=c)
 
@@ -171,7 +172,7 @@ def linear_head(
     "A linear model as a head, with a row of weights for each class"
     import numpy as np
     w, b = np.atleast_2d(m.coef_), np.atleast_1d(m.intercept_)
-    if len(m.classes_) == 2: w, b = np.concatenate([-w/2, w/2]), np.concatenate([-b/2, b/2])
+    if len(w) == 1: w, b = np.concatenate([-w/2, w/2]), np.concatenate([-b/2, b/2]) # scikit-learn has one row for two classes
     arrays = {'0.running_mean': mean, '0.running_var': var, '1.weight': w*scale, '1.bias': b*scale}
     arrays = {k: np.ascontiguousarray(v, np.float32) for k, v in arrays.items()}
     losses = {f'{k:.4g}': round(v, 4) for k, v in cv_log_loss.items()}
