@@ -41,7 +41,7 @@ def test_the_embeddings_are_those_of_a_training(parts):
     from quickcls.features.embed import Embeddings
     photos, folder, _ = parts
     found = read_parts(place_of(folder))
-    x, items = read_embeddings(found), scan_folder(photos)
+    x, items = np.asarray(read_embeddings(found)), scan_folder(photos)
     e = Embeddings([get_graph(v, offline=True) for v in parse_views('efficientnet_lite0')])
     e.embed(items)
     at = {h: i for i, h in enumerate(found.good.digest)}
@@ -174,16 +174,18 @@ def test_parts_of_two_networks(tmp_path):
     with pytest.raises(QuickclsError, match='computed in different ways: .*weights 012345.*weights fedcba|weights fedcba.*weights 012345'):
         read_parts(out)
 
-def test_more_than_the_memory_lies_on_the_disk(tmp_path, monkeypatch):
-    "The same numbers, from an array that is a file"
-    from quickcls.shards import parts
-    write_folder(tmp_path/'photos', a=10)
-    small(tmp_path/'photos', tmp_path/'parts')
-    found = read_parts(place_of(tmp_path/'parts'))
-    in_memory = read_embeddings(found)
-    monkeypatch.setattr(parts, 'free_memory', lambda: 0)
-    on_disk = read_embeddings(found)
-    assert isinstance(on_disk, np.memmap) and np.array_equal(in_memory, on_disk)
+def test_more_than_the_memory_lies_on_the_disk(quickcls, parts, tmp_path, monkeypatch):
+    "Embeddings are read into a file; a training that finds too many for the memory reads them from it in parts, and is as good"
+    from quickcls.features import embed
+    from quickcls.features.rows import Rows
+    assert isinstance(read_embeddings(read_parts(place_of(parts[1]))), Rows)
+    accuracy = []
+    for most in (embed.most_in_memory, 0):
+        monkeypatch.setattr(embed, 'most_in_memory', most)
+        p = quickcls('train', '--embeddings', parts[1], '--offline', '--out', tmp_path/str(most))
+        assert p.returncode == 0, p.stderr
+        accuracy.append(json.loads((tmp_path/str(most)/'metrics.json').read_text())['accuracy'])
+    assert abs(accuracy[0] - accuracy[1]) <= .1, accuracy # 60 images: two of the held-out ones
 
 def test_without_pyarrow_the_extra_is_named(python, tmp_path):
     "Not a traceback"
@@ -194,7 +196,8 @@ def test_without_pyarrow_the_extra_is_named(python, tmp_path):
 def test_a_training_takes_as_much_as_fits(quickcls, parts, tmp_path, monkeypatch):
     "A sample by content, said in a line"
     from quickcls.train import from_parts
-    monkeypatch.setattr(from_parts, 'free_memory', lambda: 40*4*3*3584*2)
-    p = quickcls('train', '--embeddings', parts[1], '--offline', '--folds', '0', '--out', tmp_path/'clf')
-    m = json.loads((tmp_path/'clf'/'metrics.json').read_text())
-    assert '40 of 60 images are used' in p.stdout and m['data']['n_train'] + m['n'] == 40, p.stderr
+    for head, numbers in (('ridge', 3584), ('linear', 512)): # a linear head of very many images is fitted in 512 directions
+        monkeypatch.setattr(from_parts, 'free_memory', lambda: 40*4*3*numbers*2)
+        p = quickcls('train', '--embeddings', parts[1], '--offline', '--folds', '0', '--head', head, '--out', tmp_path/head)
+        m = json.loads((tmp_path/head/'metrics.json').read_text())
+        assert '40 of 60 images are used' in p.stdout and m['data']['n_train'] + m['n'] == 40, p.stderr

@@ -7,11 +7,12 @@ __all__ = ['patience', 'remembered', 'Weights', 'file_digest', 'local_weights', 
            'get_weights', 'choose_arch']
 
 # %% ../../nbs/backbones/02_weights.ipynb #imports
-import hashlib, os, time
+import os, time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from ..core import QuickclsError, cache_dir
+from ..folders.moving import digest_of
 from .registry import Backbone, backbones, embedded
 
 # %% ../../nbs/backbones/02_weights.ipynb #weights-class
@@ -28,9 +29,7 @@ def file_digest(
     path:Path
 )->str: # 16 hex digits
     "What stands for a file's content in cache keys"
-    with open(path, 'rb') as f:
-        if hasattr(hashlib, 'file_digest'): return hashlib.file_digest(f, 'sha256').hexdigest()[:16]
-        return hashlib.sha256(f.read()).hexdigest()[:16]
+    return digest_of(path)[:16]
 
 def local_weights(
     backbone:Backbone

@@ -11,12 +11,13 @@ __all__ = ['format_version', 'labels_version', 'description_file', 'graph_file',
            'checked_digests', 'mark_of', 'still_there', 'folder_there']
 
 # %% ../../nbs/saved/01_folder.ipynb #imports
-import hashlib, json, os
+import json, os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from ..core import QuickclsError
 from ..data import formats
+from ..folders.moving import sha256_of
 from ..data.formats import NotAnImage, kind_of_file
 
 # %% ../../nbs/saved/01_folder.ipynb #names
@@ -245,10 +246,7 @@ def digest_of(
     path:Path # Of a file
 )->str: # SHA-256, 64 hex digits
     "The SHA-256 of a file's content"
-    digest = hashlib.sha256()
-    with open_regular(path, largest_file.get(path.name, largest_file[weights_file])) as f:
-        while block := f.read(1 << 20): digest.update(block)
-    return digest.hexdigest()
+    with open_regular(path, largest_file.get(path.name, largest_file[weights_file])) as f: return sha256_of(f)
 
 def digests(
     folder:Path # Of a classifier

@@ -6,12 +6,12 @@
 __all__ = ['licences', 'addresses_file', 'columns', 'copy', 'search_images', 'read_addresses', 'write_addresses', 'collect']
 
 # %% ../../nbs/sets/04_collect.ipynb #imports
-import csv, hashlib, io, shlex
+import csv, io, shlex
 from datetime import date
 from pathlib import Path
 from ..core import QuickclsError, explain_os_error, plain_text, whole_file
 from ..data.corrections import checked_class_name
-from ..sources.download import Refused, check_address, download
+from ..sources.download import Refused, check_address, download, fetched
 from ..terminal.csv_text import csv_text, original_text
 from ..terminal.progress import say, working
 from ..terminal.text import marked, show
@@ -117,11 +117,9 @@ def _fetch(folder, rows, most_mb, workers):
     try: download(todo, folder, most_mb=most_mb, workers=workers)
     finally: todo.unlink(missing_ok=True)
     for r in rows:
-        if r.get('file') != copy: r['file'] = next((p.relative_to(folder).as_posix() for p in _files(folder, r)), '')
-
-def _files(folder, row):
-    stem = hashlib.sha256(row['url'].encode()).hexdigest()[:20]
-    return [p for p in (folder/row['label']).glob(f'{stem}.*') if p.suffix not in ('.part', '.tag', '.new')]
+        if r.get('file') == copy: continue
+        path = fetched(folder, r['label'], r['url'])
+        r['file'] = path.relative_to(folder).as_posix() if path else ''
 
 # %% ../../nbs/sets/04_collect.ipynb #aside
 _copies = 'exact-duplicate', 'near-duplicate'

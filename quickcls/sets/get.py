@@ -10,6 +10,7 @@ import hashlib, json, os, shlex, shutil
 from datetime import date
 from pathlib import Path
 from ..core import QuickclsError, cache_dir, check_free, plain_text, write_whole
+from ..folders.moving import digest_of
 from ..folders.walk import named_as_image
 from .cards import Card, read_card
 from ..sources.archive import fetch_archive, unpack_into
@@ -22,12 +23,8 @@ def check_archive(
     facts:dict # Of a card: sha256, bytes, first_md5
 )->str: # SHA-256
     "The digest of an archive; raises `QuickclsError` where it is another one than the card's"
-    whole, first = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    with open(path, 'rb') as f:
-        first.update(start := f.read(2**20))
-        whole.update(start)
-        while piece := f.read(2**20): whole.update(piece)
-    found = dict(sha256=whole.hexdigest(), bytes=os.path.getsize(path), first_md5=first.hexdigest())
+    with open(path, 'rb') as f: first = hashlib.md5(f.read(2**20), usedforsecurity=False)
+    found = dict(bytes=os.path.getsize(path), first_md5=first.hexdigest(), sha256=digest_of(path))
     for name, value in found.items():
         if facts.get(name, value) != value: raise QuickclsError(f'has {name} {value}, and the card says {facts[name]}')
     return found['sha256']

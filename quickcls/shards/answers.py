@@ -14,7 +14,7 @@ from ..saved.folder import description_file, graph_file, weights_file
 from .cluster import cluster, check_shared, run_all
 from .embedder import not_read, read_bytes
 from .manifest import Place, get_manifest, import_arrow, place_of
-from .parts import part_files
+from .parts import each_once, part_files
 from ..terminal.progress import say, working
 
 # %% ../../nbs/shards/07_answers.ipynb #answer-table
@@ -102,9 +102,7 @@ def read_answers(out:Place): # DataFrame, each id once, by path
             raise QuickclsError(f'{out.at(name)} holds no answers. Expected those of `quickcls predict`; name another folder with --out.')
         tables.append(table)
     every = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=['id', 'path', 'answer', 'model', 'reason'])
-    every['bad'] = every.reason.notna()
-    once = every.sort_values(['bad', 'path'], kind='stable').drop_duplicates('id').drop(columns='bad')
-    return once.sort_values('path', kind='stable').reset_index(drop=True)
+    return each_once(every)
 
 def answered(out:Place, model:str)->set:
     "Ids that need no more work; raises `QuickclsError` where the answers are of another classifier"

@@ -10,8 +10,8 @@ __all__ = ['most_shards', 'pauses', 'manifest_file', 'import_arrow', 'Shard', 'p
 import hashlib, os, re
 from dataclasses import dataclass
 from pathlib import Path
-from ..core import QuickclsError, explain_os_error
-from ..data.formats import NotAnImage, open_regular
+from ..core import QuickclsError, explain_os_error, whole_file
+from ..data.formats import NotAnImage, largest_file, open_regular
 from ..folders.walk import is_leaving, named_as_image, walk_files
 
 # %% ../../nbs/shards/01_manifest.ipynb #import-arrow
@@ -90,7 +90,7 @@ class Place:
 
     def _read(self, path):
         if not self.is_local:
-            with self.files.open(self.at(path), 'rb') as f: return f.read()
+            with self.files.open(self.at(path), 'rb') as f: return f.read(largest_file + 1) # more is refused by whoever checks its size
         with open_regular(self.at(path)) as f: return f.read()
 
 def place_of(
@@ -143,7 +143,6 @@ def write_manifest(
 
 def write_table(table, out:Place, name:str):
     "Write a Parquet file, whole or not at all; raises `QuickclsError`"
-    from quickcls.core import whole_file
     pq = import_arrow().parquet
     try:
         if out.is_local:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from ..core import QuickclsError, cache_dir, cache_file, explain_os_error, plain_text, write_whole
+from ..folders.moving import digest_of
 from ..folders.walk import is_leaving, named_as_image
 from .download import NotYet, Refused, fetch
 from ..terminal.progress import progress
@@ -180,7 +181,7 @@ def _local(source, wanted):
     if not is_address(source):
         path = Path(source).expanduser()
         if not path.is_file(): raise QuickclsError(f'There is no archive {path}. Expected a zip or tar, or its address.')
-        yield path, _digest(path)
+        yield path, digest_of(path)
         return
     key = hashlib.sha256(source.encode()).hexdigest()[:32]
     note, path = cache_dir('archives')/f'{key}.json', cache_dir('archives', 'fetched')/key
@@ -188,7 +189,7 @@ def _local(source, wanted):
     if known and wanted in (None, known): yield None, known
     else:
         fetch_archive(source, path)
-        digest = _digest(path)
+        digest = digest_of(path)
         try: yield path, digest
         finally: path.unlink(missing_ok=True)
         with cache_file(note) as f: f.write_text(json.dumps(dict(url=source, sha256=digest)))
@@ -212,13 +213,6 @@ def fetch_archive(
         except (Refused, NotYet) as e:
             kept = ' What arrived is kept: call again to continue.' if isinstance(e, NotYet) else ''
             raise QuickclsError(f'{url} could not be fetched: {e}.{kept}') from None
-
-def _digest(path):
-    "SHA-256 of a file, 64 hex digits"
-    h = hashlib.sha256()
-    with open(path, 'rb') as f:
-        while piece := f.read(2**20): h.update(piece)
-    return h.hexdigest()
 
 # %% ../../nbs/sources/06_archive.ipynb #prune-archives
 def archives()->list: # of folders

@@ -8,23 +8,13 @@ import numpy as np
 
 archs = ('efficientnet_lite0', 'resnet34')
 
-def rate(engine, batch, seconds=3.):
-    "Images a second of an engine that is never left without work"
-    for _ in range(3): engine.start(batch, lambda e: None)
-    engine.wait()
-    n, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        engine.start(batch, lambda e: None)
-        n += len(batch)
-    engine.wait()
-    return n/(time.perf_counter() - began)
-
 def engines(arch, device):
     "Images a second by precision and size of a batch, the agreement with the CPU, and the memory of the GPU; one JSON object"
     import torch
     from quickcls.backbones.engines import OpenVINOEngine, TorchEngine
     from quickcls.backbones.onnx_graph import get_graph
     from quickcls.backbones.registry import parse_views
+    from quickcls.features.benchmark import images_per_s
     view, = parse_views(arch)
     graph = get_graph(view)
     images = np.random.default_rng(0).integers(0, 256, (256, view.size, view.size, 3), dtype=np.uint8)
@@ -33,7 +23,7 @@ def engines(arch, device):
         engine = TorchEngine(graph.embedder, device=device, precision=precision)
         own = engine(images[:8])['embedding']
         cosine = (own*exact).sum(1)/np.linalg.norm(own, axis=1)/np.linalg.norm(exact, axis=1)
-        speeds = {n: round(rate(engine, images[:n]), 1) for n in (8, 16, 64, 256)}
+        speeds = {n: round(images_per_s(engine, images[:n], 3), 1) for n in (8, 16, 64, 256)}
         one = time.perf_counter()
         for _ in range(50): engine(images[:1])
         found[precision] = dict(cosine=float(cosine.min()), speeds=speeds, one_ms=20*(time.perf_counter() - one))
