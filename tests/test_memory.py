@@ -51,9 +51,9 @@ def test_embeddings_go_to_a_file_from_some_size_on(monkeypatch, own_cache):
     assert isinstance(e.rows(table), np.ndarray)
     monkeypatch.setattr('quickcls.features.embed.most_in_memory', 100_000)
     rows = e.rows(table)
-    assert isinstance(rows, Rows) and e.file.n == 30 and (np.asarray(rows) == e.read(table)).all()
-    part, file = table[10:20], e.file
-    assert (np.asarray(e.rows(part)) == e.read(part)).all() and e.file is file # written once
+    assert isinstance(rows, Rows) and e.kept.n == 30 and (np.asarray(rows) == e.read(table)).all()
+    part, file = table[10:20], e.kept
+    assert (np.asarray(e.rows(part)) == e.read(part)).all() and e.kept is file # written once
 
 def grown(python, code, *args):
     "Memory of a process, MB: after some work, and after three times as much again each"

@@ -203,7 +203,7 @@ def late_columns(
 # %% ../../nbs/features/03_embed.ipynb #embeddings-class
 class Embeddings:
     "The embeddings of several views, joined; computed where the store does not have them"
-    file, place = None, {} # of `rows`: a `RowsFile`, and content → its row
+    kept, place = None, {} # of `rows`: an array or a `RowsFile`, and content → its row
 
     def __init__(self,
         graphs:list, # One a view
@@ -230,21 +230,25 @@ class Embeddings:
     def dim(self)->int: return sum(g.dim if self.levels == 'all' else 2*g.nf for g in self.graphs) # columns of `read`
 
     def rows(self, table): # float32 `[n, d]`; `Rows` where that would be more than `most_in_memory`
-        "As `read`; many embeddings stay in a file"
+        "As `read`, and kept for whoever asks next; many embeddings stay in a file"
         import numpy as np
-        if 4*len(table)*self.dim <= most_in_memory: return self.read(table)
-        if not set(table.sha256) <= self.place.keys(): self._write(table.drop_duplicates('sha256'))
-        return Rows(self.file, np.array([self.place[h] for h in table.sha256]))
+        large = 4*len(table)*self.dim > most_in_memory
+        fits = isinstance(self.kept, RowsFile) or not large
+        if not fits or not set(table.sha256) <= self.place.keys(): self._keep(table.drop_duplicates('sha256'), large)
+        at = np.array([self.place[h] for h in table.sha256], np.int64)
+        if isinstance(self.kept, RowsFile): return Rows(self.kept, at) if large else self.kept.read(at)
+        return self.kept[at]
 
-    def _write(self, table):
-        "A file of the embeddings of all images of a table"
-        self.file = RowsFile(self.dim)
+    def _keep(self, table, large):
+        "Read the embeddings of all images of a table, into a file where they are many"
+        self.place = {h: i for i, h in enumerate(table.sha256)}
+        self.kept = RowsFile(self.dim) if large else self.read(table)
+        if not large: return
         with progress(len(table), 'reading the embeddings') as bar:
             for i in range(0, len(table), block):
                 part = table.iloc[i:i+block]
-                self.file.add(self.read(part))
+                self.kept.add(self.read(part))
                 bar.update(len(part))
-        self.place = {h: i for i, h in enumerate(table.sha256)}
 
     def splits(self, items,
         read=None # A table → its embeddings; `read` where this is None
@@ -252,7 +256,9 @@ class Embeddings:
         "Embeddings and class numbers of each split"
         t, read = items.table, read or self.read
         tables = {s: t[t.split == s] for s in ('train', 'valid', 'test') if (t.split == s).any()}
-        return {s: (read(rows), class_numbers(rows.label, items.vocab)) for s, rows in tables.items()}
+        found = {s: (read(rows), class_numbers(rows.label, items.vocab)) for s, rows in tables.items()}
+        if not isinstance(self.kept, RowsFile): self.kept, self.place = None, {} # each split is a copy
+        return found
 
     def augmented(self,
         rows, # Of an items table: the training images

@@ -47,7 +47,7 @@ class PartEmbeddings(Embeddings):
     ):
         self.graphs, self.levels, self.store = graphs, levels, store or Store()
         self.x, self.at = read_embeddings(parts), {h: i for i, h in enumerate(parts.good.digest)}
-        if levels == 'all': self.file, self.place = self.x.file, {h: int(self.x.at[i]) for h, i in self.at.items()} # for `rows`
+        if levels == 'all': self.kept, self.place = self.x.file, {h: int(self.x.at[i]) for h, i in self.at.items()} # for `rows`
         self.given = recipe_views(parts.recipe)[0]['precision']
 
     @property
