@@ -1,5 +1,5 @@
 "Every network builds, exports and agrees with torch; names, weights and the network fail in one line, soon"
-import re, socket, threading, time
+import re, socket, subprocess, sys, threading, time
 import numpy as np
 import pytest
 from quickcls.backbones import weights as bb
@@ -8,6 +8,7 @@ from quickcls.backbones.weights import choose_arch, get_weights, hub_reachable, 
 from quickcls.features.benchmark import backbone_table
 from quickcls.core import QuickclsError
 from quickcls.backbones.engines import OpenVINOEngine, TorchEngine, open_engine
+from tests.helpers import image, repo
 
 quick = ['luna', 'resnet18', 'convnext_tiny', 'vit_small', 'alexnet', 'mobilenetv3']
 others = ['squeezenet1_1', 'regnety_016', 'shufflenet_v2_x1_0', 'googlenet', 'pvt_v2_b0', 'vit_small_patch14_dinov2',
@@ -15,7 +16,6 @@ others = ['squeezenet1_1', 'regnety_016', 'shufflenet_v2_x1_0', 'googlenet', 'pv
 
 def images(view, n=3):
     "Images of a batch, uint8"
-    from tests.helpers import image
     return np.stack([np.asarray(image(i, view.size, view.size)) for i in range(n)])
 
 def cosine(a, b):
@@ -89,7 +89,6 @@ def test_every_kind_of_network_gives_a_heat_map(exported):
     from quickcls.explain.heatmap import heat_map
     from quickcls.heads.linear import fit_linear
     from quickcls.model.classifier import Classifier
-    from tests.helpers import image
     graph, view = exported[0], exported[0].view
     x = images(view, 6)
     e = OpenVINOEngine(graph.path, precision='f32')(x)['embedding']
@@ -127,6 +126,24 @@ def test_engines_agree(lite):
     for i in range(5): engine.start(x[i:i+1], lambda e, i=i: later.update({i: e}))
     engine.wait()
     assert cosine(np.concatenate([later[i] for i in range(5)]), a['embedding']) > .99 # the engine may choose 16 bits
+
+def test_an_engine_that_is_dropped_never_hangs():
+    "Python is busy in other threads while networks are deleted right after their last batch"
+    code = """
+import os, sys, threading, numpy as np
+from quickcls.backbones.engines import OpenVINOEngine
+for _ in range(2): threading.Thread(target=lambda: [sum(range(3000)) for _ in iter(int, 1)], daemon=True).start()
+for _ in range(8):
+    engine, came = OpenVINOEngine(sys.argv[1], streams=2), []
+    shape = [1, *(d.get_length() for d in list(engine.compiled.inputs[0].partial_shape)[1:])]
+    for i in range(3): engine.start(np.zeros(shape, np.uint8), lambda e, i=i: came.append(i))
+    engine.wait()
+    assert came == [0, 1, 2]
+    del engine
+os._exit(0) # the busy threads never end
+"""
+    net = repo/'tests'/'fixtures'/'saved_classifiers'/'net'/'model.onnx'
+    subprocess.run([sys.executable, '-c', code, str(net)], check=True, timeout=90, cwd=repo)
 
 def test_a_gpu_agrees(lite):
     "CUDA against OpenVINO, in f32"

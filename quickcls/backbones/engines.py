@@ -9,6 +9,7 @@ __all__ = ['precisions', 'most_numbers', 'precision_settings', 'OpenVINOEngine',
 # %% ../../nbs/backbones/05_engines.ipynb #imports
 import math, os
 from collections import deque
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -42,7 +43,7 @@ class OpenVINOEngine:
     ):
         self.path, self.streams, self.threads, self.name = path, streams, threads, 'openvino'
         self.settings = precision_settings(precision)
-        self.queue, self.turn = None, Lock()
+        self.running, self.turn = deque(), Lock() # (request, what is called with its embeddings), the oldest first
         if now: self.compiled
 
     @cached_property
@@ -63,17 +64,26 @@ class OpenVINOEngine:
         "Run now, one caller at a time; the result is a dict of arrays"
         with self.turn: return {k.any_name: v for k, v in run_graph(self.compiled, dict(enumerate(batches))).items()}
 
+    @cached_property
+    def free(self)->list: # of requests: each stream computes one, and has the next one waiting
+        return [self.compiled.create_infer_request() for _ in range(2*self.streams)]
+
     def start(self, batch, done):
-        "Run later; `done(embeddings)` is called from another thread. Waits while all streams are busy"
-        ov = import_openvino()
-        if self.queue is None:
-            self.queue = ov.AsyncInferQueue(self.compiled, self.streams)
-            self.queue.set_callback(lambda request, done: done(request.get_output_tensor(0).data.copy()))
-        self.queue.start_async({0: batch}, done)
+        "Run later; `done(embeddings)` is called by a later `start`, or by `wait`. Waits while all streams are busy"
+        if not self.free: self._finish()
+        request = self.free.pop()
+        request.start_async({0: batch})
+        self.running.append((request, done))
 
     def wait(self):
         "Return when every batch that was started is done"
-        if self.queue is not None: self.queue.wait_all()
+        while self.running: self._finish()
+
+    def _finish(self):
+        request, done = self.running.popleft()
+        with _told_in_one_line(): request.wait()
+        done(request.get_output_tensor(0).data.copy())
+        self.free.append(request)
 
 most_numbers = 2**28 # in one result inside a network, of one image: four times what VGG16 has at 1024 pixels
 
@@ -100,7 +110,12 @@ def run_graph(
     inputs:dict # number → array
 ): # What OpenVINO gives
     "Run a compiled graph; raises `QuickclsError` where it is inconsistent, which only shows when it runs"
-    try: return compiled(inputs)
+    with _told_in_one_line(): return compiled(inputs)
+
+@contextmanager
+def _told_in_one_line():
+    "An error of OpenVINO while a graph runs, as a `QuickclsError`"
+    try: yield
     except RuntimeError as e:
         raise QuickclsError(f'The graph of this classifier cannot be run: {_last_line(e)} Expected one that quickcls wrote.') from None
 
