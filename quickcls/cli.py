@@ -216,6 +216,9 @@ doing = dict(report='writing the report', explain='looking for evidence', previe
 
 def call(name:str, argv:list)->int: # exit code
     "Run one command"
+    if name in ('predict', 'tag', 'explain') and not {'-h', '--help'} & set(argv):
+        from quickcls.data.workers import workers
+        workers().start() # a process that decodes: it starts while everything else is imported
     parser, func = command_parser(name)
     words = [re.sub('^[^=]+', lambda m: earlier.get(m[0], m[0]), word) for word in argv]
     args = read_words(parser, words)
@@ -227,9 +230,6 @@ def call(name:str, argv:list)->int: # exit code
     for text in idle_options(name, args, typed): show(marked(text, file=sys.stderr), sys.stderr)
     check_places(name, args)
     if name == 'predict' and 'top' in typed: check_top(args['model'], args['top'])
-    if name in ('predict', 'tag', 'explain'):
-        from quickcls.data.workers import workers
-        workers().start() # they start while the classifier is loaded
     if name == 'doctor' and args.pop('ui'): return clean(args)
     as_json = args.pop('json') if name == 'train' else False
     words = [w for k in in_order.get(name, ()) for w in ([args.pop(k)] if isinstance(args[k], str) else args.pop(k))]

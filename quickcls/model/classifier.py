@@ -7,8 +7,10 @@ __all__ = ['Classifier', 'save_classifier', 'load_classifier', 'from_learner', '
 
 # %% ../../nbs/model/03_classifier.ipynb #imports
 import html, json, os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import RLock, Thread
 from ..core import QuickclsError, remove_leftovers, write_whole
 from ..backbones.device import named_device
 from ..backbones.engines import OpenVINOEngine, open_engine
@@ -81,16 +83,23 @@ class Classifier:
         make # Function: opens it
     ):
         "What takes long to open, kept. `with_head` shares it; a copy or a pickle leaves it out, and opens its own"
-        kept = vars(self).setdefault('_open', {})
-        if name not in kept: kept[name] = make()
+        kept = vars(self).setdefault('_open', {'lock': RLock()})
+        with kept['lock']:
+            if name not in kept: kept[name] = make()
         return kept[name]
+
+    def open_ahead(self):
+        "Open what runs its graph in another thread: half the time until a first answer is decoding, which can go on beside it"
+        def opened():
+            with suppress(Exception): self.engine # whoever needs it opens it again, and gets the error
+        if 'engine' not in vars(self).get('_open', ()): Thread(target=opened).start()
 
     def with_head(self,
         head:Head, # For the same embeddings
         **changes # Other parts: `vocab`, `open_set`, `info`, …
     ): # `Classifier`
         "This classifier with another head; what is open stays open, for both"
-        vars(self).setdefault('_open', {}) # both have the same one
+        vars(self).setdefault('_open', {'lock': RLock()}) # both have the same one
         new = replace(self, head=head, **changes)
         vars(new).update({k: v for k, v in vars(self).items() if k.startswith('_')})
         return new
@@ -119,6 +128,7 @@ class Classifier:
         *, bs:int=8 # Images a batch
     ): # Generator of `Prediction`, in order
         "Answers as they come, images decoded ahead"
+        self.open_ahead()
         waiting = []
         for source, views in decode_ahead(sources, self.prepare):
             waiting.append((source, views))
@@ -189,7 +199,9 @@ def save_classifier(
     if clf.graphs is None or clf.path:
         raise QuickclsError(f'This classifier was loaded from {clf.path}, so it cannot be saved again. Copy that folder instead.')
     with write_whole(folder, force) as w:
-        if clf.network: _save_graph(clf, w/graph_file)
+        if clf.network:
+            import onnx
+            onnx.save(join_graphs(clf), str(w/graph_file))
         try: save_file(classifier_arrays(clf), str(w/weights_file))
         except Exception as e: raise OSError(28 if 'No space' in str(e) else 5, str(e).splitlines()[0]) from None # safetensors' own error
         (w/weights_file).chmod(0o644) # it is created with the rights of a temporary file, but is meant to be shared
@@ -197,10 +209,6 @@ def save_classifier(
         (w/description_file).write_text(text, encoding='utf-8')
         beside(w)
     return type(clf).load(folder)
-
-def _save_graph(clf, path):
-    import onnx
-    onnx.save(join_graphs(clf), str(path))
 
 # %% ../../nbs/model/03_classifier.ipynb #load
 def load_classifier(
