@@ -1,5 +1,5 @@
 "The same digits on every machine, on the page, and from model.onnx in other programs"
-import json, re, shutil, subprocess, sys
+import json, os, re, shutil, subprocess, sys
 import numpy as np, pytest
 from types import SimpleNamespace
 from quickcls.all import Classifier, train
@@ -78,6 +78,50 @@ def test_a_wrong_precision_in_a_description(parts, tmp_path):
     folder = shutil.copytree(parts.path, tmp_path/'m')
     (folder/'classifier.json').write_text(json.dumps(description(folder) | dict(precision='f8')))
     with pytest.raises(QuickclsError, match="precision is 'f8', expected one of f32, bf16, f16"): Classifier.load(folder)
+
+# --- integers
+
+@pytest.mark.slow
+def test_a_classifier_in_integers(parts, tmp_path, own_cache, capfd):
+    """It answers as the one in floats does, in a third of the size and in other runtimes too; a folder that has grown uses
+    the same network, and nothing is sent or printed by the library that makes it"""
+    import onnx
+    from quickcls.core import cache_dir
+    pytest.importorskip('nncf')
+    folder = some_parts(tmp_path/'parts', slice(12))
+    how = dict(arch='efficientnet_lite0@96', folds=0, precision='int8', quiet=True)
+    clf = train(folder, out=tmp_path/'m', **how)
+    assert capfd.readouterr().out == '' and os.environ['NNCF_CI']
+    assert description(clf.path)['precision'] == clf.engine.precision == 'int8' and '| precision | int8 |' in (clf.path/'README.md').read_text()
+    shown = sorted(folder.rglob('*.jpg'))
+    a, b = ([q.label for q in c.predict(shown)] for c in (parts, clf))
+    assert np.mean([x == y for x, y in zip(a, b)]) >= .9
+    small, large = ((c.path/'model.onnx').stat().st_size for c in (clf, parts))
+    model = onnx.load(str(clf.path/'model.onnx'))
+    assert small < large/3 and model.ir_version == 9 and model.opset_import[0].version <= 20
+    assert clf.explain(photo).label == clf.predict(photo).label
+    image(9, 120, 90).save(folder/'ok'/'new.png')
+    train(folder, out=tmp_path/'m2', **how)
+    assert len(list(cache_dir('graphs').glob('*-int8-*.onnx'))) == 1
+
+def test_int8_without_the_library_that_makes_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'nncf', None)
+    with pytest.raises(QuickclsError, match=r"precision='int8' needs NNCF, .*pip install .quickcls\[int8\]"):
+        train(some_parts(tmp_path/'parts', slice(6)), out=tmp_path/'m', arch='efficientnet_lite0@96', precision='int8', quiet=True)
+
+@pytest.mark.parametrize('options, said', [
+    (dict(precision='int4'), "precision is 'int4'. Expected one of f32, bf16, f16, fastest, int8"),
+    (dict(precision='int8', strategy='partial'), "precision='int8' is for a frozen network, and strategy is partial"),
+    (dict(precision='int8', arch='akaze-bow-svm'), "precision='int8' is for networks, and akaze")])
+def test_precisions_that_cannot_be(tmp_path, options, said):
+    with pytest.raises(QuickclsError, match=re.escape(said)):
+        train(some_parts(tmp_path/'parts', slice(6)), out=tmp_path/'m', quiet=True, offline=True, **options)
+
+def test_a_training_in_the_precision_that_it_is_asked_for(parts, tmp_path):
+    "It counts more than the variable's usual value, and the classifier remembers it"
+    has = OpenVINOEngine(parts.path/'model.onnx', precision='bf16').precision
+    clf = train(parts.path.parent/'parts', out=tmp_path/'m', arch='efficientnet_lite0@96', folds=0, precision='bf16', quiet=True)
+    assert description(clf.path)['precision'] == clf.engine.precision == has
 
 # --- model.onnx in other hands
 

@@ -18,13 +18,14 @@ from .device import gpu, named_device
 from .words import Words, WordsEngine
 
 # %% ../../nbs/backbones/05_engines.ipynb #openvino-engine
-precisions = ('f32', 'bf16', 'f16', 'fastest')
+precisions = ('f32', 'bf16', 'f16', 'fastest') # of floats; a graph in integers is `int8`
 
 def precision_settings(
     precision:str=None # One of `precisions`; where this is None, that of `QUICKCLS_PRECISION`, or f32
 )->dict: # Of OpenVINO
-    "The setting for a precision; f32 where the processor does not have the one that is asked for"
+    "The setting for a precision; f32 where the processor does not have the one that is asked for, and around integers"
     name = precision or os.environ.get('QUICKCLS_PRECISION') or 'f32'
+    if precision == 'int8': return {'INFERENCE_PRECISION_HINT': 'f32'}
     if name not in precisions:
         raise QuickclsError(f'{name!r} is no precision (QUICKCLS_PRECISION, or precision=). Expected one of {", ".join(precisions)}.')
     if name == 'fastest': return {}
@@ -36,13 +37,13 @@ class OpenVINOEngine:
     "Runs an ONNX file on the CPU"
     def __init__(self,
         path:Path, # An ONNX file whose first input takes uint8 images `[n, h, w, 3]`
-        *, precision:str=None, # As in `precision_settings`
+        *, precision:str=None, # As in `precision_settings`; `int8` of a graph in integers
         streams:int=1, # Batches that are computed in parallel
         threads:int=None, # That compute; as many as there are cores where this is None
         now:bool=True # Compile it now, or when it is first needed?
     ):
         self.path, self.streams, self.threads, self.name = path, streams, threads, 'openvino'
-        self.settings = precision_settings(precision)
+        self.settings, self.integers = precision_settings(precision), precision == 'int8'
         self.running, self.turn = deque(), Lock() # (request, what is called with its embeddings), the oldest first
         if now: self.compiled
 
@@ -54,8 +55,9 @@ class OpenVINOEngine:
         except RuntimeError as e: raise _not_loaded(self.path, _last_line(e)) from None
 
     @cached_property
-    def precision(self)->str: # `f32`, `bf16` or `f16`
+    def precision(self)->str: # `f32`, `bf16`, `f16` or `int8`
         "The precision that it computes in"
+        if self.integers: return 'int8'
         if self.settings: return self.settings['INFERENCE_PRECISION_HINT']
         name = self.compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name() # versions of OpenVINO differ in it
         return {'bf16': 'bf16', 'bfloat16': 'bf16', 'f16': 'f16', 'float16': 'f16'}.get(name, 'f32')
@@ -169,13 +171,16 @@ def _torch_precision(precision, device):
 def open_engine(
     graph, # From `quickcls.backbones.onnx_graph.get_graph`, or `Words`
     *, device:str=None, # `cpu`, `cuda` or `mps`; where this is None, that of `QUICKCLS_DEVICE`, or a GPU where there is one
+    precision:str=None, # As in `precision_settings`; a graph in integers has its own
     streams:int=None, # Batches in parallel on the CPU; one per two threads where this is None, and two at least
     threads:int=None, # That compute on the CPU; as many as there are cores where this is None
     now:bool=True # As in `OpenVINOEngine`
 ): # An engine: call it, or `start` and `wait`
     "The fastest engine that this machine has for a graph"
     if isinstance(graph, Words): return WordsEngine(graph, streams=streams)
-    device = device or named_device() or gpu() or 'cpu'
+    device = device or named_device() or ('cpu' if graph.precision == 'int8' else gpu() or 'cpu')
     if device == 'cpu':
-        return OpenVINOEngine(graph.path, streams=streams or max(2, (threads or os.cpu_count() or 2)//2), threads=threads, now=now)
-    return TorchEngine(graph.embedder, device=device)
+        how = dict(precision=graph.precision or precision, threads=threads, now=now)
+        return OpenVINOEngine(graph.path, streams=streams or max(2, (threads or os.cpu_count() or 2)//2), **how)
+    if graph.precision == 'int8': raise QuickclsError(f'int8 is for the CPU, and --device is {device}. Expected --device cpu.')
+    return TorchEngine(graph.embedder, device=device, precision=precision)

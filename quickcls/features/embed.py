@@ -208,14 +208,15 @@ class Embeddings:
     def __init__(self,
         graphs:list, # One a view
         levels:str='all', # `all` or `last`
-        store:Store=None # The one in the cache folder where this is None
+        store:Store=None, # The one in the cache folder where this is None
+        precision:str=None # As in `open_engine`
     ):
         from quickcls.backbones.engines import open_engine
         self.graphs, self.levels, self.store = graphs, levels, store or Store()
-        self.engines = [open_engine(g, now=False) for g in graphs] # where the store has all, none is compiled
+        self.engines = [open_engine(g, precision=precision, now=False) for g in graphs] # where the store has all, none is compiled
 
     @property
-    def precision(self)->str: return self.engines[0].precision # `f32`, `bf16` or `f16`
+    def precision(self)->str: return self.engines[0].precision # `f32`, `bf16`, `f16` or `int8`
 
     def embed(self, items, tell=lambda graph, done: None):
         "Embed all images through all views; damaged ones move to `items.skipped`. `tell` is called with each view's `Pass`"

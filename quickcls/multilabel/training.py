@@ -14,7 +14,7 @@ from ..backbones.weights import choose_arch
 from ..core import QuickclsError, attempt, check_free, whole_file
 from ..data.items import Doubt, skipped_note
 from ..features.embed import Embeddings
-from ..features.extractors import check_views, get_extractors
+from ..features.extractors import check_views, get_extractors, in_precision
 from ..features.store import data_fingerprint
 from ..groups.splitting import LookAlikes
 from ..model.files import classifier_description
@@ -101,8 +101,8 @@ class LabelTraining:
         views = parse_views(arch, o.size, o.resize)
         check_views(views)
         if views[0].backbone.keypoints: raise QuickclsError(f'{arch} has no network. Several labels need one, for instance resnet34.')
-        self.graphs = get_extractors(views, t.path, offline=o.offline)
-        self.embeddings, before = Embeddings(self.graphs, o.levels), len(self.scanned.skipped)
+        self.graphs = in_precision(get_extractors(views, t.path, offline=o.offline), o.precision, t, self.say)
+        self.embeddings, before = Embeddings(self.graphs, o.levels, precision=o.precision), len(self.scanned.skipped)
         self.embeddings.embed(self.scanned)
         grouped = LookAlikes(o.groups).find(self.scanned, self.embeddings)
         if grouped or len(self.scanned.skipped) > before: self.split() # look-alikes on one side, without the damaged ones

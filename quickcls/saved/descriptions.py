@@ -89,7 +89,7 @@ _described = record(
     _decides, vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive,
     open_set_=maybe(_open_set),
     versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)),
-    precision_=maybe(one_of('f32', 'bf16', 'f16')), decision_=maybe(_decision))
+    precision_=maybe(one_of('f32', 'bf16', 'f16', 'int8')), decision_=maybe(_decision))
 
 def _whole_labels(v, where):
     "Has each label a threshold, and the head a sigmoid?"

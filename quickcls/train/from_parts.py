@@ -24,7 +24,8 @@ from ..shards.manifest import place_of
 from ..shards.parts import Parts, read_embeddings, read_parts, recipe_arch, recipe_text, recipe_views
 
 # %% ../../nbs/train/02b_from_parts.ipynb #check-options
-need_images = dict(auto=0, augment='none', background=None, corrections=None, tensorboard=None, label_separator=None, checksum=None)
+need_images = dict(auto=0, augment='none', background=None, corrections=None, tensorboard=None, label_separator=None, checksum=None,
+                   precision=None)
 
 def check_options(
     o # `quickcls.train.options.Training`

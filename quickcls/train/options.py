@@ -10,6 +10,7 @@ import inspect, shlex
 from pathlib import Path
 from ..core import QuickclsError
 from ..data.images import check_side
+from ..backbones.engines import precisions
 from ..backbones.registry import of_quality, parse_views
 from ..features.bow import classic_head
 from ..features.embed import check_levels
@@ -38,6 +39,7 @@ class Training:
         strategy:str=None, # What is trained: head (default), partial (the last blocks too), full (all), scratch (all, from random weights)
         unfreeze:int=None, # Number of last blocks that --strategy partial trains (2 where this is not given)
         head:str=None, # linear (where this is not given), ridge, svm, fastai, or mlp:N with N hidden units
+        precision:str=None, # In which networks compute: f32 (where this is not given), bf16, f16, fastest, or int8 (needs quickcls[int8])
         levels:str=None, # all stages of the backbone (where this is not given), or last
         epochs:int=None, # Passes over the embeddings (fastai, mlp) or the images (partial, full, scratch); 10 where this is not given
         lr:float=None, # Highest learning rate of fine-tuning, above 0 to 1 (1e-4 where this is not given, 3e-3 from scratch)
@@ -98,6 +100,8 @@ class Training:
         check_strategy(self.strategy, self.unfreeze, self.head)
         parse_augment(self.augment)
         check_groups(self.groups)
+        if self.precision not in (None, 'int8', *precisions):
+            raise QuickclsError(f'--precision is {self.precision!r}. Expected one of {", ".join(precisions)}, int8.')
         if self.arch not in (None, 'auto'): parse_views(self.arch, self.size, self.resize)
 
     def _check_numbers(self):
@@ -116,6 +120,8 @@ class Training:
                                 'Expected them together, or neither.')
         if self.strategy != 'partial' and self.given['unfreeze'] is not None:
             raise QuickclsError(f'--unfreeze {self.unfreeze} is for --strategy partial only. Expected the two together, or neither.')
+        if self.precision == 'int8' and self.strategy != 'head':
+            raise QuickclsError(f'--precision int8 is for a frozen network, and --strategy is {self.strategy}. Expected one of the two.')
         if self.strategy == 'scratch' and self.weights:
             raise QuickclsError(f'--strategy scratch starts from random weights, and --weights is {self.weights}. Expected one of the two.')
         if self.background and not parse_folds(self.folds, self.head)[0]:

@@ -18,7 +18,7 @@ from ..backbones.registry import parse_views
 from ..predict.deciding import dropped_decision
 from .options import Training, idle_where_split, usual_options
 from .tensorboard import board_callbacks, board_training, check_board
-from ..features.extractors import check_views, get_extractors
+from ..features.extractors import check_views, get_extractors, in_precision
 from ..model.classifier import Classifier
 from ..data.corrections import take_corrections, with_corrections
 from ..data.items import describe, in_short
@@ -156,7 +156,7 @@ class Pipeline:
         o, views = self.options, self.views()
         if any(v.backbone.keypoints for v in views): self.group_early() # visual words are learned from the training images
         t, how = self.items.table, dict(weights=o.weights, seed=o.seed, offline=o.offline, say=self.run.detail)
-        return get_extractors(views, t.path, t.path[t.split == 'train'], **how)
+        return in_precision(get_extractors(views, t.path, t.path[t.split == 'train'], **how), o.precision, t, self.run.detail)
 
     def embed(self):
         "Pass every image through the backbone once"
@@ -171,7 +171,7 @@ class Pipeline:
         if (n := (self.items.table.split != 'train').sum()) != held and self.look_alikes.grouping.links:
             self.say(f'{n:,} are held out: look-alikes stay on one side')
         self.other = o.background and embed_background(o.background, self.items, self.embeddings, o.seed, self.run)
-    def opened(self)->Embeddings: return Embeddings(self.graphs, self.options.levels)
+    def opened(self)->Embeddings: return Embeddings(self.graphs, self.options.levels, precision=self.options.precision)
 
     @property
     def augment(self)->str:

@@ -6,7 +6,7 @@ hold on a machine whose speed drifts. `python -m tests.benchmarks help predict` 
 import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
-from tests.benchmarks import duplicates, gpu, limit, many, strategies
+from tests.benchmarks import duplicates, gpu, limit, many, precisions, strategies
 from tests.benchmarks.wrong_labels import wrong_labels
 from tests.benchmarks.noise import write_noise
 
@@ -559,6 +559,10 @@ class Bench:
     def bench_decoders(self):
         "Decoders of JPEG against Pillow: processor time, and whether the pixels are the same"
         limit.decoder_rows(self, timed)
+
+    def bench_precisions(self):
+        "bf16 and int8 against f32: speed, agreement, accuracy"
+        precisions.precision_rows(self, timed, root)
 
     def bench_duplicates(self):
         "Copies of images, found and not found; `--small` after the name for a busy machine"
