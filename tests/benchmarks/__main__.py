@@ -605,6 +605,7 @@ def main():
             'bench_pass',
             'bench_limit',
             'bench_decoders',
+            'bench_precisions',
             'bench_classes',
             'bench_duplicates',
             'bench_many',
