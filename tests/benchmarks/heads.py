@@ -67,7 +67,7 @@ def lda(a, ya, b, _):
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    before = PCA(min(len(a) - 1, 256), random_state=0)
+    before = PCA(min(len(a)//4, 256), random_state=0) # with as many directions as images, LDA separates whatever it has seen
     model = make_pipeline(before, LinearDiscriminantAnalysis(solver='eigen', shrinkage='auto'), StandardScaler(),
                           LogisticRegressionCV(Cs=6, cv=3, max_iter=500))
     a, b = standard(a, b)
@@ -115,7 +115,8 @@ def measured(folder):
                 for const, numbers in zip(constants, by_shots(x[a], y[a], x[b], k)): note(const, numbers)
                 probs = [softmax(own), *(softmax(head('linear', v.rows[n], n).logits(v.rows[n][b])) for n in more)]
                 note('three views, mean of probabilities', sum(probs).argmax(1))
-                for kind in ('linear', 'ridge'): note(f'three views joined, {kind}', head(kind, joined, 'joined').logits(joined[b]).argmax(1))
+                for kind in ('linear', 'ridge'):
+                    note(f'three views joined, {kind}', head(kind, joined, 'joined').logits(joined[b]).argmax(1))
         for name, parts in right.items(): found.setdefault(name, []).append(float(np.concatenate(parts).mean()))
     return found
 
