@@ -132,8 +132,9 @@ def main(folders):
     import pandas as pd
     found = {}
     for folder in folders:
-        found[folder.name] = measured(folder)
-        print(folder.name, {m: round(float(np.mean(a)), 4) for m, a in found[folder.name].items() if m not in constants}, flush=True)
+        name = folder.parent.name if folder.name == 'images' else folder.name
+        found[name] = measured(folder)
+        print(name, {m: round(float(np.mean(a)), 4) for m, a in found[name].items() if m not in constants}, flush=True)
     found = with_shots(found)
     t = pd.DataFrame({n: {m: np.mean(a) for m, a in rows.items()} for n, rows in found.items()})
     gain = t - t.loc['linear (the default)']

@@ -15,7 +15,7 @@ from quickcls.features.store import Store
 from quickcls.heads.crossval import cross_validate
 from tests.benchmarks.limit import graph_of, sample
 
-sets = ('bears_web', 'casting', 'dogs_angry_happy', 'flowers', 'hymenoptera', 'lego_bricks', 'magnetic_tile', 'trashnet')
+sets = ('bears_web', 'casting', 'dogs_angry_happy', 'flowers', 'hymenoptera', 'lego_bricks', 'magnetic_tile/images', 'trashnet')
 rounds = 5
 
 def rates(engines, view):
