@@ -1,4 +1,4 @@
-"Write the generated part of the README: a graph of the packages from their imports, and a list of all modules."
+"Write the generated part of docs/how_it_is_built.md: a graph of the packages from their imports, and a list of all modules."
 import ast, re, sys
 from pathlib import Path
 
@@ -55,6 +55,6 @@ def tree()->str: # Lines of text
 def layout()->str: return f'{begin}\n{image()}\n\n{tree()}\n{end}'
 
 if __name__ == '__main__':
-    readme = root/'README.md'
-    text = readme.read_text(encoding='utf-8')
-    readme.write_text(re.sub(f'{re.escape(begin)}.*?{re.escape(end)}', lambda m: layout(), text, flags=re.S), encoding='utf-8')
+    page = root/'docs'/'how_it_is_built.md'
+    text = page.read_text(encoding='utf-8')
+    page.write_text(re.sub(f'{re.escape(begin)}.*?{re.escape(end)}', lambda m: layout(), text, flags=re.S), encoding='utf-8')
