@@ -118,6 +118,54 @@ def test_every_link_leads_somewhere(page):
         assert target.exists(), link
         if anchor and target.suffix == '.md': assert anchor in anchors(target.read_text(encoding='utf8')), (link, anchor)
 
+@pytest.fixture(scope='module')
+def site():
+    "The names of docs/pages.py"
+    return runpy.run_path(str(repo/'docs'/'pages.py'))
+
+def test_every_page_stands_in_the_navigation(site):
+    "Each page once; lessons and data sets have their lists"
+    to = site['places']()
+    names = [f'{n}.md' for group in site['sections'].values() for n in group]
+    assert len(set(names)) == len(names)
+    assert set(names) == {t for p, t in to.items() if p.is_relative_to(repo/'docs') and p.suffix == '.md'}
+    assert len(set(to.values())) == len(to)
+    lessons = site['lessons_page'](to)
+    shown = re.findall(r'\]\(([^)]+\.md)\)', lessons)
+    assert sorted(f'lessons/{n}' for n in shown) == sorted(t for t in to.values() if t.startswith('lessons/'))
+
+def test_links_between_files_become_links_between_pages(site):
+    to, page = site['places'](), repo/'docs'/'coming_from'/'fastai.md'
+    def becomes(text): return site['relinked'](text, page, to)
+    assert becomes('[a](../tracking.md#x) [b](https://b.c) [d](../../README.md)') == '[a](../tracking.md#x) [b](https://b.c) [d](../index.md)'
+    assert becomes('[e](../../nbs/heads/02_linear.ipynb)') == '[e](../lessons/heads/02_linear.md)'
+    assert becomes('[f](../../apps) ![g](../heat.png)') == 'f ![g](../heat.png)' # the site does not show the folder
+
+def test_the_reference_has_each_parameter_with_its_comment(site):
+    page = site['api_page']('decide')
+    assert '## `class Decision` { #decision }' in page and page.startswith('# decide\n')
+    assert all(c in page for c in ('| parameter | type | default |', '`aim`'))
+
+def test_a_notebook_becomes_a_page(site):
+    "Its text, code without directives, what it printed, its images"
+    to = site['places']()
+    text, images = site['notebook'](repo/'nbs'/'datasets'/'parts.ipynb', to)
+    assert '```python\nfrom quickcls.all import *' in text and '#|' not in text and '(parts-card.md)' in text
+    assert len(images) >= 3 and all(data[:4] == b'\x89PNG' for data in images.values())
+
+@pytest.mark.slow
+def test_the_site_is_built(site, tmp_path):
+    "Without a warning; no page asks another host for anything"
+    pytest.importorskip('mkdocs')
+    import subprocess, sys, yaml
+    site['gather'](tmp_path/'docs')
+    config = yaml.safe_load((repo/'mkdocs.yml').read_text()) | dict(nav=site['navigation'](site['places']()), docs_dir='docs', site_dir='site')
+    (tmp_path/'mkdocs.yml').write_text(yaml.safe_dump(config))
+    subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '--quiet', '--strict', '-f', str(tmp_path/'mkdocs.yml')], check=True)
+    asked = re.compile(r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//|<link[^>]+rel="stylesheet"[^>]+href="(?:https?:)?//')
+    found = [*(tmp_path/'site').rglob('*.html')]
+    assert len(found) > 200 and [p.name for p in found if asked.search(p.read_text(encoding='utf8'))] == []
+
 @pytest.mark.slow
 def test_parts_are_what_the_script_draws(tmp_path):
     "Nobody painted over them: redrawn, each image is the same but for the last bits"
