@@ -22,6 +22,12 @@ sections = { # of the navigation; a page that is in none of them is an error
     'Coming from': tuple(f'coming_from/{n}' for n in ('retrain', 'keras', 'fastai', 'teachable_machine', 'ultralytics')),
     'Reference': ('cli', 'facts', 'how_it_is_built')}
 
+# what stands beside a page is left out where the page needs the width
+hidden = {'index.md': '---\nhide: [navigation]\n---\n', 'facts.md': '---\nhide: [navigation, toc]\n---\n'}
+
+found_last = '---\nsearch: {boost: 0.2}\n---\n' # pages that explain come before the reference, which says `None` often
+unsearched = '---\nsearch: {exclude: true}\n---\n' # the code of all lessons would make the search slow: their list and the reference are found
+
 def places()->dict: # File of the repository → its place in the site
     "What is shown, and where"
     found = {root/'README.md': 'index.md', root/'CONTRIBUTING.md': 'contributing.md', root/'CHANGELOG.md': 'changelog.md'}
@@ -182,13 +188,13 @@ def gather(out:Path):
     if lost := {t for p, t in to.items() if p.is_relative_to(docs) and p.suffix == '.md'} ^ listed: sys.exit(f'not in `sections`, or not there: {sorted(lost)}')
     shutil.rmtree(out, ignore_errors=True)
     made = {'lessons/index.md': lessons_page(to), 'sets/index.md': sets_page(to), 'api/index.md': api_index(), 'packages.svg': svg()}
-    made |= {f'api/{p}.md': api_page(p) for p in order if p != 'all'}
+    made |= {f'api/{p}.md': found_last + api_page(p) for p in order if p != 'all'}
     for p, there in to.items():
         (out/there).parent.mkdir(parents=True, exist_ok=True)
-        if p == root/'README.md': made[there] = '---\nhide: [navigation]\n---\n' + relinked(p.read_text(encoding='utf-8'), p, to)
-        elif p.suffix == '.md': made[there] = drawn(relinked(without_facts(p.read_text(encoding='utf-8')), p, to))
+        if p.suffix == '.md': made[there] = hidden.get(there, '') + drawn(relinked(without_facts(p.read_text(encoding='utf-8')), p, to))
         elif p.suffix == '.ipynb':
-            made[there], images = notebook(p, to)
+            text, images = notebook(p, to)
+            made[there] = (unsearched if there.startswith('lessons/') else '') + text
             for name, data in images.items(): (out/there).with_name(name).write_bytes(data)
         else: shutil.copy(p, out/there)
     for there, text in made.items():
