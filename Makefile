@@ -29,6 +29,7 @@ docs: .venv/installed-docs
 # The images of the documentation, drawn again; needs chromium
 figures: .venv/installed-dev
 	$(BIN)/python docs/make.py figures
+	$(BIN)/python docs/film.py
 
 notebooks: .venv/installed-dev
 	$(BIN)/python nbs/datasets/make.py

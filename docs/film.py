@@ -1,6 +1,6 @@
 """Film a training in a terminal, and the page of its classifier, into docs/train.gif: `python docs/film.py`.
 
-The commands really run, in a pseudo-terminal; pauses of more than a quarter of a second are cut to that. The page is photographed in Chromium.
+The commands really run, in a pseudo-terminal; pauses are cut to a sixth of a second. The page is photographed in Chromium.
 """
 import os, pty, re, select, shutil, sys, tempfile, time
 from pathlib import Path
@@ -10,7 +10,7 @@ docs = Path(__file__).resolve().parent
 columns, rows, wide, high = 80, 21, 880, 540 # of the terminal in characters, of the film in pixels
 paper, ink, prompt = '#11161d', '#d8dee6', '#7ee2b8'
 colours = {31: '#ff8f8f', 32: '#7ee2b8', 33: '#ffd479', 34: '#8fc1ff', 36: '#8fe3e8', 1: '#ffffff', 2: '#8b98a6', 90: '#8b98a6'}
-longest = .25 # seconds of a pause
+longest = .15 # seconds of a pause
 
 class Screen:
     "What a terminal shows: characters with their colours, as far as the program uses one"

@@ -18,7 +18,7 @@ sections = { # of the navigation; a page that is in none of them is an error
     'Understand': ('how_it_works', 'transfer', 'backbones', 'fine_tuning'),
     'Data': ('better_data', 'doctor', 'labels', 'images', 'datasets'),
     'Trust': ('trust', 'none_of_these', 'quality_control', 'deciding', 'explaining'),
-    'Use': ('sharing', 'demo', 'line', 'saved', 'many_machines', 'tracking'),
+    'Use': ('sharing', 'demo', 'line', 'saved', 'many_machines', 'tracking'), # and the apps
     'Coming from': tuple(f'coming_from/{n}' for n in ('retrain', 'keras', 'fastai', 'teachable_machine', 'ultralytics')),
     'Reference': ('cli', 'facts', 'how_it_is_built')}
 
@@ -41,7 +41,7 @@ def places()->dict: # File of the repository → its place in the site
     for p in (root/'datasets').glob('*/README.md'): found[p] = f'sets/{p.parent.name}-card.md'
     return found
 
-folders = {root/'nbs': 'lessons/index.md', root/'quickcls': 'api/index.md', root/'nbs'/'datasets': 'sets/index.md'} # links to them lead here
+folders = {root/'apps': 'apps.md', root/'nbs': 'lessons/index.md', root/'quickcls': 'api/index.md', root/'nbs'/'datasets': 'sets/index.md'} # links to them lead here
 
 def relinked(text:str, page:Path, to:dict)->str: # `to`: from `places`
     "Links of a page, from its place in the site; what the site does not show is named without a link"
@@ -174,10 +174,19 @@ def sets_page(to:dict)->str:
         lines.append(f'- [{heading}]({there.removeprefix("sets/")})' + (f', [notebook]({book.removeprefix("sets/")})' if book in to.values() else ''))
     return '\n'.join(lines) + '\n'
 
+def apps_page()->str:
+    "The Gradio apps, as they are"
+    lines = ['# Pages in a few lines', '', 'Each is a whole program. `launch` opens the page with its limits and checks; `ask_page` and the like make it.', '']
+    for p in sorted((root/'apps').glob('*/app.py')):
+        text = p.read_text(encoding='utf-8').strip()
+        lines += [f'## {p.parent.name}', '', ast.get_docstring(ast.parse(text)).splitlines()[0], '', fenced(text, 'python'), '']
+    return '\n'.join(lines)
+
 def navigation(to:dict)->list: # As in mkdocs.yml
     "All pages in their sections"
     nav = [dict(Home='index.md'), *({name: [f'{p}.md' for p in pages]} for name, pages in sections.items())]
     nav[-1]['Reference'] += ['contributing.md', 'changelog.md']
+    next(n for n in nav if 'Use' in n)['Use'].insert(2, 'apps.md')
     sets = ['sets/index.md', *sorted(t for p, t in to.items() if t.startswith('sets/') and p.suffix == '.ipynb')]
     return [*nav, {'Data sets': sets}, dict(Lessons=['lessons/index.md']), {'Code': ['api/index.md', *(f'api/{p}.md' for p in order if p != 'all')]}]
 
@@ -187,7 +196,7 @@ def gather(out:Path):
     listed = {f'{p}.md' for pages in sections.values() for p in pages}
     if lost := {t for p, t in to.items() if p.is_relative_to(docs) and p.suffix == '.md'} ^ listed: sys.exit(f'not in `sections`, or not there: {sorted(lost)}')
     shutil.rmtree(out, ignore_errors=True)
-    made = {'lessons/index.md': lessons_page(to), 'sets/index.md': sets_page(to), 'api/index.md': api_index(), 'packages.svg': svg()}
+    made = {'lessons/index.md': lessons_page(to), 'sets/index.md': sets_page(to), 'api/index.md': api_index(), 'apps.md': apps_page(), 'packages.svg': svg()}
     made |= {f'api/{p}.md': found_last + api_page(p) for p in order if p != 'all'}
     for p, there in to.items():
         (out/there).parent.mkdir(parents=True, exist_ok=True)

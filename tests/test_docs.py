@@ -118,6 +118,13 @@ def test_every_link_leads_somewhere(page):
         assert target.exists(), link
         if anchor and target.suffix == '.md': assert anchor in anchors(target.read_text(encoding='utf8')), (link, anchor)
 
+def test_the_film_moves_and_is_small():
+    "Many images, a minute at most, 2 MB at most"
+    from PIL import Image, ImageSequence
+    path = repo/'docs'/'train.gif'
+    with Image.open(path) as im: times = [f.info['duration']/1000 for f in ImageSequence.Iterator(im)]
+    assert len(times) > 20 and sum(times) < 60 and path.stat().st_size <= 2_000_000 and 'docs/train.gif' in pages['README.md']
+
 @pytest.fixture(scope='module')
 def site():
     "The names of docs/pages.py"
@@ -139,7 +146,7 @@ def test_links_between_files_become_links_between_pages(site):
     def becomes(text): return site['relinked'](text, page, to)
     assert becomes('[a](../tracking.md#x) [b](https://b.c) [d](../../README.md)') == '[a](../tracking.md#x) [b](https://b.c) [d](../index.md)'
     assert becomes('[e](../../nbs/heads/02_linear.ipynb)') == '[e](../lessons/heads/02_linear.md)'
-    assert becomes('[f](../../apps) ![g](../heat.png)') == 'f ![g](../heat.png)' # the site does not show the folder
+    assert becomes('[f](../../tests) ![g](../heat.png)') == 'f ![g](../heat.png)' # the site does not show the folder
 
 def test_the_reference_has_each_parameter_with_its_comment(site):
     page = site['api_page']('decide')
