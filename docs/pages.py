@@ -88,21 +88,29 @@ def unbroken(html): return re.sub(r'\n\s*\n', '\n', html.strip()) # an empty lin
 
 # the reference of the code
 
-def signature(name:str, thing)->list: # Lines of Markdown
-    "A function or class: what it is, what it takes, what it gives"
+def signature(name:str, thing, level:str='##')->list: # Lines of Markdown
+    "A function or class: what it is, what it takes, what it gives; a class with its methods"
     import inspect
     from fastcore.docments import docments
-    text = (inspect.getdoc(thing) or '').strip()
     try: params = docments(thing, full=True, returns=True)
     except Exception: params = {} # a class that is built in C, or a constant, has no signature
-    kind = 'class ' if inspect.isclass(thing) else ''
     rows = [row(n, p) for n, p in params.items() if n not in ('self', 'cls', 'return')]
-    given = params.get('return')
-    lines = [f'## `{kind}{name}` {{ #{name.lower()} }}', '', text.replace('<', '&lt;'), '']
-    if rows: lines += ['| parameter | type | default | |', '|---|---|---|---|', *rows, '']
+    given, kind = params.get('return'), 'class ' if inspect.isclass(thing) else ''
+    lines = [f'{level} `{kind}{name}` {{ #{name.lower()} }}', '', (inspect.getdoc(thing) or '').strip().replace('<', '&lt;'), '']
+    if rows: lines += ['| parameter | type | default | meaning |', '|---|---|---|---|', *rows, '']
     if given and (given.docment or given.anno not in (None, inspect.Parameter.empty)):
         lines += [f'Gives {" ".join(filter(None, [code(kind_of(given.anno)), cell(given.docment)]))}', '']
+    if kind: lines += [l for n, m in methods(thing).items() for l in signature(f'{name}.{n}', m, level + '#')]
     return lines
+
+def methods(cls)->dict: # Name → function
+    "What a class offers, that which other modules add to it too; what explains itself in its name is left out"
+    import inspect
+    found = {}
+    for n, m in vars(cls).items():
+        m = m.fget if isinstance(m, property) else getattr(m, '__func__', m)
+        if not n.startswith('_') and inspect.isfunction(m) and m.__doc__ and m.__module__.startswith('quickcls'): found[n] = m
+    return found
 
 def row(name, p):
     import inspect
@@ -125,6 +133,7 @@ def public(path:Path)->dict: # Name → function or class
 
 def api_page(package:str)->str: # Markdown
     "The reference of a package"
+    import quickcls.all # it adds methods to classes of earlier packages
     lines = [f'# {package}', '']
     for path in (p for p in modules() if package_of(p) == package):
         dotted = '.'.join(path.relative_to(root).with_suffix('').parts)

@@ -151,7 +151,9 @@ def test_links_between_files_become_links_between_pages(site):
 def test_the_reference_has_each_parameter_with_its_comment(site):
     page = site['api_page']('decide')
     assert '## `class Decision` { #decision }' in page and page.startswith('# decide\n')
-    assert all(c in page for c in ('| parameter | type | default |', '`aim`'))
+    assert all(c in page for c in ('| parameter | type | default | meaning |', '`aim`'))
+    assert '### `Classifier.predict` { #classifier.predict }' in site['api_page']('model') # methods too, of later packages as well
+    assert '### `Classifier.explain`' in site['api_page']('model')
 
 def test_a_notebook_becomes_a_page(site):
     "Its text, code without directives, what it printed, its images"
