@@ -74,6 +74,7 @@ def notebook(page:Path, to:dict)->tuple: # (Markdown, {name: bytes of an image})
                 name = f'{page.stem}-{len(images) + 1}.png'
                 images[name] = base64.b64decode(data['image/png'])
                 parts.append(f'![Output]({name})')
+            elif '<iframe' in data.get('text/html', ''): continue # a page that was open then
             elif 'text/html' in data: parts.append(f'<div class="output">\n{unbroken(data["text/html"])}\n</div>')
             elif 'text/markdown' in data: parts.append(data['text/markdown'])
             else: parts.append(fenced(re.sub(r'\x1b\[[0-9;]*[A-Za-z]', '', data.get('text/plain') or o.get('text', '')).strip('\n'), 'text'))
