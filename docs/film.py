@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 docs = Path(__file__).resolve().parent
-columns, rows, wide, high = 80, 21, 880, 540 # of the terminal in characters, of the film in pixels
+columns, rows, wide, high = 80, 21, 760, 466 # of the terminal in characters, of the film in pixels
 paper, ink, prompt = '#11161d', '#d8dee6', '#7ee2b8'
 colours = {31: '#ff8f8f', 32: '#7ee2b8', 33: '#ffd479', 34: '#8fc1ff', 36: '#8fe3e8', 1: '#ffffff', 2: '#8b98a6', 90: '#8b98a6'}
 longest = .15 # seconds of a pause
@@ -56,7 +56,7 @@ def mono(size:int):
     import matplotlib
     return ImageFont.truetype(str(Path(matplotlib.get_data_path())/'fonts'/'ttf'/'DejaVuSansMono.ttf'), size)
 
-font = mono(17)
+font = mono(15)
 char_wide = font.getlength('m')
 
 def typed(screen:Screen, command:str)->list: # of (image, seconds)
