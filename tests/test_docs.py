@@ -89,6 +89,18 @@ def test_commands_within_sentences_exist():
             assert set(re.findall(r'(?<!\S)--[a-z-]+', rest)) <= options[name], (page, name, rest)
     assert n >= 50
 
+def test_options_within_sentences_exist():
+    "An option that is named by itself is one of some command; what other tools call theirs stands in the first column of a table"
+    from quickcls.cli import command_parser, commands
+    known, n = {o for c in commands for a in command_parser(c)[0]._actions for o in a.option_strings}, 0
+    for page, text in written.items():
+        for line in fence.sub('', text).splitlines():
+            if page.startswith('docs/coming_from/') and line.startswith('|'): line = line.split('|', 2)[2]
+            for words in re.findall(r'`(--[^`]*)`', line):
+                n += 1
+                assert set(re.findall(r'(?<!\S)--[a-z][a-z_-]*', words)) - {'--multi_gpu'} <= known, (page, words) # that is accelerate's
+    assert n >= 100
+
 def test_messages_of_the_page_about_problems_are_those_of_the_program():
     "The words in the first column stand in the code"
     code = '\n'.join(p.read_text(encoding='utf8') for p in (repo/'quickcls').rglob('*.py'))
