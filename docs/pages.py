@@ -13,7 +13,7 @@ sys.path[:0] = [str(root)] # of this tree, whatever is installed
 sys.path.append(str(docs))
 from layout import modules, order, package_of, svg
 
-sections = { # of the navigation; a page that is in none of them is an error
+sections = { # of the navigation; a page that is in none of them stands at the end of the last
     'Start': ('start', 'commands', 'troubleshooting'),
     'Understand': ('how_it_works', 'transfer', 'backbones', 'fine_tuning'),
     'Data': ('better_data', 'doctor', 'labels', 'images', 'datasets'),
@@ -195,7 +195,9 @@ def apps_page()->str:
 def navigation(to:dict)->list: # As in mkdocs.yml
     "All pages in their sections"
     nav = [dict(Home='index.md'), *({name: [f'{p}.md' for p in pages]} for name, pages in sections.items())]
-    nav[-1]['Reference'] += ['contributing.md', 'changelog.md']
+    listed = {f'{p}.md' for pages in sections.values() for p in pages}
+    others = sorted(t for p, t in to.items() if p.is_relative_to(docs) and p.suffix == '.md' and t not in listed)
+    nav[-1]['Reference'] += [*others, 'contributing.md', 'changelog.md']
     next(n for n in nav if 'Use' in n)['Use'].insert(2, 'apps.md')
     sets = ['sets/index.md', *sorted(t for p, t in to.items() if t.startswith('sets/') and p.suffix == '.ipynb')]
     return [*nav, {'Data sets': sets}, dict(Lessons=['lessons/index.md']), {'Code': ['api/index.md', *(f'api/{p}.md' for p in order if p != 'all')]}]
@@ -203,8 +205,6 @@ def navigation(to:dict)->list: # As in mkdocs.yml
 def gather(out:Path):
     "Write all pages below `out`, which is emptied first"
     to = places()
-    listed = {f'{p}.md' for pages in sections.values() for p in pages}
-    if lost := {t for p, t in to.items() if p.is_relative_to(docs) and p.suffix == '.md'} ^ listed: sys.exit(f'not in `sections`, or not there: {sorted(lost)}')
     shutil.rmtree(out, ignore_errors=True)
     made = {'lessons/index.md': lessons_page(to), 'sets/index.md': sets_page(to), 'api/index.md': api_index(), 'apps.md': apps_page(), 'packages.svg': svg()}
     made |= {f'api/{p}.md': found_last + api_page(p) for p in order if p != 'all'}
