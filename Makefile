@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench docs notebooks clean
+.PHONY: demo test test-slow bench docs figures notebooks clean
 
 demo: .venv/installed
 	$(BIN)/quickcls train datasets/parts --arch efficientnet_lite0 --force
@@ -19,15 +19,23 @@ test-slow: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.benchmarks
 
-docs: .venv/installed-dev
+# The site, in site/index.html
+docs: .venv/installed-docs
 	$(BIN)/python docs/make.py
 	$(BIN)/python docs/layout.py
+	$(BIN)/python docs/pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f build/mkdocs.yml
+
+# The images of the documentation, drawn again; needs chromium
+figures: .venv/installed-dev
+	$(BIN)/python docs/make.py figures
+	$(BIN)/python docs/film.py
 
 notebooks: .venv/installed-dev
 	$(BIN)/python nbs/datasets/make.py
 
 clean:
-	rm -rf .venv models build *.egg-info
+	rm -rf .venv models build site *.egg-info
 
 .venv/installed: settings.ini setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -37,4 +45,8 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@

@@ -1,5 +1,5 @@
-"Write the generated parts of the documentation: the help of every command, and images of results."
-import os, tempfile
+"Write the generated parts of the documentation: the help of every command; with the word `figures`, images of results too."
+import os, sys, tempfile
 from pathlib import Path
 os.environ.setdefault('COLUMNS', '120')
 from quickcls.cli import command_parser, commands, overview
@@ -80,6 +80,7 @@ def demo_image(path:Path):
 
 if __name__ == '__main__':
     (docs/'cli.md').write_text(help_page(), encoding='utf-8')
+    if 'figures' not in sys.argv: sys.exit()
     result_image(docs/'result.png')
     heat_image(docs/'heat.png')
     demo_image(docs/'demo.png')

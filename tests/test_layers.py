@@ -155,11 +155,11 @@ def test_cells_have_names(path):
     assert [c['id'] for c in nb['cells'] if c['metadata']] == [] and set(nb['metadata']) <= {'kernelspec', 'language_info'}
     assert nb['metadata']['kernelspec']['name'] == 'python3'
 
-def test_the_readme_shows_the_packages_as_they_are():
+def test_the_documentation_shows_the_packages_as_they_are():
     "The image of the packages and the list of files are drawn from the code"
     import runpy
     drawn = runpy.run_path(str(repo/'docs'/'layout.py'))
-    assert drawn['order'] == order and drawn['layout']() in (repo/'README.md').read_text(encoding='utf8'), 'run `make docs`'
+    assert drawn['order'] == order and drawn['layout']() in (repo/'docs'/'how_it_is_built.md').read_text(encoding='utf8'), 'run `make docs`'
 
 def test_what_users_import_is_offered():
     "`from quickcls.all import *` gives every name that the module brings together"

@@ -69,7 +69,7 @@ def write_addresses(folder:Path, rows:list):
 # %% ../../nbs/sets/04_collect.ipynb #collect
 def collect(
     *queries, # What to search for; the words are the name of the class, or CLASS=WORDS
-    out:str, # Folder of the images: a folder a class
+    out:str='collected', # Folder of the images: a folder a class
     n:int=100, # Images a class, at most 1,000
     licence:str='any', # Only images that a search says are: public, share, share_commercially, modify, modify_commercially
     keep_copies:bool=False, # Leave copies where they are
