@@ -24,12 +24,13 @@ from quickcls.compare.command import compare
 from quickcls.doctor.examine import doctor
 from quickcls.doctor.result import Diagnosis
 from quickcls.cleaner.widget import cleaner
-from quickcls.report.notebook import new_notebook
+from quickcls.sets.get import check_images
+from quickcls.sets.notebook import new_notebook
 from quickcls.report.answer_html import demo_widget
 
 __all__ = ['Classifier', 'Deciding', 'Diagnosis', 'Evaluation', 'Head', 'HeatMap', 'Items', 'LabelClassifier', 'Prediction',
-           'QuickclsError', 'Tags', 'Trust', 'backbone_table', 'cleaner', 'compare', 'demo_widget', 'describe_threshold', 'doctor',
-           'fit_head', 'load_labels', 'new_notebook', 'parse_views', 'plot_images', 'quick_learner', 'read_items', 'read_labels',
+           'QuickclsError', 'Tags', 'Trust', 'backbone_table', 'check_images', 'cleaner', 'compare', 'demo_widget', 'describe_threshold',
+           'doctor', 'fit_head', 'load_labels', 'new_notebook', 'parse_views', 'plot_images', 'quick_learner', 'read_items', 'read_labels',
            'scan_folder', 'split_items', 'train', 'write_report', 'new', 'plot_pictures']
 
 new, plot_pictures = new_notebook, plot_images # their names in version 0.1, which notebooks may use

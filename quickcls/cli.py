@@ -87,7 +87,7 @@ commands = dict(
     explain='Show which places of an image speak for its class',
     report='Write one page about a classifier, or about two side by side',
     demo='Open a page that classifies images and can learn new ones',
-    new='Write a notebook about a folder: look at it, train, evaluate, improve',
+    new='Write a notebook about a folder: doctor, train, how good, will it hold, what next',
     datasets='List the data sets that `get` can fetch, with what is known about each',
     get='Fetch a data set: verified, and continued where it stopped',
     collect='Make a first data set from an image search',
@@ -99,7 +99,7 @@ modules = dict( # of commands whose function is in another module
     train='train.pipeline', embed='shards.command', compare='compare.command', preview='train.augment_preview',
     backbones='features.benchmark',
     cache='features.store', demo='demo', download='sources.download', doctor='doctor.command',
-    datasets='sets.listing', get='sets.get', collect='sets.collect', new='report.notebook',
+    datasets='sets.listing', get='sets.get', collect='sets.collect', new='sets.notebook',
     explain='explain.heatmap', tag='explain.regions')
 functions = dict( # of commands whose function has a longer name
     datasets='list_datasets', get='get_dataset', new='new_notebook', decide='decide_on', doctor='doctor_command')
@@ -135,6 +135,7 @@ def command_parser(
         parser.usage, parser.formatter_class = 'quickcls train folder [options]', basic_first(parser.formatter_class, basic)
         parser.add_argument('--json', action='store_true', help='One JSON object about the training on the last line')
         next(a for a in parser._actions if a.dest == 'folder').nargs = '?' # with --embeddings no folder is needed
+    if name == 'new': parser.add_argument('--open', action='store_true', help='Open it in Jupyter, where that is installed')
     if name == 'doctor':
         parser.add_argument('--ui', action='store_true', help='Sort the images by hand in the browser: worst first, by keyboard')
         vars(next(a for a in parser._actions if a.dest == 'apply')).update(nargs='?', const='all')
@@ -231,10 +232,14 @@ def call(name:str, argv:list)->int: # exit code
     check_places(name, args)
     if name == 'predict' and 'top' in typed: check_top(args['model'], args['top'])
     if name == 'doctor' and args.pop('ui'): return clean(args)
+    opened = args.pop('open') if name == 'new' else False
     as_json = args.pop('json') if name == 'train' else False
     words = [w for k in in_order.get(name, ()) for w in ([args.pop(k)] if isinstance(args[k], str) else args.pop(k))]
     with working(doing[name]) if name in doing else nullcontext(): result = func(*words, **args)
     if as_json: print_json(result.run)
+    if opened:
+        from quickcls.sets.notebook import open_notebook
+        return open_notebook(result)
     return result if isinstance(result, int) else 0 # most functions return what they made
 
 def main(

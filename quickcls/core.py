@@ -17,6 +17,7 @@ from .caller import for_caller, is_command
 class QuickclsError(Exception):
     "An expected failure: one line with what was found, what was expected, what to do"
     def __str__(self): return for_caller(super().__str__())
+    def _render_traceback_(self): return [f'QuickclsError: {self}'] # IPython asks for it
 
 # %% ../nbs/00_core.ipynb #explain-os-error
 _os_reasons = {errno.ENOSPC: 'the disk is full: free some space, or choose another place',

@@ -183,7 +183,7 @@ def test_training_stops_before_the_network(tmp_path, make, monkeypatch):
 
 def test_commands_take_the_options(tmp_path, monkeypatch):
     "train, compare, preview and new read the same folders"
-    from quickcls.report.notebook import new_notebook
+    from quickcls.sets.notebook import new_notebook
     from quickcls.compare.command import compare
     from quickcls.train.augment_preview import preview
     from quickcls.train.pipeline import Pipeline, train

@@ -1,15 +1,19 @@
 "The notebook that `quickcls new` writes runs to its end on any labelled folder; those of the data sets are what it writes, executed"
-import json, re, shutil
+import json, re, runpy, shutil
 from datetime import datetime
 from pathlib import Path
 import nbformat, pytest
 from tests.helpers import as_bytes, image, repo, write_folder
 from quickcls.core import QuickclsError
-from quickcls.report.notebook import as_markdown, file_stem, lesson_notebook, new_notebook
+from quickcls.sets.notebook import as_markdown, file_stem, lesson_notebook, new_notebook
 
-parts, foreign = repo/'datasets'/'parts', ('casting', 'hymenoptera', 'flowers')
+parts = repo/'datasets'/'parts'
+several = ('movie_posters',) # labels an image
+foreign = ('casting', 'hymenoptera', 'flowers', 'trashnet', 'dogs_angry_happy', 'lego_bricks', 'sushi_tiny', *several)
 shows_images = ('look-at-images', 'worst-images', 'heat-map', 'predict') # the cells in which an image of the data can appear
 plots = ('each-class', 'how-sure', 'confusion-matrix', 'none-of-these', 'learning-curve')
+make = runpy.run_path(str(repo/'nbs'/'datasets'/'make.py'))
+def plots_of(name): return ('each-label',) if name in several else plots
 
 @pytest.fixture
 def run(monkeypatch, cache):
@@ -35,6 +39,10 @@ def sample(source, target, n=12):
     for d in sorted({p.parent for p in source.rglob('*') if p.suffix.lower() in ('.jpg', '.jpeg', '.png')}):
         (target/d.relative_to(source)).mkdir(parents=True)
         for p in sorted(d.iterdir())[:n]: shutil.copy(p, target/d.relative_to(source)/p.name)
+    for table in source.glob('*.csv'): # of labels: the rows of these images
+        head, *rows = table.read_text(encoding='utf-8').splitlines()
+        there = {p.name for p in target.rglob('*') if p.is_file()}
+        (target/table.name).write_text('\n'.join([head, *(r for r in rows if r.partition(',')[0] in there)]) + '\n', encoding='utf-8')
     return target
 
 @pytest.mark.slow
@@ -43,7 +51,7 @@ def test_parts_run_to_the_end_twice(run, tmp_path):
     path = new_notebook(parts, out=tmp_path)
     (tmp_path/'models'/'parts').mkdir(parents=True)
     for _ in range(2): nb = run(path)
-    assert outputs(nb) == {*shows_images, *plots} and outputs(nb, ['application/vnd.jupyter.widget-view+json']) == {'upload'}
+    assert outputs(nb) == {*shows_images, *plots} and outputs(nb, ['application/vnd.jupyter.widget-view+json']) == {'upload', 'clean'}
     assert {p.name for p in (tmp_path / 'models').iterdir()} == {'parts', 'parts-notebook', 'parts-notebook-space'} and not list(
         (tmp_path / 'models' / 'parts').iterdir()
     )
@@ -82,8 +90,9 @@ def test_without_images_none_is_shown(run, tmp_path):
     assert outputs(nb) == set(plots) and 'show_images = False' in nb.cells[1].source
     assert 'data:image/jpeg' not in (tmp_path/'models'/'parts-notebook'/'report.html').read_text()
 
-def test_cells_are_short_and_each_has_a_sentence(tmp_path):
-    nb = lesson_notebook('a', 'a')
+@pytest.mark.parametrize('separator', [None, ' '])
+def test_cells_are_short_and_each_has_a_sentence(separator):
+    nb = lesson_notebook('a', 'a', separator=separator)
     kinds = [c.cell_type for c in nb.cells]
     assert kinds == ['markdown', 'code']*(len(kinds)//2)
     for c in nb.cells:
@@ -176,6 +185,71 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert 'show_images = False' in text and "arch='efficientnet_lite0'" in text
     assert main(['new', str(parts)]) == 1 and '--force' in capsys.readouterr().err
 
+def test_questions_come_in_the_order_of_a_careful_person():
+    "The doctor first; whoever has several labels an image is asked the same"
+    order = ['Is anything wrong', 'Train', 'How good', 'Will it hold', 'Why', 'None of these', 'What next', 'Share']
+    for separator in (None, ';'):
+        headings = re.findall('^## (.+)$', '\n'.join(c.source for c in lesson_notebook('a', 'a', separator=separator).cells), re.M)
+        assert [next(o for o in order if h.startswith(o)) for h in headings[1:]] == order, headings
+
+def test_open_starts_jupyter_or_says_how_to_install_it(tmp_path, monkeypatch, capsys):
+    "The notebook is written in both cases"
+    import subprocess
+    from quickcls.cli import main
+    from quickcls.sets import notebook
+    write_folder(tmp_path/'two', cat=3, dog=3)
+    monkeypatch.chdir(tmp_path)
+    started = []
+    monkeypatch.setattr(subprocess, 'run', lambda words, **how: started.append(words) or subprocess.CompletedProcess(words, 0))
+    monkeypatch.setattr(notebook, 'find_spec', lambda name: None)
+    assert main(['new', 'two', '--open']) == 0 and 'pip install jupyterlab' in capsys.readouterr().out.splitlines()[-1] and not started
+    monkeypatch.setattr(notebook, 'find_spec', lambda name: name == 'jupyterlab')
+    assert main(['new', 'two', '--open', '--force']) == 0 and started[0][1:] == ['-m', 'jupyterlab', 'two.ipynb']
+    assert main(['new', 'two', '--force']) == 0 and len(started) == 1 and Path('two.ipynb').is_file()
+
+def test_an_error_is_one_line_in_a_notebook():
+    "Absent images stop it: without a traceback, with the way to get them"
+    from IPython.core.interactiveshell import InteractiveShell
+    from quickcls.sets.get import check_images
+    shell, shown = InteractiveShell(), []
+    shell._showtraceback = lambda kind, value, lines: shown.extend(lines)
+    cell = lesson_notebook('nowhere', 'flowers', card='flowers').cells[3].source
+    found = shell.run_cell('from quickcls.all import *\nfolder = "nowhere"\n' + cell)
+    assert not found.success and shown == [f'QuickclsError: {found.error_in_exec}'] and 'quickcls get flowers' in shown[0]
+    check_images(parts, 'parts')
+    with pytest.raises(QuickclsError, match='datasets trashnet` says how'): check_images('nowhere', 'trashnet')
+
+def test_several_labels_an_image(tmp_path, monkeypatch, capsys):
+    "What training would refuse is refused; the table is named from the notebook"
+    from quickcls.cli import main
+    write_folder(tmp_path/'set', images=4)
+    (tmp_path/'set'/'images.csv').write_text('image,labels\n' + ''.join(
+        f'images/{p.name},{"a b" if i % 2 else "a"}\n' for i, p in enumerate(sorted((tmp_path/'set'/'images').iterdir()))))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'books').mkdir()
+    words = ['new', 'set', '--label-separator', ' ', '--labels', 'set/images.csv', '--out', 'books']
+    assert main(words) == 0
+    cells = {c.id: c.source for c in nbformat.read('books/set.ipynb', 4).cells}
+    assert "read_labels(folder, separator=' ', table='../set/images.csv')" in cells['look']
+    assert "label_separator=' '" in cells['train'] and "labels='../set/images.csv'" in cells['train']
+    assert main([*words, '--force', '--split-by', 'none']) == 1 and '--split-by' in capsys.readouterr().err
+    assert main([*words[:3], ';', *words[4:], '--force']) == 0 and main(['new', 'set', '--label-separator', '', '--force']) == 1
+
+def test_the_notebook_of_several_labels_runs_on_drawn_images(tmp_path, monkeypatch):
+    "All of it but the doctor, which has tests of its own: cell by cell, without a kernel"
+    write_folder(tmp_path/'set', images=16)
+    paths = sorted((tmp_path/'set'/'images').iterdir())
+    rows = [f'images/{p.name},{["red", "red blue", "blue"][i % 3]}\n' for i, p in enumerate(paths)]
+    (tmp_path/'set'/'labels.csv').write_text('image,labels\n' + ''.join(rows))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('QUICKCLS_QUIET', '1')
+    shown = []
+    names = dict(display=shown.append)
+    for c in lesson_notebook('set', 'set', separator=' ', arch='efficientnet_lite0').cells:
+        if c.cell_type == 'code' and c.id != 'doctor': exec(compile(c.source, c.id, 'exec'), names)
+    assert names['clf'].vocab == ['blue', 'red'] and len(shown) == 3 and Path('models/set-notebook/report.html').is_file()
+    assert names['measured'].n == 16 and names['measured'].per_label.images.tolist() == [10, 11]
+
 def test_the_upload_box_answers_and_says_what_is_no_image(tmp_path):
     "Several files at once; names are never HTML"
     from quickcls.train.pipeline import train
@@ -219,7 +293,7 @@ def source(cell): return re.sub(r"^(folder|model|show_images) = .*$", r'\1 = …
 @pytest.mark.parametrize('name', ['parts', *foreign])
 def test_data_set_notebooks_are_what_new_writes(name):
     "But for their opening, which tells what they must; clean, small, executed, without a path of somebody's machine"
-    nb, plain = committed(name), lesson_notebook('a', name, arch='efficientnet_lite0')
+    nb, plain = committed(name), make['notebook_of'](name, 'a')
     assert [(c.id, source(c)) for c in nb.cells[1:]] == [(c.id, source(c)) for c in plain.cells[1:]]
     for word in (
         'Source',
@@ -237,7 +311,7 @@ def test_data_set_notebooks_are_what_new_writes(name):
     file = repo/'nbs'/'datasets'/f'{name}.ipynb'
     assert file.stat().st_size < 400_000
     assert (
-        all(c.outputs for c in nb.cells if c.id in plots)
+        all(c.outputs for c in nb.cells if c.id in plots_of(name))
         and not [c.id for c in nb.cells if c.metadata]
         and set(nb.metadata) == {'kernelspec'}
     )
@@ -247,19 +321,33 @@ def test_data_set_notebooks_are_what_new_writes(name):
 def test_no_foreign_image_is_committed(name):
     "Only the cells that plot have an image, and images are switched off"
     nb = committed(name)
-    assert 'show_images = False' in nb.cells[1].source and outputs(nb, ['image/png', 'image/jpeg', 'image/svg+xml']) <= set(plots)
+    assert 'show_images = False' in nb.cells[1].source and outputs(nb, ['image/png', 'image/jpeg', 'image/svg+xml']) <= set(plots_of(name))
     assert not re.search('data:image|<img|<svg', texts(nb))
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['parts', *foreign])
 def test_data_set_notebooks_run_on_a_small_sample(run, photos, tmp_path, name):
-    folder = sample(parts if name == 'parts' else photos(name), tmp_path/name)
+    folder = sample(parts if name == 'parts' else photos(name), tmp_path/name, 60 if name in several else 12)
     nb = committed(name)
     nb.cells[1].source = re.sub('^folder = .*$', lambda m: f'folder = {str(folder)!r}', nb.cells[1].source, flags=re.M)
     for c in nb.cells:
         if c.cell_type == 'code': c.outputs = []
     nbformat.write(nb, tmp_path/f'{name}.ipynb')
-    assert set(plots) - {'none-of-these'} <= outputs(run(tmp_path/f'{name}.ipynb')) # so small a sample may not tell what is familiar
+    assert set(plots_of(name)) - {'none-of-these'} <= outputs(run(tmp_path/f'{name}.ipynb')) # so small a sample may not tell what is familiar
+
+@pytest.mark.parametrize('name', foreign)
+def test_where_the_images_are_absent_it_stops_with_one_line(name):
+    "The second cell says how to get them; nothing else was printed"
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+    shell, shown = InteractiveShell(), []
+    shell._showtraceback = lambda kind, value, lines: shown.extend(lines)
+    settings, look = [c.source for c in committed(name).cells if c.cell_type == 'code'][:2]
+    with capture_output() as printed:
+        assert shell.run_cell(re.sub('^folder = .*$', "folder = 'nowhere'", settings, flags=re.M)).success
+        assert not shell.run_cell(look).success
+    assert len(shown) == 1 and f'images of {name} are not in nowhere' in shown[0] and '\n' not in shown[0] and not printed.stdout
+    assert 'quickcls get' in shown[0] or 'quickcls datasets' in shown[0]
 
 @pytest.mark.parametrize('name', ['parts', *foreign])
 def test_each_data_set_has_a_card(name):

@@ -4,36 +4,45 @@
     python nbs/datasets/make.py flowers --data ~/data  # one, with its images in ~/data/flowers
     python nbs/datasets/make.py --keep                 # the lesson has changed: execute it again, and keep the measured figures
 """
-import argparse, base64, io, json, os, platform, re, subprocess, sys, tempfile, time
+import argparse, base64, io, json, os, platform, re, shlex, subprocess, sys, tempfile, time
+from datetime import date
 from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbdev.clean import clean_nb
 from quickcls.data.items import scan_folder
 from quickcls.data.split import split_items
-from quickcls.report.notebook import lesson_notebook, path_from
+from quickcls.multilabel.labels import read_labels
+from quickcls.sets.cards import read_card
+from quickcls.sets.notebook import lesson_cells, lesson_notebook, path_from
 
 here = Path(__file__).resolve().parent
 repo = here.parent.parent
-names, free = ('parts', 'casting', 'hymenoptera', 'flowers'), ('parts',) # free: images may be shown
+names = ('parts', 'casting', 'hymenoptera', 'flowers', 'trashnet', 'dogs_angry_happy', 'lego_bricks', 'sushi_tiny', 'movie_posters')
+free = ('parts',) # images may be shown
 arch = 'efficientnet_lite0' # included in quickcls, so that the figures are the same with and without internet
 seeds = (1, 2, 3, 4, 5)
 
 # measuring: each run is the command itself, in a separate process
 
-def train_once(folder, seed, cache):
+def options_of(name):
+    "The options that the card says for `quickcls train`, as words and as parameters"
+    words = shlex.split(read_card(name).facts.get('train', ''))
+    return words, {k.removeprefix('--').replace('-', '_'): v for k, v in zip(words[::2], words[1::2])}
+
+def train_once(name, folder, seed, cache):
     "(metrics.json of one training, seconds of the whole process)"
     with tempfile.TemporaryDirectory() as d:
         code = 'import sys; from quickcls.cli import main; sys.exit(main())'
-        words = ['train', str(folder), '--arch', arch, '--seed', str(seed), '--out', f'{d}/model', '--no-images', '--quiet']
+        words = ['train', str(folder), *options_of(name)[0], '--arch', arch, '--seed', str(seed), '--out', f'{d}/model', '--no-images', '--quiet']
         t = time.perf_counter()
         subprocess.run([sys.executable, '-c', code, *words], check=True, env=os.environ | {'QUICKCLS_CACHE': str(cache)})
         return json.loads(Path(d, 'model', 'metrics.json').read_text(encoding='utf-8')), time.perf_counter() - t
 
-def measure(folder, cache):
+def measure(name, folder, cache):
     "The default run with its seconds, the first from an empty cache, and the runs with other seeds"
-    default, first = train_once(folder, 42, cache)
-    runs = [train_once(folder, s, cache) for s in seeds]
+    default, first = train_once(name, folder, 42, cache)
+    runs = [train_once(name, folder, s, cache) for s in seeds]
     return dict(default=default, first=first, again=min(s for _, s in runs), runs=[m for m, _ in runs])
 
 def percent(share): return f'{share:.1%}'.replace('%', ' %')
@@ -46,6 +55,7 @@ def over_seeds(values):
 
 def held_out_words(m):
     "Accuracy on the held-out images, of the default seed and of others; without duplicates too, where there are some"
+    if 'held_out' in m['default']: return precision_words(m, 'held_out')
     d, apart = m['default'], m['default'].get('without_twins')
     right = f'{percent(d["accuracy"])} ({d["n"] - d["errors"]} of {d["n"]}) with the default seed 42'
     text = f'{over_seeds([r["accuracy"] for r in m["runs"]])}; {right}'
@@ -53,17 +63,25 @@ def held_out_words(m):
     others = over_seeds([r['without_twins']['accuracy'] for r in m['runs']])
     return f'{text}. Without the {apart["twins"]} duplicates: {others}; {percent(apart["accuracy"])} of {apart["n"]} with seed 42'
 
+def precision_words(m, which):
+    "Mean average precision of several labels an image, beside chance"
+    d = m['default'][which]
+    each = over_seeds([r[which]['mean_average_precision'] for r in m['runs']])
+    default = f'{percent(d["mean_average_precision"])} on {d["n"]} images with the default seed 42'
+    return f'{each}; {default}, where chance gives {percent(d["chance"])}'
+
 def cross_validated_words(m):
+    if 'crossed' in m['default']: return precision_words(m, 'crossed')
     return over_seeds([r['trust']['cross_validation']['accuracy'] for r in m['runs']])
 
 # the card: its text is repeated in the notebook, and measured figures are filled in
 
-def read_card(name):
+def card_of(name):
     "(title, first paragraph, {row: text}) of a data set's card, its links relative to this folder"
     text = (repo/'datasets'/name/'README.md').read_text(encoding='utf-8')
     text = re.sub(r'\]\((?!https?:)([^)#]+)\)', lambda m: f'](../../datasets/{name}/{m[1]})', text)
     text = text.replace(f'../../datasets/{name}/../../', '../../').replace(f'/{name}/../', '/')
-    title, about = re.match(r'# (.+?)\n\n(.+?)\n\n', text, re.S).groups()
+    title, about = re.search(r'^# (.+?)\n\n(.+?)\n\n', text, re.S | re.M).groups()
     return title, ' '.join(about.split()), dict(re.findall(r'^\| (\w+) \| (.+) \|$', text, re.M))
 
 def fill_card(name, m):
@@ -85,36 +103,40 @@ not_here = ('The images are not part of this repository: [get them](../../datase
 
 def class_words(items):
     "`ants` 194 (train 124, valid 70), …"
+    if 'labels' in items.table: return ', '.join(f'`{l}` {n:,}' for l, n in items.table.labels.explode().value_counts().items())
     counts = items.table.groupby(['label', 'split']).size().unstack(fill_value=0)
     counts = counts.sort_index(axis=1, key=lambda splits: splits.map(dict(train=0, valid=1, test=2)))
     def words(row): return ', '.join(f'{split} {n:,}' for split, n in row.items())
     return ', '.join(f'`{c}` {row.sum():,} ({words(row)})' for c, row in counts.iterrows())
 
+def machine(): return f'{os.cpu_count()} cores ({platform.machine()}), no GPU, {platform.system()}, Python {platform.python_version()}'
+
 def machine_words(m):
     "Cores, system and time, as measured"
-    system = f'{os.cpu_count()} cores ({platform.machine()}), no GPU, {platform.system()}, Python {platform.python_version()}'
     embed = f'{m["default"]["seconds"]["embed"]:.0f} s for embedding the images, including the export of the network'
     first = f'{m["first"]/60:.1f} minutes from an empty cache ({m["first"]:.0f} s, of which {embed})'
-    return f'{system}. {first}, then {m["again"]:.0f} s'
+    return f'{machine()}. {first}, then {m["again"]:.0f} s; measured on {date.today().isoformat()}'
 
 def opening(name, scanned, m):
     "The first cell: what it is, what to expect, and the one command"
-    title, about, card = read_card(name)
-    own, items = scanned.table.split.notna().any(), split_items(scanned)
+    title, about, card = card_of(name)
+    several = 'labels' in scanned.table
+    mean = 'mean average precision over the labels; ' if several else ''
+    own, items = scanned.table.split.notna().any(), scanned if several else split_items(scanned)
     seed = own_split if own else no_split
     skipped = f', {len(items.skipped)} files skipped' if items.skipped else ''
     rows = {'Source': card['Source'], 'Licence': card['Licence'], 'Classes': class_words(items), 'Images': f'{len(items):,}{skipped}',
-            'Expected accuracy': f'held-out images: {held_out_words(m)}<br>cross-validated: {cross_validated_words(m)}',
+            'Expected accuracy': f'{mean}held-out images: {held_out_words(m)}<br>cross-validated: {cross_validated_words(m)}',
             'How chosen': f'{defaults}; {seed}', 'Machine': machine_words(m),
-            'Command': f'`quickcls train {"datasets/" if name in free else ""}{name} --arch {arch}`'}
+            'Command': f'`quickcls train {"datasets/" if name in free else ""}{shlex.join([name, *options_of(name)[0]])} --arch {arch}`'}
     table = '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in rows.items())])
     get = '' if name in free else f' {not_here.format(name=name)}'
     return f'# {title}\n\n{about} The [card](../../datasets/{name}/README.md) lists its known faults.{get}\n\n{table}'
 
-def execute(nb):
-    "Run all cells in this folder; keep the visible outputs, without widgets and without paths of this machine"
+def execute(nb, folder=here):
+    "Run all cells in a folder; keep the visible outputs, without widgets and without paths of this machine"
     options = dict(store_widget_state=False, record_timing=False, coalesce_streams=True)
-    NotebookClient(nb, timeout=600, kernel_name='python3', resources=dict(metadata=dict(path=str(here))), **options).execute()
+    NotebookClient(nb, timeout=3600, kernel_name='python3', resources=dict(metadata=dict(path=str(folder))), **options).execute()
     for c in nb.cells:
         if c.cell_type == 'code': c.outputs = kept_outputs(c)
     clean_nb(nb)
@@ -132,19 +154,35 @@ def as_jpeg(output):
     output['data']['image/jpeg'] = base64.b64encode(file.getvalue()).decode()
     return output
 
+def scan(name, folder):
+    "The labelled images"
+    separator = options_of(name)[1].get('label_separator')
+    return read_labels(folder, separator=separator) if separator else scan_folder(folder)
+
 def make(name, folder):
     "Measure, fill the card, write and execute the notebook, all with an empty cache"
     with tempfile.TemporaryDirectory() as cache:
-        m = measure(folder, cache)
+        m = measure(name, folder, cache)
         fill_card(name, m)
         os.environ['QUICKCLS_CACHE'] = cache
-        write(name, folder, opening(name, scan_folder(folder), m))
+        write(name, folder, opening(name, scan(name, folder), m))
     print(f'{name}: held-out {held_out_words(m)}; cross-validated {cross_validated_words(m)}')
+
+def notebook_of(name, folder, opening=None):
+    "The notebook of a data set, not executed: what `quickcls new` writes, and what is to be said about this set alone"
+    layout = options_of(name)[1]
+    separator, card = layout.pop('label_separator', None), None if name in free else name
+    nb = lesson_notebook(folder, name, opening=opening, arch=arch, layout=layout, separator=separator, card=card, images=name in free)
+    own = here/f'{name}.md'
+    make = dict(markdown=nbformat.v4.new_markdown_cell, code=nbformat.v4.new_code_cell)
+    cells = lesson_cells(own.read_text(encoding='utf-8'), {}) if own.is_file() else []
+    nb.cells += [make[kind](source, id=id) for id, kind, source in cells]
+    return nb
 
 def write(name, folder, opening):
     "The notebook, executed"
     path = here/f'{name}.ipynb'
-    nb = lesson_notebook(path_from(path, folder), name, opening=opening, arch=arch, images=name in free)
+    nb = notebook_of(name, path_from(path, folder), opening)
     execute(nb)
     path.write_text(nbformat.writes(nb) + '\n', encoding='utf-8')
     print(f'{path.relative_to(repo)}: {path.stat().st_size/1000:.0f} kB')

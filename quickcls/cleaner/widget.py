@@ -14,6 +14,8 @@ from .session import Session, session_of
 from ..data.formats import NotAnImage
 from ..data.items import Items, columns, look_at
 from ..doctor.examine import examine_items
+from ..doctor.result import Diagnosis
+from ..sources.read import source_text
 
 # %% ../../nbs/cleaner/07_widget.ipynb #learner
 def learner_items(
@@ -175,11 +177,18 @@ def _looks(row):
     return f'{"fits" if row.predicted == row.label else "looks like " + row.predicted}, {row.probability:.0%}'
 
 def cleaner(
-    what, # A folder of labelled images, or a fastai `Learner`
+    what, # A folder of labelled images, what the doctor found in one, or a fastai `Learner`
     n:int=24, # Images on a page
     **how # With a folder: to `quickcls.doctor.examine.doctor`
 )->Cleaner: # As the last line of a cell it shows itself
     "Images to be sorted by hand, the worst first; raises `QuickclsError` for a folder without labelled images"
+    if isinstance(what, Diagnosis): return Cleaner(_session_of_findings(what), n)
     if not hasattr(what, 'dls'): return Cleaner(session_of(what, **how), n)
     items = learner_items(what)
     return Cleaner(Session(items.folder, rank_learner(what, items), (), lambda: (examine_items(items),)), n)
+
+def _session_of_findings(d):
+    "What the doctor found, to be sorted by hand; nothing is examined again"
+    if d.origin.kind == 'folder': return session_of(d.folder, d.examined, d.findings, **d.origin.how)
+    raise QuickclsError(f'The buttons move files between folders of classes, and {source_text(d.origin.source)} has its labels elsewhere. '
+                        'Expected what the doctor found in a folder of classes; .to_html(\'doctor.html\') shows the images of any source.')

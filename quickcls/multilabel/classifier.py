@@ -19,6 +19,7 @@ from .measures import LabelEvaluation
 class LabelClassifier(Classifier):
     "Images to any number of labels; open one with `load_labels`"
     several = True
+    held = crossed = None # after `train`: `LabelEvaluation` of the held-out images, and cross-validated (None: too few images)
 
     @property
     def thresholds(self)->list: return self.info['labels']['thresholds'] # from which probability on each label is named

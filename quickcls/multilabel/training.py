@@ -184,6 +184,7 @@ class LabelTraining:
         self.say(f'\nSaved in {self.out} ({self.seconds["total"]:.0f} s). Try it:')
         self.say(f'quickcls predict {path} photo.jpg')
         held = self.held.summary()
+        self.clf.held, self.clf.crossed = self.held, self.crossed
         clf, skipped = self.clf, [s.__dict__ for s in self.items.skipped]
         of = dict(model=str(self.out), classes=self.vocab, thresholds=clf.thresholds, arch=clf.arch)
         of |= dict(n_train=self.said.n_train, n_valid=held['n'])

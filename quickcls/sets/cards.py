@@ -61,13 +61,16 @@ class Card:
     def classes(self)->int|None: return len(self.counts) or self.facts.get('classes') # How many there are
 
     @property
+    def several(self)->bool: return '--label-separator' in self.facts.get('train', '') # Has an image several labels?
+
+    @property
     def images(self)->int|None: # None where the card does not count them
         "How many images there are"
         return sum(self.counts.values()) or self.facts.get('images')
 
     @property
     def reached(self)->str: # '' where it was not measured
-        "The accuracy that quickcls reaches, cross-validated where the card has that"
+        "The accuracy that quickcls reaches (of several labels the mean average precision), cross-validated where the card has that"
         row = re.search(r'^\| quickcls \|(.+)\|$', self.section('Accuracy'), re.M)
         if not row: return ''
         held_out, crossed = [c.strip() for c in row[1].split('|')][-2:]
