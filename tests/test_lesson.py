@@ -23,7 +23,7 @@ def run(monkeypatch, cache):
     def execute(path):
         nb = nbformat.read(path, 4)
         NotebookClient(
-            nb, timeout=120, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(Path(path).parent)))
+            nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(Path(path).parent)))
         ).execute()
         return nb
     return execute
