@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench docs figures notebooks clean
+.PHONY: demo test test-slow bench docs figures notebooks tutorial clean
 
 demo: .venv/installed
 	$(BIN)/quickcls train datasets/parts --arch efficientnet_lite0 --force
@@ -33,6 +33,9 @@ figures: .venv/installed-dev
 
 notebooks: .venv/installed-dev
 	$(BIN)/python nbs/datasets/make.py
+
+tutorial: .venv/installed-dev
+	$(BIN)/python nbs/tutorial/make.py
 
 clean:
 	rm -rf .venv models build site *.egg-info

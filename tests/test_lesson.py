@@ -333,7 +333,7 @@ def test_data_set_notebooks_run_on_a_small_sample(run, photos, tmp_path, name):
     for c in nb.cells:
         if c.cell_type == 'code': c.outputs = []
     nbformat.write(nb, tmp_path/f'{name}.ipynb')
-    assert set(plots_of(name)) - {'none-of-these'} <= outputs(run(tmp_path/f'{name}.ipynb')) # so small a sample may not tell what is familiar
+    assert set(plots_of(name)) - {'none-of-these'} <= outputs(run(tmp_path/f'{name}.ipynb')) # it may be too small for that
 
 @pytest.mark.parametrize('name', foreign)
 def test_where_the_images_are_absent_it_stops_with_one_line(name):

@@ -34,7 +34,8 @@ def train_once(name, folder, seed, cache):
     "(metrics.json of one training, seconds of the whole process)"
     with tempfile.TemporaryDirectory() as d:
         code = 'import sys; from quickcls.cli import main; sys.exit(main())'
-        words = ['train', str(folder), *options_of(name)[0], '--arch', arch, '--seed', str(seed), '--out', f'{d}/model', '--no-images', '--quiet']
+        words = ['train', str(folder), *options_of(name)[0], '--arch', arch, '--seed', str(seed)]
+        words += ['--out', f'{d}/model', '--no-images', '--quiet']
         t = time.perf_counter()
         subprocess.run([sys.executable, '-c', code, *words], check=True, env=os.environ | {'QUICKCLS_CACHE': str(cache)})
         return json.loads(Path(d, 'model', 'metrics.json').read_text(encoding='utf-8')), time.perf_counter() - t
