@@ -169,7 +169,7 @@ def lessons_page(to:dict)->str:
     lines = ['# Lessons', '', 'Each module is written as a lesson: the problem, the smallest function that solves it, why it has that form, an example. '
              'They build on each other from top to bottom.', '']
     inside = {p: there for p, there in to.items() if there.startswith('lessons/')}
-    for package in order:
+    for package in ('tutorial', *order): # exercises first: who solves them reads the rest with a question
         of = sorted(p for p in inside if (p.parent.name if p.parent != root/'nbs' else re.sub(r'^\d+[a-z]?_', '', p.stem)) == package)
         if of: lines += [f'## {package}', '', *(f'- [{title(p)[0]}]({inside[p].removeprefix("lessons/")}): {title(p)[1]}' for p in of), '']
     return '\n'.join(lines)
