@@ -162,11 +162,16 @@ _tuning = record(
     strategy=text(300), kept=one_of('network', 'head'), best_epoch=count, epochs=count, verdict=anytext,
     validation=record(n=count, network=_seen, head=maybe(_seen)), held_out=record(accuracy=share, interval=interval, n=count),
     head_alone=maybe(_beside))
+_stressed = dict(n=count, accuracy=share, low=share, high=share, refused=share, calibration_error=share, confidence_=share,
+                 recall=many(_some, 100_000))
+_stress = record(
+    n=count, chance=share, clean=record(_ordered, **_stressed), on_=maybe(text(10_000)),
+    rows=many(record(_ordered, change=text(40), strength=number(0, 3, whole=True), **_stressed), 1000, 1))
 _skipped = many(record(path=anytext, reason=anytext))
 measured = record(
     trust_=maybe(record(**trust_parts)), data_=data, notes_=maybe(many(anytext, 10_000)), skipped_=maybe(_skipped),
     command_=maybe(anytext), valid_=maybe(scores), author_=maybe(text(200)), trained_=maybe(text(40)),
-    tuning_=maybe(_tuning))
+    tuning_=maybe(_tuning), stress_=maybe(_stress))
 
 _pixels = number(0, largest_side, whole=True)
 _zones = record(border=share, corners=share, background=share)
