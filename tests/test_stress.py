@@ -145,3 +145,81 @@ def test_german():
         assert stress_sentence(found).startswith('In Grau fällt') and 'nach der Farbe' in stress_sentence(found)
     finally: use_lang('en')
     assert stress_sentence(found).startswith('Turned to grey it falls from 93 % to 51 %')
+
+# how good on images without labels
+
+def changed_folder(root, name, strength, some):
+    "Images of the drawn parts under one change, without labels"
+    root.mkdir()
+    for p in some:
+        square = np.array(Image.open(p).convert('RGB').resize((224, 224)))
+        Image.fromarray(changed(square, name, strength)).save(root/f'{p.parent.name}-{p.stem}.png')
+    return root
+
+@pytest.fixture(scope='module')
+def estimating(drawn, tmp_path_factory):
+    "A classifier with a model of correctness that was fitted on a few of its images"
+    import quickcls.stress.estimate as e
+    clf = drawn(tmp_path_factory.mktemp('e'))
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(e, 'most_plain', 60)
+        m.setattr(e, 'most_changed', 20)
+        e.keep_correctness(clf, e.fit_for(clf))
+    return Classifier.load(clf.path)
+
+def test_the_estimate_falls_with_the_images(estimating, tmp_path, quickcls):
+    "Images as they are, and the same with strong noise; told by the command, and at the end of `predict`"
+    some = sorted((parts/'ok').glob('*.jpg'))[:12] + sorted((parts/'defect').glob('*.jpg'))[:12]
+    noisy = changed_folder(tmp_path/'noisy', 'noisy', 3, some)
+    plain, worse = estimating.estimate(some), estimating.estimate(sorted(noisy.glob('*.png')))
+    assert plain.low <= plain.accuracy <= plain.high and plain.changed and worse.accuracy < plain.accuracy - .02
+    found = json.loads(quickcls('estimate', estimating.path, noisy, '--json').stdout)
+    assert found == worse.to_dict() and found['n'] == 24
+    assert f'Estimated accuracy on 24 images: {100*found["accuracy"]:.0f} %' in quickcls('predict', estimating.path, noisy).stdout
+
+def test_it_says_what_it_cannot_judge(estimating):
+    "Images of something else are less like the training images than all changed ones"
+    noise = [np.random.default_rng(i).integers(0, 256, (60, 80, 3), dtype=np.uint8) for i in range(20)]
+    found = estimating.estimate(noise)
+    assert found.outside and 'may be far off' in str(found)
+
+def test_an_estimate_needs_its_images_once(drawn, estimating, quickcls, tmp_path):
+    "Without the training images it is refused in one line, unless the classifier keeps a model; a damaged model is refused"
+    path = drawn(tmp_path).path
+    photo = sorted((parts/'ok').glob('*.jpg'))[0]
+    table = pd.read_csv(path/'predictions.csv')
+    table.assign(path='gone/' + table.path).to_csv(path/'predictions.csv', index=False)
+    r = quickcls('estimate', path, photo)
+    assert r.returncode == 1 and 'on the machine of the training' in r.stderr and len(r.stderr.strip().splitlines()) == 1
+    kept = json.loads((estimating.path/'classifier.json').read_text())['correctness']
+    def with_model(**changes):
+        d = json.loads((path/'classifier.json').read_text())
+        (path/'classifier.json').write_text(json.dumps(d | dict(correctness=kept | changes)))
+        return quickcls('estimate', path, photo)
+    assert with_model().returncode == 0
+    for bad in (dict(weights=[1.]), dict(scale=[0.]*4), dict(spread='x')):
+        r = with_model(**bad)
+        assert r.returncode == 1 and 'classifier.json is damaged' in r.stderr, bad
+
+def test_no_forecast_for_images_of_another_kind():
+    "Held-out images that are clearly worse than cross-validation: twice the images of the training are not said to give more than that"
+    from quickcls.evaluate.diagnostics import Trust
+    cv = dict(accuracy=.99, interval=[.98, .995], folds=5, repeats=2, n=800, untested=0)
+    curve = dict(advice='Twice the images would give 99.5%.', forecast=dict(n=1600, accuracy=.995, low=.99, high=1.))
+    def met(accuracy, low, high):
+        trust = Trust(cross_validation=cv, learning_curve=curve)
+        trust.meet(dict(accuracy=accuracy, interval=(low, high), n=300))
+        return trust.learning_curve
+    assert met(.985, .97, .995) == curve
+    far = met(.57, .51, .63)
+    assert far['forecast'] is None and '57.0%' in far['advice'] and '99.5%' not in far['advice']
+
+def test_the_report_tells_both_accuracies(tmp_path):
+    "As cross-validated, and under change: the mean of the medium changes, from the worst to the best"
+    from quickcls.report.record import numbers, read_facts
+    from tests.helpers import classifier_folder
+    row = dict(n=20, low=.1, high=1., refused=0., calibration_error=.1, recall=[1., .8])
+    rows = [row | dict(change=c, strength=s, accuracy=a) for c, s, a in (('grey', 2, .5), ('turned', 2, .9), ('noisy', 3, .2))]
+    classifier_folder(tmp_path/'m', ['a', 'b'], 20, stress=dict(n=20, chance=.5, clean=row | dict(accuracy=.95), rows=rows))
+    found = next(r for r in numbers(read_facts(tmp_path/'m')) if r['name'] == 'Accuracy under change')
+    assert (found['value'], found['low'], found['high']) == (pytest.approx(.7), .5, .9)

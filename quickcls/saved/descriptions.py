@@ -85,11 +85,24 @@ def _decides(v, where):
     own = {'look_at_it', 'none_of_these'} & set(vocab)
     if own: raise Wrong('decision', Said(f'beside a class {min(own)}'), 'no class of that name')
 
+_numbers = many(number(-1e6, 1e6), 8, 1)
+
+def _fits(v, where):
+    "Are the parts of a model of correctness about the same features?"
+    if len({len(v[k]) for k in _lists}) > 1 or min(v['scale'] + v['set_scale']) <= 0:
+        raise Wrong(where, Said('inconsistent'), 'lists of one length, and scales above 0')
+
+_lists = [f'{whole}{k}' for k in ('mean', 'scale', 'low', 'high', 'weights') for whole in ('', 'set_')] + ['lowest']
+_correctness = record(
+    _fits, **dict.fromkeys(_lists, _numbers), bias=number(-1e6, 1e6),
+    spread=share, sets=count, n=count, changed=flag, accuracy=share, linked_=maybe(share))
+
 _described = record(
     _decides, vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive,
     open_set_=maybe(_open_set),
     versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)),
-    precision_=maybe(one_of('f32', 'bf16', 'f16', 'int8')), decision_=maybe(_decision))
+    precision_=maybe(one_of('f32', 'bf16', 'f16', 'int8')), decision_=maybe(_decision),
+    correctness_=maybe(_correctness))
 
 def _whole_labels(v, where):
     "Has each label a threshold, and the head a sigmoid?"

@@ -132,6 +132,7 @@ def changed(
     "An image under one change"
     import numpy as np
     if name not in changes or strength not in strengths:
-        raise QuickclsError(f'There is no change {name!r} of strength {strength!r}. Expected one of {", ".join(changes)}, of strength 1 to 3.')
+        raise QuickclsError(f'There is no change {name!r} of strength {strength!r}. '
+                            f'Expected one of {", ".join(changes)}, of strength 1 to 3.')
     c = changes[name]
     return np.ascontiguousarray(c.apply(image, c.strengths[strength - 1], setting))

@@ -100,7 +100,8 @@ def stress_section(
     rows = [dict(name=words[n], steps=own, last=own[-1], weakest=_weakest(own[-1], vocab)) for n, own in by.items()]
     texts = {k: words[k] for k in ('strength_1', 'strength_2', 'strength_3', 'unchanged')}
     gist = f'{percent(w["accuracy"])} {change_text(w["change"], w["strength"])}'
-    return dict(title=words['title'], gist=gist, sentence=stress_sentence(found), helps=what_helps(found), rows=rows, found=found, texts=texts)
+    said = dict(title=words['title'], gist=gist, sentence=stress_sentence(found), helps=what_helps(found))
+    return said | dict(rows=rows, found=found, texts=texts)
 
 def _weakest(row, vocab):
     "(class, recall) of the class that is found least"
