@@ -220,7 +220,7 @@ doing = dict(report='writing the report', explain='looking for evidence', previe
 
 def call(name:str, argv:list)->int: # exit code
     "Run one command"
-    if name in ('predict', 'tag', 'explain') and not {'-h', '--help'} & set(argv):
+    if name in ('predict', 'tag', 'explain', 'estimate') and not {'-h', '--help'} & set(argv):
         from quickcls.data.workers import workers
         workers().start() # a process that decodes: it starts while everything else is imported
     parser, func = command_parser(name)

@@ -23,7 +23,7 @@ from ..model.classifier import Classifier
 from ..saved.folder import graph_file, predictions_file
 from ..saved.known_images import images_of
 from ..saved.tables import read_table
-from ..sources.read import layout_for, read_items
+from ..sources.read import read_items
 from .changes import Setting, changed, changes, every, version
 
 # %% ../../nbs/stress/02_measure.ipynb #images-under-test
@@ -37,7 +37,7 @@ def images_under_test(
 ): # DataFrame: path (a file on this machine), label, sha256
     "Which images are changed; raises `QuickclsError` where there are none"
     if folder is None: return drawn(_held_out(clf), most, seed)
-    items = read_items(folder, least=1, known=clf.vocab, **layout_for(folder, clf.info.get('data') or {}))
+    items = read_items(folder, least=1, known=clf.vocab)
     if other := sorted(set(items.vocab) - set(clf.vocab)):
         raise QuickclsError(f'{folder} has classes that this classifier does not know: {", ".join(other[:5])}. '
                             f'It knows {", ".join(clf.vocab[:8])}.')
