@@ -17,7 +17,7 @@ sections = { # of the navigation; a page that is in none of them stands at the e
     'Start': ('start', 'commands', 'troubleshooting'),
     'Understand': ('how_it_works', 'transfer', 'backbones', 'fine_tuning'),
     'Data': ('better_data', 'doctor', 'labels', 'images', 'datasets'),
-    'Trust': ('trust', 'none_of_these', 'quality_control', 'deciding', 'explaining'),
+    'Trust': ('trust', 'stress', 'none_of_these', 'quality_control', 'deciding', 'explaining'),
     'Use': ('sharing', 'demo', 'line', 'saved', 'many_machines', 'tracking'), # and the apps
     'Coming from': tuple(f'coming_from/{n}' for n in ('retrain', 'keras', 'fastai', 'teachable_machine', 'ultralytics')),
     'Reference': ('cli', 'facts', 'how_it_is_built')}

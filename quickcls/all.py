@@ -19,6 +19,8 @@ from quickcls.explain.heatmap import HeatMap # adds `Classifier.explain`
 from quickcls.explain.regions import Tags # adds `Classifier.tag`
 from quickcls.evaluate.plots import plot_images
 from quickcls.report.page import write_report
+from quickcls.trial import Stressed # adds `Classifier.stress` and `Classifier.estimate`
+from quickcls.stress.estimate import Estimate
 from quickcls.train.pipeline import train
 from quickcls.compare.command import compare
 from quickcls.doctor.examine import doctor
@@ -28,9 +30,10 @@ from quickcls.sets.get import check_images
 from quickcls.sets.notebook import new_notebook
 from quickcls.report.answer_html import demo_widget
 
-__all__ = ['Classifier', 'Deciding', 'Diagnosis', 'Evaluation', 'Head', 'HeatMap', 'Items', 'LabelClassifier', 'Prediction',
-           'QuickclsError', 'Tags', 'Trust', 'backbone_table', 'check_images', 'cleaner', 'compare', 'demo_widget', 'describe_threshold',
-           'doctor', 'fit_head', 'load_labels', 'new_notebook', 'parse_views', 'plot_images', 'quick_learner', 'read_items', 'read_labels',
+__all__ = ['Classifier', 'Deciding', 'Diagnosis', 'Estimate', 'Evaluation', 'Head', 'HeatMap', 'Items', 'LabelClassifier', 'Prediction',
+           'QuickclsError', 'Stressed', 'Tags', 'Trust', 'backbone_table', 'check_images', 'cleaner', 'compare', 'demo_widget',
+           'describe_threshold', 'doctor', 'fit_head', 'load_labels', 'new_notebook', 'parse_views', 'plot_images', 'quick_learner',
+           'read_items', 'read_labels',
            'scan_folder', 'split_items', 'train', 'write_report', 'new', 'plot_pictures']
 
 new, plot_pictures = new_notebook, plot_images # their names in version 0.1, which notebooks may use

@@ -86,6 +86,8 @@ commands = dict(
     tag='Find several objects in an image, and where they are',
     explain='Show which places of an image speak for its class',
     report='Write one page about a classifier, or about two side by side',
+    stress='Change the held-out images, and see what the accuracy does',
+    estimate='Estimate the accuracy on images without labels',
     demo='Open a page that classifies images and can learn new ones',
     new='Write a notebook about a folder: doctor, train, how good, will it hold, what next',
     datasets='List the data sets that `get` can fetch, with what is known about each',
@@ -100,9 +102,10 @@ modules = dict( # of commands whose function is in another module
     backbones='features.benchmark',
     cache='features.store', demo='demo', download='sources.download', doctor='doctor.command',
     datasets='sets.listing', get='sets.get', collect='sets.collect', new='sets.notebook',
-    explain='explain.heatmap', tag='explain.regions')
+    explain='explain.heatmap', tag='explain.regions', stress='trial', estimate='trial')
 functions = dict( # of commands whose function has a longer name
-    datasets='list_datasets', get='get_dataset', new='new_notebook', decide='decide_on', doctor='doctor_command')
+    datasets='list_datasets', get='get_dataset', new='new_notebook', decide='decide_on', doctor='doctor_command',
+    stress='stress_command', estimate='estimate_command')
 # options of version 0.1: old scripts and saved commands still work
 earlier = {'--no-pictures': '--no-images', '--with-pictures': '--with-images', '--with': '--corrections'}
 
@@ -128,7 +131,7 @@ def command_parser(
     from fastcore.script import anno_parser
     from importlib import import_module
     func = getattr(import_module(f'quickcls.{modules[name]}'), functions.get(name, name)) if name in modules else globals()[name]
-    parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other', 'card'])
+    parser = anno_parser(func, prog=f'quickcls {name}', pos=['pattern', 'other', 'card', 'folder'])
     parser.epilog = None
     if name == 'train':
         from quickcls.train.options import basic
@@ -157,12 +160,13 @@ def overview()->str:
             f'{rows}\n\n`quickcls COMMAND --help` shows the options. `quickcls --version` shows the version.')
 
 # commands that run a network
-on_device = ('train', 'embed', 'compare', 'predict', 'doctor', 'tag', 'explain', 'report', 'demo', 'new', 'backbones')
+on_device = ('train', 'embed', 'compare', 'predict', 'doctor', 'tag', 'explain', 'report', 'stress', 'estimate', 'demo', 'new', 'backbones')
 shares = ('valid_pct', 'keep_known', 'sure') # options that `share_of` reads
 # positional arguments that are a place → what is expected there
 places = dict(train=dict(folder='source'), compare=dict(folder='source'), preview=dict(folder='source'), new=dict(folder='source'),
               predict=dict(model='model', images='images'), tag=dict(model='model', images='images'), decide=dict(model='model'),
               explain=dict(model='model', image='images'), report=dict(model='model', other='model', data='labelled source'),
+              stress=dict(model='model', folder='labelled source'), estimate=dict(model='model', images='images'),
               demo=dict(models='model'), doctor=dict(folder='labelled source'))
 
 def read_words(
@@ -212,12 +216,12 @@ def clean(
     return 0
 
 # parameters that are given by their place: the last one takes any number of words
-in_order = dict(predict=('model', 'images'), tag=('model', 'images'), demo=('models',), collect=('queries',))
+in_order = dict(predict=('model', 'images'), tag=('model', 'images'), estimate=('model', 'images'), demo=('models',), collect=('queries',))
 doing = dict(report='writing the report', explain='looking for evidence', preview='drawing', new='looking at the folder')
 
 def call(name:str, argv:list)->int: # exit code
     "Run one command"
-    if name in ('predict', 'tag', 'explain') and not {'-h', '--help'} & set(argv):
+    if name in ('predict', 'tag', 'explain', 'estimate') and not {'-h', '--help'} & set(argv):
         from quickcls.data.workers import workers
         workers().start() # a process that decodes: it starts while everything else is imported
     parser, func = command_parser(name)

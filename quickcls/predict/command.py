@@ -36,6 +36,7 @@ class Outcome:
         self.summary, self.json, self.printed, self.fail_on, self.hits = Summary(clf.decision), json, lines, fail_on, 0
         self.table = open_table(csv, min(top, len(clf.vocab)), append)
         self.sorter = Sorter(sort_into, clf.vocab, move) if sort_into else None
+        self.correctness, self.features = clf.info.get('correctness'), [] # what `quickcls estimate` left, and what it needs of answers
 
     def __enter__(self):
         with ExitStack() as stack:
@@ -53,6 +54,7 @@ class Outcome:
         self.write(p)
         if self.sorter: self.sorter.take(p)
         self.summary.add(p)
+        if self.correctness and not p.error: self.features.append(_features(p))
         self.hits += (unreadable if p.error else p.answer) in self.fail_on
         if self.json: print_json(p.to_dict())
         elif self.printed: print(in_one_line(p), flush=True)
@@ -62,15 +64,29 @@ class Outcome:
     ):
         "Print the summary, where it does not get between lines of JSON"
         out = sys.stderr if self.json else sys.stdout
-        lines = self.summary.lines(listed, self.table.path) + (self.sorter.lines() if self.sorter else [])
+        lines = self.summary.lines(listed, self.table.path) + (self.sorter.lines() if self.sorter else []) + self._estimated()
         if self.sorter: lines.append(f'take it back: quickcls undo {shlex.quote(str(self.sorter.shown))}')
         show('\n'.join(lines), out)
+
+    def _estimated(self):
+        "The expected accuracy, where the classifier keeps a model of correctness and the images are enough"
+        if not self.correctness: return []
+        import numpy as np
+        from quickcls.stress.correctness import correctness_of
+        from quickcls.stress.estimate import estimate_from, fewest
+        if len(self.features) < fewest: return []
+        found = estimate_from(np.concatenate(self.features), correctness_of(dict(correctness=self.correctness)))
+        return ['', *str(found).splitlines()]
 
     @property
     def code(self)->int: # exit code: `exit_on`, 1 where an image could not be read, else 0
         "What a script sees"
         if self.hits: return exit_on
         return 1 if self.summary.count(unreadable) else 0
+
+def _features(p):
+    from quickcls.stress.correctness import features_of
+    return features_of([p])
 
 # %% ../../nbs/predict/08_command.ipynb #checks
 def fail_on_names(

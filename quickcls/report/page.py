@@ -19,11 +19,12 @@ from .card import write_card
 from .record import Facts, facts_on, image_count, keep_author, numbers, public_command, read_facts, recipe, sentence, share
 from .thumbnails import Kept, Packed, in_order_of_worth, most_right, thumbnail, thumbnails, zip_name
 from .sections import (cell_images, decision, examples, file_name, glance, heat_thumbnails, how_it_learned, looked_at, matrix,
-                       table_of_contents, worst_mistakes)
+                       stressed, table_of_contents, worst_mistakes)
 from ..evaluate.style import figure_svg, short_name
 from ..evaluate.none_of_these import answers_of
 from ..evaluate.plots import plot_per_class
 from ..heads.open_set import refused
+from ..stress.words import plot_stress
 from ..data.formats import NotAnImage
 from ..saved.folder import card_file, check_replaceable
 from ..evaluate.thresholds import images_to_prove
@@ -42,7 +43,8 @@ def page_context(
     trust = facts.trust
     ctx = dict(facts=facts, images=images, warnings=facts.warnings, cross_validation=trust.cross_validation, calibration=trust.calibration,
                learning=trust.learning_curve, weights=trust.class_weights, open_set=_open_set(facts),
-               two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts), learned=how_it_learned(facts))
+               two=_two_classes(facts, max_miss, cost), focus=facts.focus, looked_at=looked_at(facts), learned=how_it_learned(facts),
+               stress=stressed(facts))
     ctx |= _first_screen(facts) | _numbers(facts) | _mistakes(facts) | _data(facts)
     return ctx | dict(figures=figures(facts, ctx, say), contents=table_of_contents(ctx))
 
@@ -133,6 +135,7 @@ def _drawings(facts, ctx):
         drawn['roc'] = lambda: ev.plot_roc(two['positive'], threshold=line)
         drawn['precision_recall'] = lambda: ev.plot_precision_recall(two['positive'], threshold=line)
     if ctx['calibration']: drawn['reliability'] = trust.plot_reliability
+    if ctx['stress']: drawn['stress'] = lambda: plot_stress(ctx['stress']['found'])
     if ctx['learned']: drawn['losses'] = ctx['learned']['figure']
     if ctx['open_set']: drawn['refused'] = trust.plot_open_set
     if ctx['learning']: drawn['learning_curve'] = trust.plot_learning_curve

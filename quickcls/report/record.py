@@ -184,6 +184,7 @@ def numbers(
     def rate(name, r, means): return row(name, r['accuracy'], r['interval'], r['n'], means)
     rows = [rate('Accuracy', m, 'share of the held-out images with the right class')]
     if cv: rows.append(rate('Accuracy, cross-validated', cv, _folds(cv)))
+    if (s := facts.metrics.get('stress')) and not facts.on: rows.append(_under_change(row, s))
     if t := m.get('without_twins'):
         group = ' or in a group with them' if _grouped(facts) else ''
         means = f'without the {t["twins"]:,} held-out images that are duplicates of training images{group}'
@@ -198,6 +199,12 @@ def numbers(
     rows.append(row('Balanced accuracy', m['balanced_accuracy'], None, m['n'], balanced))
     rows.append(row('Macro F1', m['macro_f1'], None, m['n'], f1))
     return rows
+
+def _under_change(row, stress):
+    "What to expect on images unlike these: the mean over changes of medium strength, from the worst to the best"
+    own = [r['accuracy'] for r in stress['rows'] if r['strength'] == 2] or [r['accuracy'] for r in stress['rows']]
+    means = f'on images unlike these: the mean over {len(own)} changes of medium strength; the interval is from the worst to the best of them'
+    return row('Accuracy under change', sum(own)/len(own), (min(own), max(own)), stress['n'], means)
 
 def _folds(cv):
     "How the cross-validated figure was measured"

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['most_listed', 'most_examples', 'first_heat', 'matrix', 'cell_images', 'file_name', 'glance', 'examples',
-           'worst_mistakes', 'looked_at', 'heat_thumbnails', 'how_it_learned', 'decision', 'table_of_contents']
+           'worst_mistakes', 'looked_at', 'heat_thumbnails', 'how_it_learned', 'stressed', 'decision',
+           'table_of_contents']
 
 # %% ../../nbs/report/04_sections.ipynb #imports
 import re
@@ -16,6 +17,7 @@ from ..evaluate.style import short_name
 from .thumbnails import thumbnail, thumbnails
 from ..explain.heatmap import laid_over
 from ..evaluate.learning_curve import plot_history
+from ..stress.words import stress_section
 from ..saved.folder import history_file
 from ..saved.tables import read_table
 
@@ -157,6 +159,14 @@ def how_it_learned(
     def figure(): return plot_history(history, best)
     return dict(tuning=tuning, rows=history.to_dict('records'), best=best, seconds=seconds, figure=figure)
 
+# %% ../../nbs/report/04_sections.ipynb #stressed
+def stressed(
+    facts:Facts
+)->dict|None: # As from `stress_section`; None where it was not measured, or other images are reported on
+    "How good it is when the images change"
+    found = facts.metrics.get('stress')
+    return stress_section(found, facts.vocab) if found and not facts.on else None
+
 # %% ../../nbs/report/04_sections.ipynb #decision
 def decision(
     facts:Facts
@@ -186,6 +196,7 @@ def table_of_contents(
     if f := ctx['focus']: add('focus', 'What it looks at', 'a shortcut is suspected' if f['warnings'] else 'no shortcut found')
     if c := ctx['calibration']: add('sure', 'Confidence', f'on average {100*c["ece_after"]:.1f} points off')
     if o := ctx['open_set']: add('unknown', 'None of these', f'{o["refused"]:,} of {n:,} rejected')
+    if s := ctx['stress']: add('stress', s['title'], s['gist'])
     if d := ctx['decision']: add('decision', 'Decision', d['aim'])
     if t := ctx['two']:
         add('thresholds', 'Decision threshold', f'cost of a miss: {t["cost"]:g}' if t['cost'] else f'miss at most {t["allowed"]}')

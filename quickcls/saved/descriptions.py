@@ -85,11 +85,24 @@ def _decides(v, where):
     own = {'look_at_it', 'none_of_these'} & set(vocab)
     if own: raise Wrong('decision', Said(f'beside a class {min(own)}'), 'no class of that name')
 
+_numbers = many(number(-1e6, 1e6), 8, 1)
+
+def _fits(v, where):
+    "Are the parts of a model of correctness about the same features?"
+    if len({len(v[k]) for k in _lists}) > 1 or min(v['scale'] + v['set_scale']) <= 0:
+        raise Wrong(where, Said('inconsistent'), 'lists of one length, and scales above 0')
+
+_lists = [f'{whole}{k}' for k in ('mean', 'scale', 'low', 'high', 'weights') for whole in ('', 'set_')] + ['lowest']
+_correctness = record(
+    _fits, **dict.fromkeys(_lists, _numbers), bias=number(-1e6, 1e6),
+    spread=share, sets=count, n=count, changed=flag, accuracy=share, linked_=maybe(share))
+
 _described = record(
     _decides, vocab=_vocab, views=many(view, 100, 1), levels=one_of('all', 'last'), head=_head, temperature=positive,
     open_set_=maybe(_open_set),
     versions_=maybe(mapping(text(1000))), metrics_=maybe(scores), data_=data, name_=maybe(text(1000)), files_=maybe(mapping(sha256_text)),
-    precision_=maybe(one_of('f32', 'bf16', 'f16', 'int8')), decision_=maybe(_decision))
+    precision_=maybe(one_of('f32', 'bf16', 'f16', 'int8')), decision_=maybe(_decision),
+    correctness_=maybe(_correctness))
 
 def _whole_labels(v, where):
     "Has each label a threshold, and the head a sigmoid?"
@@ -162,11 +175,16 @@ _tuning = record(
     strategy=text(300), kept=one_of('network', 'head'), best_epoch=count, epochs=count, verdict=anytext,
     validation=record(n=count, network=_seen, head=maybe(_seen)), held_out=record(accuracy=share, interval=interval, n=count),
     head_alone=maybe(_beside))
+_stressed = dict(n=count, accuracy=share, low=share, high=share, refused=share, calibration_error=share, confidence_=share,
+                 recall=many(_some, 100_000))
+_stress = record(
+    n=count, chance=share, clean=record(_ordered, **_stressed), on_=maybe(text(10_000)),
+    rows=many(record(_ordered, change=text(40), strength=number(0, 3, whole=True), **_stressed), 1000, 1))
 _skipped = many(record(path=anytext, reason=anytext))
 measured = record(
     trust_=maybe(record(**trust_parts)), data_=data, notes_=maybe(many(anytext, 10_000)), skipped_=maybe(_skipped),
     command_=maybe(anytext), valid_=maybe(scores), author_=maybe(text(200)), trained_=maybe(text(40)),
-    tuning_=maybe(_tuning))
+    tuning_=maybe(_tuning), stress_=maybe(_stress))
 
 _pixels = number(0, largest_side, whole=True)
 _zones = record(border=share, corners=share, background=share)

@@ -35,7 +35,6 @@ from .steps import Run, check_splits, check_tuned, draw_beside, drop_damaged, em
 from .steps import fit_splits, import_ahead, neighbours, own_weights, write_tables
 from .tuned import history_table, judged, tuning_warnings
 from ..features.store import data_fingerprint
-from ..evaluate.diagnostics import doubts
 from ..terminal.progress import hidden, say
 from ..terminal.text import marked
 from .outcome import run_summary, summary_of
@@ -199,7 +198,7 @@ class Pipeline:
         trust = self.trust
         self.table, self.ev, self.metrics = evaluate_splits(self.items, self.splits, self.head, trust.temperature, self.open_set)
         if self.open_set: trust.open_set = with_held_out(trust.open_set, *answers_of(self.ev))
-        trust.warnings += doubts(self.metrics, trust.cross_validation, open_set=trust.open_set)
+        trust.meet(self.metrics)
         if self.tuned: self.judge_tuning()
         if self.choice:
             trust.warnings.append(f'this was chosen from {len(self.choice.tried)} by cross-validation of the training images, '

@@ -6,7 +6,7 @@ hold on a machine whose speed drifts. `python -m tests.benchmarks help predict` 
 import json, os, shutil, statistics, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
-from tests.benchmarks import duplicates, gpu, limit, many, precisions, strategies
+from tests.benchmarks import duplicates, gpu, limit, many, precisions, strategies, stress
 from tests.benchmarks.wrong_labels import wrong_labels
 from tests.benchmarks.noise import write_noise
 
@@ -572,6 +572,12 @@ class Bench:
         "Many classes and many images: seconds and memory of each step; two numbers after the name for one set"
         many.rows(self, self.numbers)
 
+    def bench_stress(self):
+        "The expected accuracy of changed images without labels, five sets"
+        if not all(self.photos(n) for n in stress.sizes): return
+        out = timed(sys.executable, '-m', 'tests.benchmarks.stress', 'estimate', data, QUICKCLS_CACHE=str(self.tmp/'cache')).last
+        stress.rows(self, out)
+
     def bench_gpu(self):
         "What a GPU does; one row says so where there is none"
         gpu.rows(self, timed, quickcls)
@@ -609,6 +615,7 @@ def main():
             'bench_classes',
             'bench_duplicates',
             'bench_many',
+            'bench_stress',
             'bench_gpu',
         )
     }
