@@ -88,12 +88,15 @@ def svg()->str:
             if k < len(rest) - 1: text += f'V{v + high/2:.0f}'
             y = v + high/2 if k < len(rest) - 1 else end
         return f'<path d="{text}"/>'
-    boxes = ''.join(f'<rect x="{x - wide/2:.0f}" y="{y - high/2:.0f}" width="{wide}" height="{high}" rx="6"/>' for n, (x, y) in at.items() if n in order)
-    names = ''.join(f'<text x="{x:.0f}" y="{y + 5:.0f}">{n}</text>' for n, (x, y) in at.items() if n in order)
+    placed = [(n, *xy) for n, xy in at.items() if n in order]
+    size = f'width="{wide}" height="{high}" rx="6"'
+    boxes = ''.join(f'<rect x="{x - wide/2:.0f}" y="{y - high/2:.0f}" {size}/>' for _, x, y in placed)
+    names = ''.join(f'<text x="{x:.0f}" y="{y + 5:.0f}">{n}</text>' for n, x, y in placed)
     tall = 62*len(found) - 14
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {tall}" font-family="system-ui, sans-serif" font-size="15" text-anchor="middle">'
-            f'<rect width="{width:.0f}" height="{tall}" rx="10" fill="#fff"/><defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" '
-            'markerHeight="6" orient="auto"><path d="M0 0 8 4 0 8z" fill="#5b7690"/></marker></defs>'
+    look = 'font-family="system-ui, sans-serif" font-size="15" text-anchor="middle"'
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {tall}" {look}>'
+            f'<rect width="{width:.0f}" height="{tall}" rx="10" fill="#fff"/><defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" '
+            'markerWidth="6" markerHeight="6" orient="auto"><path d="M0 0 8 4 0 8z" fill="#5b7690"/></marker></defs>'
             f'<g fill="none" stroke="#5b7690" stroke-width="1.4" marker-end="url(#a)">{"".join(map(line, ways.values()))}</g>'
             f'<g fill="#e8f0f8" stroke="#3b5b7c">{boxes}</g><g fill="#16202c">{names}</g></svg>')
 

@@ -67,8 +67,8 @@ class OpenVINOEngine:
         with self.turn: return {k.any_name: v for k, v in run_graph(self.compiled, dict(enumerate(batches))).items()}
 
     @cached_property
-    def free(self)->list: # of requests: each stream computes one, and has the next one waiting
-        return [self.compiled.create_infer_request() for _ in range(2*self.streams)]
+    def free(self)->list: # of requests, one a stream: with more, OpenVINO 2026.4 was seen to mix the numbers of two batches
+        return [self.compiled.create_infer_request() for _ in range(self.streams)]
 
     def start(self, batch, done):
         "Run later; `done(embeddings)` is called by a later `start`, or by `wait`. Waits while all streams are busy"
