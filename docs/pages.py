@@ -1,6 +1,7 @@
 """Gather the pages of the site below build/docs, from Markdown, notebooks and the signatures of the code: `make docs` builds it from there.
 
-Nothing that is gathered is committed. Links between files of the repository become links between pages. Notebooks become pages as they were saved:
+Nothing that is gathered is committed. Links between files of the repository become links between pages.
+Notebooks become pages as they were saved:
 mkdocs-jupyter would do that too, with 0.8 MB a page and a script from another host.
 """
 import ast, os, re, shutil, sys
@@ -26,7 +27,7 @@ sections = { # of the navigation; a page that is in none of them stands at the e
 hidden = {'index.md': '---\nhide: [navigation]\n---\n', 'facts.md': '---\nhide: [navigation, toc]\n---\n'}
 
 found_last = '---\nsearch: {boost: 0.2}\n---\n' # pages that explain come before the reference, which says `None` often
-unsearched = '---\nsearch: {exclude: true}\n---\n' # the code of all lessons would make the search slow: their list and the reference are found
+unsearched = '---\nsearch: {exclude: true}\n---\n' # the code of all lessons would make the search slow
 
 def places()->dict: # File of the repository → its place in the site
     "What is shown, and where"
@@ -77,7 +78,9 @@ def notebook(page:Path, to:dict)->tuple: # (Markdown, {name: bytes of an image})
             elif '<iframe' in data.get('text/html', ''): continue # a page that was open then
             elif 'text/html' in data: parts.append(f'<div class="output">\n{unbroken(data["text/html"])}\n</div>')
             elif 'text/markdown' in data: parts.append(data['text/markdown'])
-            else: parts.append(fenced(re.sub(r'\x1b\[[0-9;]*[A-Za-z]', '', data.get('text/plain') or o.get('text', '')).strip('\n'), 'text'))
+            else:
+                text = data.get('text/plain') or o.get('text', '')
+                parts.append(fenced(re.sub(r'\x1b\[[0-9;]*[A-Za-z]', '', text).strip('\n'), 'text'))
     return '\n\n'.join(filter(None, parts)) + '\n', images
 
 def fenced(text, language): # with more backticks than the text has
@@ -166,7 +169,8 @@ def title(page:Path)->tuple: # (heading, the sentence below it)
 
 def lessons_page(to:dict)->str:
     "The lessons, in the order of the packages"
-    lines = ['# Lessons', '', 'Each module is written as a lesson: the problem, the smallest function that solves it, why it has that form, an example. '
+    lines = ['# Lessons', '', 'Each module is written as a lesson: the problem, the smallest function that solves it, '
+             'why it has that form, an example. '
              'They build on each other from top to bottom.', '']
     inside = {p: there for p, there in to.items() if there.startswith('lessons/')}
     for package in ('tutorial', *order): # exercises first: who solves them reads the rest with a question
@@ -177,16 +181,19 @@ def lessons_page(to:dict)->str:
 def sets_page(to:dict)->str:
     "The data sets, with their notebooks"
     cards = {there: p for p, there in to.items() if there.startswith('sets/') and there.endswith('-card.md')}
-    lines = ['# Data sets, one by one', '', 'What is known about each: source, licence, known faults, accuracy to expect. An executed notebook where there is one.', '']
+    lines = ['# Data sets, one by one', '', 'What is known about each: source, licence, known faults, accuracy to expect. '
+             'An executed notebook where there is one.', '']
     for there, p in sorted(cards.items()):
         heading = re.search(r'^# (.*)', p.read_text(encoding='utf-8'), re.M)[1]
         book = there.replace('-card.md', '.md')
-        lines.append(f'- [{heading}]({there.removeprefix("sets/")})' + (f', [notebook]({book.removeprefix("sets/")})' if book in to.values() else ''))
+        lines.append(f'- [{heading}]({there.removeprefix("sets/")})' +
+                     (f', [notebook]({book.removeprefix("sets/")})' if book in to.values() else ''))
     return '\n'.join(lines) + '\n'
 
 def apps_page()->str:
     "The Gradio apps, as they are"
-    lines = ['# Pages in a few lines', '', 'Each is a whole program. `launch` opens the page with its limits and checks; `ask_page` and the like make it.', '']
+    lines = ['# Pages in a few lines', '', 'Each is a whole program. '
+             '`launch` opens the page with its limits and checks; `ask_page` and the like make it.', '']
     for p in sorted((root/'apps').glob('*/app.py')):
         text = p.read_text(encoding='utf-8').strip()
         lines += [f'## {p.parent.name}', '', ast.get_docstring(ast.parse(text)).splitlines()[0], '', fenced(text, 'python'), '']
@@ -200,13 +207,15 @@ def navigation(to:dict)->list: # As in mkdocs.yml
     nav[-1]['Reference'] += [*others, 'contributing.md', 'changelog.md']
     next(n for n in nav if 'Use' in n)['Use'].insert(2, 'apps.md')
     sets = ['sets/index.md', *sorted(t for p, t in to.items() if t.startswith('sets/') and p.suffix == '.ipynb')]
-    return [*nav, {'Data sets': sets}, dict(Lessons=['lessons/index.md']), {'Code': ['api/index.md', *(f'api/{p}.md' for p in order if p != 'all')]}]
+    return [*nav, {'Data sets': sets}, dict(Lessons=['lessons/index.md']),
+            {'Code': ['api/index.md', *(f'api/{p}.md' for p in order if p != 'all')]}]
 
 def gather(out:Path):
     "Write all pages below `out`, which is emptied first"
     to = places()
     shutil.rmtree(out, ignore_errors=True)
-    made = {'lessons/index.md': lessons_page(to), 'sets/index.md': sets_page(to), 'api/index.md': api_index(), 'apps.md': apps_page(), 'packages.svg': svg()}
+    made = {'lessons/index.md': lessons_page(to), 'sets/index.md': sets_page(to), 'api/index.md': api_index(),
+            'apps.md': apps_page(), 'packages.svg': svg()}
     made |= {f'api/{p}.md': found_last + api_page(p) for p in order if p != 'all'}
     for p, there in to.items():
         (out/there).parent.mkdir(parents=True, exist_ok=True)

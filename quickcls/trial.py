@@ -45,7 +45,8 @@ class Stressed:
         rows = [[words['unchanged'], '', percent(f['clean']['accuracy']), '', percent(f['clean']['refused'])]]
         for n in changes:
             own = [cells.get((n, s)) for s in strengths]
-            if any(own): rows.append([words[n], *(percent(r['accuracy']) if r else '' for r in own), percent((own[-1] or own[0])['refused'])])
+            if not any(own): continue
+            rows.append([words[n], *(percent(r['accuracy']) if r else '' for r in own), percent((own[-1] or own[0])['refused'])])
         head = ['accuracy', *(words[f'strength_{s}'] for s in strengths), 'none of these']
         return '\n'.join([text_table(head, rows), '', self.sentence, *what_helps(f)])
     __repr__ = __str__

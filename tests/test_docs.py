@@ -15,7 +15,7 @@ compiled_only = { # pages whose code is not run here, and why
     'docs/tracking.md': 'needs wandb and mlflow: tests/test_board.py runs it with stand-ins',
     'docs/saved.md': 'needs a classifier of several labels, and joblib in several processes',
 }
-long = 'docs/fine_tuning.md', 'docs/coming_from/fastai.md', 'docs/coming_from/keras.md', 'docs/labels.md' # several trainings, or a network's
+long = 'docs/fine_tuning.md', 'docs/coming_from/fastai.md', 'docs/coming_from/keras.md', 'docs/labels.md' # several trainings
 
 @pytest.fixture(scope='module')
 def pets(once):
@@ -159,7 +159,8 @@ def test_every_page_stands_in_the_navigation(site):
 def test_links_between_files_become_links_between_pages(site):
     to, page = site['places'](), repo/'docs'/'coming_from'/'fastai.md'
     def becomes(text): return site['relinked'](text, page, to)
-    assert becomes('[a](../tracking.md#x) [b](https://b.c) [d](../../README.md)') == '[a](../tracking.md#x) [b](https://b.c) [d](../index.md)'
+    assert becomes('[a](../tracking.md#x) [b](https://b.c) [d](../../README.md)') == \
+        '[a](../tracking.md#x) [b](https://b.c) [d](../index.md)'
     assert becomes('[e](../../nbs/heads/02_linear.ipynb)') == '[e](../lessons/heads/02_linear.md)'
     assert becomes('[f](../../tests) ![g](../heat.png)') == 'f ![g](../heat.png)' # the site does not show the folder
 
@@ -183,7 +184,8 @@ def test_the_site_is_built(site, tmp_path):
     pytest.importorskip('mkdocs')
     import subprocess, sys, yaml
     site['gather'](tmp_path/'docs')
-    config = yaml.safe_load((repo/'mkdocs.yml').read_text()) | dict(nav=site['navigation'](site['places']()), docs_dir='docs', site_dir='site')
+    config = yaml.safe_load((repo/'mkdocs.yml').read_text())
+    config |= dict(nav=site['navigation'](site['places']()), docs_dir='docs', site_dir='site')
     (tmp_path/'mkdocs.yml').write_text(yaml.safe_dump(config))
     subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '--quiet', '--strict', '-f', str(tmp_path/'mkdocs.yml')], check=True)
     asked = re.compile(r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//|<link[^>]+rel="stylesheet"[^>]+href="(?:https?:)?//')

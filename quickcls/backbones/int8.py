@@ -41,7 +41,8 @@ def fitting(
     for note in sorted(cache_dir('graphs').glob(f'{graph.digest}-int8-*.calibration.json')):
         try: used = json.loads(note.read_text(encoding='utf-8'))
         except (OSError, ValueError): continue # damaged, or deleted meanwhile
-        found = isinstance(used, list) and used and set(used) <= digests and read_graph(note.name.removesuffix('.calibration.json'), graph.view)
+        fits = isinstance(used, list) and used and set(used) <= digests
+        found = fits and read_graph(note.name.removesuffix('.calibration.json'), graph.view)
         if found: return replace(found, precision='int8')
 
 # %% ../../nbs/backbones/04c_int8.ipynb #in-int8
@@ -69,7 +70,7 @@ def _images(graph, table, used):
     for path in rows.path:
         try: found.append(np.asarray(load_image(path, graph.view.size, graph.view.resize))[None])
         except NotAnImage: continue
-    if not found: raise QuickclsError('--precision int8 needs images that can be read for its calibration, and none of the first ones can be.')
+    if not found: raise QuickclsError('--precision int8 needs images that can be read, and none of the first ones can be.')
     return found
 
 def _calibrated(nncf, graph, images, used):

@@ -19,7 +19,8 @@ def advice_of(
     "Where the images of a classifier stand"
     path = Path(model).expanduser()/'metrics.json'
     try: found = json.loads(path.read_text(encoding='utf-8')).get('advice')
-    except (OSError, ValueError, AttributeError): raise QuickclsError(f'{path} cannot be read. Expected the folder of a classifier.') from None
+    except (OSError, ValueError, AttributeError):
+        raise QuickclsError(f'{path} cannot be read. Expected the folder of a classifier.') from None
     known = isinstance(found, dict) and all(isinstance(found.get(k), (int, float)) for k in ('n', 'classes', 'sure'))
     return found if known and found['n'] > 0 and found['classes'] > 0 else None
 

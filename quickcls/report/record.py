@@ -203,7 +203,8 @@ def numbers(
 def _under_change(row, stress):
     "What to expect on images unlike these: the mean over changes of medium strength, from the worst to the best"
     own = [r['accuracy'] for r in stress['rows'] if r['strength'] == 2] or [r['accuracy'] for r in stress['rows']]
-    means = f'on images unlike these: the mean over {len(own)} changes of medium strength; the interval is from the worst to the best of them'
+    means = (f'on images unlike these: the mean over {len(own)} changes of medium strength; '
+             'the interval is from the worst to the best of them')
     return row('Accuracy under change', sum(own)/len(own), (min(own), max(own)), stress['n'], means)
 
 def _folds(cv):

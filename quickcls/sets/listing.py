@@ -36,7 +36,8 @@ def _rows(cards):
         reached = c.reached + '*'*('sample' in c.facts) + '†'*c.several if c.reached else '–'
         return [c.name, n, k, reached, c.licence, ways[c.facts['get']]]
     head = ['data set', 'images', 'classes', 'accuracy', 'licence', 'how to get it']
-    below = wrapped('accuracy: what quickcls reached with its defaults, cross-validated; *: on a sample; †: mean average precision, as an image '
+    below = wrapped('accuracy: what quickcls reached with its defaults, cross-validated; *: on a sample; '
+                    '†: mean average precision, as an image '
                     'has several labels; –: not measured, or not counted')
     rows = table(head, [row(c) for c in cards], left=(0, 4, 5), names=(4,))
     return f'{rows}\n{below}\nnext: quickcls datasets NAME, quickcls get NAME'

@@ -65,7 +65,8 @@ def precision_rows(bench, timed, root):
             bench.row(f'{name}, {arch}, {r["precision"]}: cross-validated {r["accuracy"]:.4f} of {r["n"]}', told)
             if r is not usual: lost[r['precision']].append(r['accuracy'] - usual['accuracy'])
     for name, gains in lost.items():
-        if gains: bench.row(f'{name} against f32, mean accuracy over {len(gains)} sets', f'{100*np.mean(gains):+.2f} points, worst {100*min(gains):+.2f}')
+        if gains: bench.row(f'{name} against f32, mean accuracy over {len(gains)} sets',
+                            f'{100*np.mean(gains):+.2f} points, worst {100*min(gains):+.2f}')
     r = json.loads(timed(sys.executable, Path(__file__), root/'datasets'/'parts', 'resnet34', 32,
                          QUICKCLS_CACHE=str(bench.tmp/'precisions')).out.strip().splitlines()[-1])
     bench.row('resnet34 (random weights): f32, bf16, int8', ', '.join(f'{a["per_cpu_s"]:.0f}' for a in r) + ' images per CPU second')
