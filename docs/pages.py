@@ -42,7 +42,8 @@ def places()->dict: # File of the repository → its place in the site
     for p in (root/'datasets').glob('*/README.md'): found[p] = f'sets/{p.parent.name}-card.md'
     return found
 
-folders = {root/'apps': 'apps.md', root/'nbs': 'lessons/index.md', root/'quickcls': 'api/index.md', root/'nbs'/'datasets': 'sets/index.md'} # links to them lead here
+folders = {root/'apps': 'apps.md', root/'nbs': 'lessons/index.md', root/'quickcls': 'api/index.md',
+    root/'nbs'/'datasets': 'sets/index.md'} # links to them lead here
 
 def relinked(text:str, page:Path, to:dict)->str: # `to`: from `places`
     "Links of a page, from its place in the site; what the site does not show is named without a link"
