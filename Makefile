@@ -27,7 +27,7 @@ docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f build/mkdocs.yml
 
 # The images of the documentation, drawn again; needs chromium
-figures: .venv/installed-dev
+figures: .venv/installed-dev .venv/installed-docs
 	$(BIN)/python docs/make.py figures
 	$(BIN)/python docs/film.py
 

@@ -2,54 +2,28 @@
 
 The commands really run, in a pseudo-terminal; pauses are cut to a sixth of a second. The page is photographed in Chromium.
 """
-import os, pty, re, select, shutil, sys, tempfile, time
+import os, pty, select, shutil, sys, tempfile, time
 from pathlib import Path
 from PIL import Image, ImageChops, ImageDraw, ImageFont
+from pyte import ByteStream, Screen, Stream
 
 docs = Path(__file__).resolve().parent
 columns, rows, wide, high = 80, 21, 760, 466 # of the terminal in characters, of the film in pixels
-paper, ink, prompt = '#11161d', '#d8dee6', '#7ee2b8'
-colours = {31: '#ff8f8f', 32: '#7ee2b8', 33: '#ffd479', 34: '#8fc1ff', 36: '#8fe3e8', 1: '#ffffff', 2: '#8b98a6', 90: '#8b98a6'}
+paper, ink = '#11161d', '#d8dee6'
+colours = dict(red='#ff8f8f', green='#7ee2b8', brown='#ffd479', blue='#8fc1ff', cyan='#8fe3e8', white='#ffffff', brightblack='#8b98a6')
 longest = .15 # seconds of a pause
 
-class Screen:
-    "What a terminal shows: characters with their colours, as far as the program uses one"
-    def __init__(self): self.lines, self.row, self.column, self.colour = [{}], 0, 0, ink
-
-    def write(self, text:str):
-        "Text, line ends, cursor up, line cleared, colours"
-        for escape, number, letter, other in re.findall(r'(\x1b\[([0-9;?]*)([A-Za-z]))|([\s\S])', text):
-            if escape: self.control(number, letter)
-            elif other == '\r': self.column = 0
-            elif other == '\n': self.down()
-            elif other >= ' ':
-                if self.column == columns: self.down()
-                self.lines[self.row][self.column] = other, self.colour
-                self.column += 1
-
-    def down(self):
-        self.row, self.column = self.row + 1, 0
-        while len(self.lines) <= self.row: self.lines.append({})
-
-    def control(self, number, letter):
-        line = self.lines[self.row]
-        if letter == 'A': self.row = max(0, self.row - int(number or 1))
-        if letter == 'K':
-            for c in [c for c in line if number == '2' or c >= self.column]: del line[c]
-        if letter == 'm':
-            for n in map(int, (number or '0').split(';')): self.colour = colours.get(n, ink) if n else ink
-
-    def draw(self, cursor=True)->Image.Image:
-        "As an image, the last lines of it"
-        im = Image.new('RGB', (wide, high), paper)
-        d, step = ImageDraw.Draw(im), (high - 30)/rows
-        first = max(0, len(self.lines) - rows)
-        for i, line in enumerate(self.lines[first:]):
-            for c, (letter, colour) in line.items(): d.text((16 + c*char_wide, 14 + i*step), letter, colour, font)
-        if cursor:
-            x, y = 16 + self.column*char_wide, 14 + (self.row - first)*step
-            d.rectangle((x, y + 1, x + char_wide - 1, y + step - 3), fill='#6f7d8c')
-        return im
+def picture(screen)->Image.Image: # `screen`: of pyte, which understands what a program sends to a terminal
+    "A terminal as an image, with its cursor"
+    im = Image.new('RGB', (wide, high), paper)
+    d, step = ImageDraw.Draw(im), (high - 30)/rows
+    for i, line in screen.buffer.items():
+        for c, cell in line.items():
+            shade = colours['white'] if cell.bold and cell.fg == 'default' else colours.get(cell.fg, ink)
+            d.text((16 + c*char_wide, 14 + i*step), cell.data, shade, font)
+    x, y = 16 + screen.cursor.x*char_wide, 14 + screen.cursor.y*step
+    d.rectangle((x, y + 1, x + char_wide - 1, y + step - 3), fill='#6f7d8c')
+    return im
 
 def mono(size:int):
     "matplotlib's own monospaced font: it is there wherever quickcls is"
@@ -59,21 +33,18 @@ def mono(size:int):
 font = mono(15)
 char_wide = font.getlength('m')
 
-def typed(screen:Screen, command:str)->list: # of (image, seconds)
+def typed(screen, command:str)->list: # of (image, seconds)
     "A command as a person types it"
-    frames = []
-    screen.colour = prompt
-    screen.write('$ ')
-    screen.colour = '#ffffff'
+    frames, terminal = [], Stream(screen)
+    terminal.feed('\x1b[32m$ \x1b[0m\x1b[1m')
     for i in range(0, len(command), 3):
-        screen.write(command[i:i + 3])
-        frames.append((screen.draw(), .07))
-    screen.colour = ink
-    frames.append((screen.draw(), .5))
-    screen.write('\r\n')
+        terminal.feed(command[i:i + 3])
+        frames.append((picture(screen), .07))
+    frames.append((picture(screen), .5))
+    terminal.feed('\x1b[0m\r\n')
     return frames
 
-def run(screen:Screen, words:list, folder:Path)->list: # of (image, seconds)
+def run(screen, words:list, folder:Path)->list: # of (image, seconds)
     "A command in a pseudo-terminal: what it shows, and how long"
     pid, terminal = pty.fork()
     if pid == 0:
@@ -82,7 +53,7 @@ def run(screen:Screen, words:list, folder:Path)->list: # of (image, seconds)
         os.execvp(words[0], words)
     import fcntl, struct, termios
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', rows, columns, 0, 0))
-    frames, last = [], time.monotonic()
+    frames, last, stream = [], time.monotonic(), ByteStream(screen)
     while True:
         ready, _, _ = select.select([terminal], [], [], .1)
         try: data = os.read(terminal, 65536) if ready else b''
@@ -90,8 +61,8 @@ def run(screen:Screen, words:list, folder:Path)->list: # of (image, seconds)
         if ready and not data: break
         if data:
             now = time.monotonic()
-            frames.append((screen.draw(), min(now - last, longest)))
-            screen.write(data.decode('utf-8', 'replace'))
+            frames.append((picture(screen), min(now - last, longest)))
+            stream.feed(data)
             last = now
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]): sys.exit(f'failed: {" ".join(words)}')
     return frames
@@ -140,15 +111,15 @@ def film(path:Path):
     "The whole film"
     exe = Path(sys.executable).with_name('quickcls')
     with tempfile.TemporaryDirectory() as d:
-        d, screen = Path(d), Screen()
+        d, screen = Path(d), Screen(columns, rows)
         shutil.copytree(docs.parent/'datasets'/'parts', d/'parts', ignore=shutil.ignore_patterns('*.py', '*.csv', '*.md'))
         shutil.copy(docs/'parts'/'defect.jpg', d/'photo.jpg')
         frames = typed(screen, 'quickcls train parts/')
         frames += run(screen, [str(exe), 'train', 'parts/', '--arch', 'efficientnet_lite0'], d)
-        frames.append((screen.draw(), 3))
+        frames.append((picture(screen), 3))
         frames += typed(screen, 'quickcls predict models/parts photo.jpg')
         frames += run(screen, [str(exe), 'predict', 'models/parts', 'photo.jpg'], d)
-        frames.append((screen.draw(), 2))
+        frames.append((picture(screen), 2))
         frames += typed(screen, 'quickcls demo models/parts')
         save([*frames, *page_frames(d/'models'/'parts')], path)
 

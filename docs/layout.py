@@ -4,9 +4,9 @@ from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 order = ('caller', 'core', 'terminal', 'texts', 'folders', 'data', 'sources', 'saved', 'backbones', 'features', 'pixels',
-         'duplicates', 'groups', 'heads', 'decide', 'model', 'shards', 'evaluate', 'findings', 'explain', 'stress', 'advice', 'report',
-         'multilabel', 'predict', 'trial', 'train', 'doctor', 'sets', 'compare', 'asking', 'app', 'cleaner', 'builder', 'line', 'demo',
-         'cli', 'all')
+         'duplicates', 'groups', 'heads', 'decide', 'model', 'shards', 'evaluate', 'findings', 'explain', 'stress', 'advice',
+         'report', 'multilabel', 'predict', 'stress_command', 'train', 'doctor', 'sets', 'compare', 'asking', 'app', 'cleaner',
+         'builder', 'line', 'demo', 'cli', 'all')
 begin, end = '<!-- layout: written by docs/layout.py -->', '<!-- end of layout -->'
 
 def package_of(path:Path)->str: # `quickcls/data/items.py` → `data`

@@ -43,7 +43,7 @@ def places()->dict: # File of the repository → its place in the site
     return found
 
 folders = {root/'apps': 'apps.md', root/'nbs': 'lessons/index.md', root/'quickcls': 'api/index.md',
-    root/'nbs'/'datasets': 'sets/index.md'} # links to them lead here
+           root/'nbs'/'datasets': 'sets/index.md'} # links to them lead here
 
 def relinked(text:str, page:Path, to:dict)->str: # `to`: from `places`
     "Links of a page, from its place in the site; what the site does not show is named without a link"
@@ -171,8 +171,7 @@ def title(page:Path)->tuple: # (heading, the sentence below it)
 def lessons_page(to:dict)->str:
     "The lessons, in the order of the packages"
     lines = ['# Lessons', '', 'Each module is written as a lesson: the problem, the smallest function that solves it, '
-             'why it has that form, an example. '
-             'They build on each other from top to bottom.', '']
+             'why it has that form, an example. They build on each other from top to bottom.', '']
     inside = {p: there for p, there in to.items() if there.startswith('lessons/')}
     for package in ('tutorial', *order): # exercises first: who solves them reads the rest with a question
         of = sorted(p for p in inside if (p.parent.name if p.parent != root/'nbs' else re.sub(r'^\d+[a-z]?_', '', p.stem)) == package)

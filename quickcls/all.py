@@ -19,7 +19,7 @@ from quickcls.explain.heatmap import HeatMap # adds `Classifier.explain`
 from quickcls.explain.regions import Tags # adds `Classifier.tag`
 from quickcls.evaluate.plots import plot_images
 from quickcls.report.page import write_report
-from quickcls.trial import Stressed # adds `Classifier.stress` and `Classifier.estimate`
+from quickcls.stress_command import Stressed # adds `Classifier.stress` and `Classifier.estimate`
 from quickcls.stress.estimate import Estimate
 from quickcls.train.pipeline import train
 from quickcls.compare.command import compare

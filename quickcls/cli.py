@@ -102,7 +102,7 @@ modules = dict( # of commands whose function is in another module
     backbones='features.benchmark',
     cache='features.store', demo='demo', download='sources.download', doctor='doctor.command',
     datasets='sets.listing', get='sets.get', collect='sets.collect', new='sets.notebook',
-    explain='explain.heatmap', tag='explain.regions', stress='trial', estimate='trial')
+    explain='explain.heatmap', tag='explain.regions', stress='stress_command', estimate='stress_command')
 functions = dict( # of commands whose function has a longer name
     datasets='list_datasets', get='get_dataset', new='new_notebook', decide='decide_on', doctor='doctor_command',
     stress='stress_command', estimate='estimate_command')

@@ -127,6 +127,15 @@ def test_engines_agree(lite):
     engine.wait()
     assert cosine(np.concatenate([later[i] for i in range(5)]), a['embedding']) > .99 # the engine may choose 16 bits
 
+def test_a_network_runs_either_now_or_later(lite):
+    "Both with one network mixed batches on a busy machine"
+    x, now, later = images(lite.view, 1), OpenVINOEngine(lite.path), OpenVINOEngine(lite.path)
+    now(x)
+    with pytest.raises(QuickclsError, match='runs batches now, and was asked to run one later'): now.start(x, print)
+    later.start(x, lambda e: None)
+    later.wait()
+    with pytest.raises(QuickclsError, match='runs batches later, and was asked to run one now'): later(x)
+
 def test_an_engine_that_is_dropped_never_hangs():
     "Python is busy in other threads while networks are deleted right after their last batch"
     code = """

@@ -30,7 +30,7 @@ order = (
     'report',
     'multilabel',
     'predict',
-    'trial',
+    'stress_command',
     'train',
     'doctor',
     'sets',
@@ -110,7 +110,7 @@ light = (
     'evaluate.style evaluate.plots evaluate.predictions evaluate.learning_curve evaluate.none_of_these evaluate.diagnostics '
     'evaluate.thresholds explain.evidence explain.attribution explain.heatmap explain.shortcuts model.update train.options train.pipeline '
     'predict.command predict.deciding compare.grid compare.command app.space builder.live builder.page line.log line.station '
-    'line.page texts stress.changes stress.words trial'
+    'line.page texts stress.changes stress.words stress_command'
 ).split()
 
 

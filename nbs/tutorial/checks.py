@@ -1,8 +1,8 @@
 """Is the learner's own answer right? Every truth is computed from the images and from what was trained; there is no list of answers"""
-import json
 from pathlib import Path
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
+from quickcls.saved.descriptions import read_metrics
 
 class Checks:
     "The checks of one notebook: `check = Checks(folder)`, then `check('counts', answer)` after each question"
@@ -103,7 +103,7 @@ class Checks:
         return True, f'with {truth:g} % {at.accuracy:.1%}, best {t.accuracy.max():.1%}: {at.n_test:.0f} test images cannot tell these apart'
 
     def _layers(self, clf, answer):
-        advice = json.loads((Path(clf.path)/'metrics.json').read_text(encoding='utf-8'))['advice']
+        advice = read_metrics(Path(clf.path))['advice']
         if answer != advice['strategy']: return False, 'how many images has a class, and would ImageNet know them?'
         return True, advice['why']
 

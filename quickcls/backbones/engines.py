@@ -44,7 +44,8 @@ class OpenVINOEngine:
     ):
         self.path, self.streams, self.threads, self.name = path, streams, threads, 'openvino'
         self.settings, self.integers = precision_settings(precision), precision == 'int8'
-        self.running, self.turn = deque(), Lock() # (request, what is called with its embeddings), the oldest first
+        self.way, self.turn = None, Lock() # does it run batches `now` or `later`?
+        self.running = deque() # (request, what is called with its embeddings), the oldest first
         if now: self.compiled
 
     @cached_property
@@ -64,14 +65,16 @@ class OpenVINOEngine:
 
     def __call__(self, *batches): # A batch per input → dict of output name → array
         "Run now, one caller at a time; the result is a dict of arrays"
+        self._only('now')
         with self.turn: return {k.any_name: v for k, v in run_graph(self.compiled, dict(enumerate(batches))).items()}
 
     @cached_property
-    def free(self)->list: # of requests, one a stream: with more, OpenVINO 2026.4 was seen to mix the numbers of two batches
+    def free(self)->list: # of requests, one a stream
         return [self.compiled.create_infer_request() for _ in range(self.streams)]
 
     def start(self, batch, done):
         "Run later; `done(embeddings)` is called by a later `start`, or by `wait`. Waits while all streams are busy"
+        self._only('later')
         if not self.free: self._finish()
         request = self.free.pop()
         request.start_async({0: batch})
@@ -86,6 +89,12 @@ class OpenVINOEngine:
         with _told_in_one_line(): request.wait()
         done(request.get_output_tensor(0).data.copy())
         self.free.append(request)
+
+    def _only(self, way):
+        "Raise where a network is to run both now and later: OpenVINO 2026.4 was seen to mix the numbers of such batches"
+        self.way = self.way or way
+        if self.way == way: return
+        raise QuickclsError(f'This engine runs batches {self.way}, and was asked to run one {way}. Open another engine.')
 
 most_numbers = 2**28 # in one result inside a network, of one image: four times what VGG16 has at 1024 pixels
 

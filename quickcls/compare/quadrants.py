@@ -6,21 +6,20 @@
 __all__ = ['advice_of', 'plot_quadrants']
 
 # %% ../../nbs/compare/08_quadrants.ipynb #imports
-import json
 from pathlib import Path
 from ..core import QuickclsError
 from ..evaluate.style import dim, draw_message, frame_colours, new_figure, number_text, percent_axis, short_name
 from ..model.auto import advise, many_images, near_from
+from ..saved.descriptions import read_metrics
 
 # %% ../../nbs/compare/08_quadrants.ipynb #advice-of
 def advice_of(
     model # Folder of a classifier, as `train` wrote it
 )->dict|None: # From `quickcls.model.auto.advise`; None where closeness to ImageNet was not measured
     "Where the images of a classifier stand"
-    path = Path(model).expanduser()/'metrics.json'
-    try: found = json.loads(path.read_text(encoding='utf-8')).get('advice')
-    except (OSError, ValueError, AttributeError):
-        raise QuickclsError(f'{path} cannot be read. Expected the folder of a classifier.') from None
+    kept = read_metrics(Path(model).expanduser())
+    if not kept: raise QuickclsError(f'{model} has no metrics.json. Expected the folder of a classifier.')
+    found = kept.get('advice')
     known = isinstance(found, dict) and all(isinstance(found.get(k), (int, float)) for k in ('n', 'classes', 'sure'))
     return found if known and found['n'] > 0 and found['classes'] > 0 else None
 

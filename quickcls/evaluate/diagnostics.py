@@ -163,9 +163,8 @@ def qualified(
     "A learning curve that promises nothing about images of another kind: where the held-out ones are clearly worse, it has no forecast"
     held = metrics.get('without_twins') or metrics
     if not curve or not cv or held['accuracy'] >= cv['accuracy'] or not beyond_chance(held, cv): return curve
-    advice = (f'No forecast: cross-validation says {cv["accuracy"]:.1%}, the held-out images {held["accuracy"]:.1%}, '
-              'so they are of another '
-              'kind, and more images like those of the training would hardly help there. Collect images like the held-out ones.')
+    advice = (f'No forecast: cross-validation says {cv["accuracy"]:.1%}, the held-out images {held["accuracy"]:.1%}, so they are of '
+              'another kind, and more images like those of the training would hardly help there. Collect images like the held-out ones.')
     return curve | dict(forecast=None, advice=advice)
 
 def few_images(

@@ -36,7 +36,7 @@ class Outcome:
         self.summary, self.json, self.printed, self.fail_on, self.hits = Summary(clf.decision), json, lines, fail_on, 0
         self.table = open_table(csv, min(top, len(clf.vocab)), append)
         self.sorter = Sorter(sort_into, clf.vocab, move) if sort_into else None
-        self.correctness, self.features = clf.info.get('correctness'), [] # what `quickcls estimate` left, and what it needs of answers
+        self.correctness, self.features = _kept_correctness(clf), [] # what `quickcls estimate` left, and what it needs of answers
 
     def __enter__(self):
         with ExitStack() as stack:
@@ -72,17 +72,20 @@ class Outcome:
         "The expected accuracy, where the classifier keeps a model of correctness and the images are enough"
         if not self.correctness: return []
         import numpy as np
-        from quickcls.stress.correctness import correctness_of
         from quickcls.stress.estimate import estimate_from, fewest
         if len(self.features) < fewest: return []
-        found = estimate_from(np.concatenate(self.features), correctness_of(dict(correctness=self.correctness)))
-        return ['', *str(found).splitlines()]
+        return ['', *str(estimate_from(np.concatenate(self.features), self.correctness)).splitlines()]
 
     @property
     def code(self)->int: # exit code: `exit_on`, 1 where an image could not be read, else 0
         "What a script sees"
         if self.hits: return exit_on
         return 1 if self.summary.count(unreadable) else 0
+
+def _kept_correctness(clf):
+    if not clf.info.get('correctness'): return None # most classifiers: nothing more is imported
+    from quickcls.stress.correctness import correctness_of
+    return correctness_of(clf.info)
 
 def _features(p):
     from quickcls.stress.correctness import features_of
