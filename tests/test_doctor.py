@@ -64,7 +64,7 @@ def quick(monkeypatch):
     graph = tiny_graph()
     graph.nf = 1
     monkeypatch.setattr(examine, 'get_extractors', lambda *_, **__: [graph])
-    monkeypatch.setattr('quickcls.backbones.engines.open_engine', lambda g, now: MeanColour())
+    monkeypatch.setattr('quickcls.backbones.engines.open_engine', lambda *a, **kw: MeanColour())
     monkeypatch.setattr(searches, 'searches', stand_ins)
     monkeypatch.setattr(Search, 'run', lambda self, known: globals()[self.place.removeprefix('x.')](known.examined))
 

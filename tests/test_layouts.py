@@ -182,7 +182,7 @@ def test_training_stops_before_the_network(tmp_path, make, monkeypatch):
     assert not (tmp_path/'out').exists()
 
 def test_commands_take_the_options(tmp_path, monkeypatch):
-    "train, compare, preview and new read the same folders"
+    "train, compare, preview, and every step of a notebook from `new`, read the same folders"
     from quickcls.sets.notebook import new_notebook
     from quickcls.compare.command import compare
     from quickcls.train.augment_preview import preview
@@ -199,7 +199,8 @@ def test_commands_take_the_options(tmp_path, monkeypatch):
     assert seen[0].vocab == ['cat', 'dog'] and seen[0].table.split.value_counts().to_dict() == dict(train=6, valid=6)
     preview(data, out=tmp_path/'sheet.png', n=2, **options)
     notebook = new_notebook(data, out=tmp_path/'n.ipynb', **options).read_text()
-    assert notebook.count("split_by='train=fold0,test=fold1', classes='cat,dog'") == 2
+    same = "(folder, split_by='train=fold0,test=fold1', classes='cat,dog'"
+    assert all(call+same in notebook for call in ('scan_folder', 'doctor', 'train'))
 
 def test_the_command_keeps_the_options():
     "The command that trains the same"
