@@ -1,5 +1,5 @@
 "A cache of its own, no network, real photographs where they are, a folder with every odd file, and what all tests share"
-import contextlib, io, os, shutil, subprocess, sys, warnings
+import contextlib, io, os, shutil, signal, subprocess, sys, warnings
 from pathlib import Path
 from types import SimpleNamespace
 import pytest
@@ -8,6 +8,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent)) # the tests are 
 os.environ['HF_HUB_OFFLINE'] = '1' # huggingface_hub reads it once, when it is imported
 from tests.helpers import as_bytes, bad_files, broken_images, odd_images, image, repo
 from tests.photos import folder
+
+# started in the background of a script, a process and its children ignore Ctrl+C; tests that press it must not depend on that
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope='session')
 def shared(tmp_path_factory):
