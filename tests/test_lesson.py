@@ -11,7 +11,7 @@ parts = repo/'datasets'/'parts'
 several = ('movie_posters',) # labels an image
 foreign = ('casting', 'hymenoptera', 'flowers', 'trashnet', 'dogs_angry_happy', 'lego_bricks', 'sushi_tiny', *several)
 shows_images = ('look-at-images', 'worst-images', 'heat-map', 'predict') # the cells in which an image of the data can appear
-plots = ('each-class', 'how-sure', 'confusion-matrix', 'none-of-these', 'learning-curve')
+plots = ('each-class', 'how-sure', 'stress', 'confusion-matrix', 'none-of-these', 'learning-curve')
 make = runpy.run_path(str(repo/'nbs'/'datasets'/'make.py'))
 def plots_of(name): return ('each-label',) if name in several else plots
 
