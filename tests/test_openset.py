@@ -1,7 +1,8 @@
 "What is none of the classes is said to be none of them: on drawn parts, and on photographs where there are any"
-import json, sys
+import json, os, sys
 import numpy as np, pytest
 from quickcls.all import Classifier, QuickclsError, train
+from quickcls.heads.open_set import combined
 from tests.helpers import image, repo, write_folder
 
 parts, lite0 = repo/'datasets'/'parts', dict(arch='efficientnet_lite0', quiet=True)
@@ -100,6 +101,23 @@ def test_the_share_to_keep(quickcls, tmp_path):
     for bad in ('1', '0.2', '195'):
         p = quickcls('train', tmp_path/'set', '--out', tmp_path/'m2', '--keep-known', bad)
         assert p.returncode == 1 and '--keep-known' in p.stderr
+
+def test_near_kinds_are_told_apart_better(photos, tmp_path):
+    "A flower that was left out of training is further from known ones than where all components count alike; as many of these are kept"
+    for kind in ('daisy', 'rose', 'sunflower'): os.symlink(photos('flowers')/kind, tmp_path/kind)
+    clf = train(tmp_path, out=tmp_path.parent/f'{tmp_path.name}-m', near_kinds=True, **lite0)
+    known = clf.evaluate().table
+    assert (known.known_score < clf.open_set.threshold).mean() <= .12
+    new = sorted((photos('flowers')/'tulip').iterdir())
+    x = [clf.embed([np.stack(v) for v in zip(*map(clf.prepare, paths))]) for paths in (known.path, new)]
+    components = [clf.open_set.components(e, clf.head.logits(e)/clf.temperature) for e in x]
+    near = clf.open_set.arrays['witnesses']
+    def area(spread):
+        old, new = (combined(c, spread) for c in components)
+        return (old[:, None] > new).mean()
+    alike = near.copy()
+    alike[:, 2] = 1
+    assert near[:, 2].tolist() == [1, .25, 1, .25, .25] and area(near) > area(alike) + .005
 
 def test_where_nothing_is_known_of_strangeness(tmp_path):
     "Without cross-validation, or with too few images, `unknown` stays null"

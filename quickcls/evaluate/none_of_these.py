@@ -64,6 +64,7 @@ def none_of_these(
     folder:str='', # Of the data; paths of images are kept without it
     keep:float=.95, # Share of known images that are not unusual
     background=None, # Embeddings of out-of-distribution examples: (to learn from, to test on), float32 `[n, d]` each
+    near_kinds:bool=False, # As in `fit_open_set`
     c:float=None, # Inverse L2 strength of the linear head; .01 where this is None
     seed:int=42,
     say=print # Called with a line where a part of the record could not be measured
@@ -79,7 +80,8 @@ def none_of_these(
     known = known_components(x, cv, temperature, late, rows=train, groups=every, background=learn, seed=seed)
     n_train = int(train.sum())
     own = x[:n_train] if train[:n_train].all() else x[train] # they come first, as a rule: then nothing is copied
-    openset = with_trust(fit_open_set(own, y[train], names, known[0], late, keep=keep, background=learn, seed=seed), known)
+    fitted = fit_open_set(own, y[train], names, known[0], late, keep=keep, background=learn, near_kinds=near_kinds, seed=seed)
+    openset = with_trust(fitted, known)
     most = 10 if len(vocab) <= many else 3 # of many classes each takes longer
     how = dict(c=c or .01, temperature=temperature, background=learn, most_classes=most, seed=seed)
     def left(): return left_out(own, y[train], every[train], openset, **how)

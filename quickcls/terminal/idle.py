@@ -24,6 +24,7 @@ rules = dict(
            ('size', lambda a: '@' in (a.get('arch') or '') and '+' not in a['arch'], '--arch names the size'),
            ('folds', _tuned, 'there is no cross-validation of a network that was trained itself'),
            ('keep_known', lambda a: a.get('folds') in ('0', '0x1'), 'without cross-validation (--folds 0) no image is refused'),
+           ('near_kinds', lambda a: a.get('folds') in ('0', '0x1'), 'without cross-validation (--folds 0) no image is refused'),
            ('verbose', lambda a: a.get('quiet'), 'error: --quiet prints nothing; expected one of the two')],
     compare=[('epochs', _linear, 'linear heads have no epochs; they are for the heads fastai and mlp:N, and for other strategies'),
              ('levels', _classic, 'visual words have no stages')],

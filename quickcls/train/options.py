@@ -62,6 +62,7 @@ class Training:
         groups:str='auto', # Look-alikes (frames, bursts, crops) share a split: auto, names (only by names, camera and time) or off
         folds:str=None, # Cross-validation: 5x2 is five folds, twice (3x1 for fastai and mlp); 0 is none, and then nothing is calibrated
         keep_known:float=0.95, # None of these: the share of good images that must not be refused
+        near_kinds:bool=False, # None of these: attend to kinds that look like the classes, and less to anything else
         background:str=None, # Folder of images of anything else; half of them teach what is none of the classes, half test it
         corrections:str=None, # Folder of corrections that people made on the page: they count for good
         embeddings:str=None, # Folder of parts that `quickcls embed` wrote, in place of images; with --engine, where they are written

@@ -185,7 +185,7 @@ class Pipeline:
     def check(self):
         "Cross-validation, calibration, none of these, and advice"
         o = self.options
-        known = dict(late=late_columns(self.graphs, o.levels), keep=o.keep_known, background=self.other)
+        known = dict(late=late_columns(self.graphs, o.levels), keep=o.keep_known, background=self.other, near_kinds=o.near_kinds)
         if self.tuned and self.tuned.gained: found = check_tuned(self.items, self.splits, self.tuned, self.head, seed=o.seed, ood=known)
         else:
             fit = o.fit | dict(epochs=self.head.notes.get('epochs', o.epochs)) # those of the head, where it is kept after a fine-tuning

@@ -2,7 +2,7 @@
 
 Each set is trained as `quickcls train` does, sets without splits of their own three times, with other seeds. All other sets are the
 out-of-distribution images, fifty of each class at most.
-Prints one JSON object a line."""
+Prints one JSON object a line. `python -m tests.benchmarks.none_of_these DATA near` trains with `--near-kinds`."""
 import json, os, sys, tempfile, time
 from pathlib import Path
 import numpy as np
@@ -44,7 +44,8 @@ def embedded(table):
     return e.read(items.table)
 
 def trained(folder, out, **kwargs):
-    return train(folder, out=out, arch='efficientnet_lite0', force=True, quiet=True, no_images=True, **kwargs)
+    how = dict(arch='efficientnet_lite0', force=True, quiet=True, no_images=True, near_kinds='near' in sys.argv[2:])
+    return train(folder, out=out, **how, **kwargs)
 
 
 def held_out(clf): return embedded(clf.evaluate().table)
