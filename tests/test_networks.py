@@ -1,8 +1,8 @@
 "The thesis's networks, the figures of the catalogue, weights that do not fit, and an earlier classifier as the start of the next"
-import json, shutil
+import json, re, shutil
 import pytest
-from quickcls.backbones.registry import backbones, embedded, find_backbone, parse_views, thesis
-from quickcls.backbones.weights import Weights, choose_arch, earlier_views, get_weights
+from quickcls.backbones.registry import backbones, candidates, embedded, find_backbone, free, licence_of, parse_views, qualities, thesis
+from quickcls.backbones.weights import Weights, choose_arch, earlier_views, get_weights, local_weights
 from quickcls.backbones.body import create_body
 from quickcls.features.benchmark import backbone_table, network_facts, table_text
 from quickcls.core import QuickclsError
@@ -212,3 +212,36 @@ def test_a_tampered_folder_is_one_line(earlier, tmp_path, kind):
         arch, _ = choose_arch('auto', folder)
         body(folder, arch)
     assert '\n' not in str(e.value)
+
+@pytest.mark.parametrize('arch, said', [('resnet34+tiny_vit_21m', ''), ('luna', ''), ('dla60_res2net', 'nobody says'),
+                                        ('convnextv2_tiny.fcmae_ft_in1k', 'not for commercial use.*nc-4.0'),
+                                        ('resnet34+mobileone_s0', 'mobileone_s0 have their own terms')])
+def test_licences_that_forbid_something_are_told(arch, said):
+    "Whoever names such weights reads it at once; nothing is chosen by itself that is not free"
+    _, note = choose_arch(arch)
+    assert re.search(said, note) if said else note is None
+
+def test_what_is_chosen_by_itself_is_free():
+    "Every network that a quality, a preset or `auto` may take, by timm's own word"
+    import timm
+    for name in backbones:
+        b = backbones[name]
+        if b.timm and (own := timm.get_pretrained_cfg(b.timm)): assert licence_of(b) == own.license, name
+    chosen = [*candidates, *(v.backbone.name for q in qualities.values() if q['arch'] for v in parse_views(q['arch']))]
+    assert all(licence_of(backbones[n]) in free for n in chosen)
+
+def test_candidates_are_compared(tmp_path):
+    "`--preset backbones` measures the candidates whose weights are here, and names the others"
+    from quickcls.compare.command import compare
+    folder = write_folder(tmp_path/'data', cat=8, dog=8)
+    t = compare(folder, preset='backbones', out=tmp_path/'c', offline=True, quiet=True)
+    here = [n for n in candidates if local_weights(backbones[n])]
+    assert embedded in here and sorted(t.ran.arch) == sorted(here)
+    assert sorted(s.arch for s in t.skipped) == sorted(set(candidates) - set(here))
+
+def test_a_quality_says_what_would_be_stronger(tmp_path):
+    "Only whoever asked for quality and may use a network reads it"
+    from quickcls.train.options import Training, stronger_networks
+    asked = Training(tmp_path/'my cats', quality='best')
+    assert stronger_networks(asked).endswith(f"quickcls compare '{tmp_path}/my cats' --preset backbones")
+    assert stronger_networks(asked.replace(offline=True)) is None and stronger_networks(Training(tmp_path)) is None

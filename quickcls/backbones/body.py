@@ -120,7 +120,7 @@ def create_network(
     if backbone.name == 'luna': return Luna()
     if backbone.timm and not torchvision:
         import timm
-        return timm.create_model(backbone.timm.split('.')[0], pretrained=False)
+        return timm.create_model(backbone.timm, pretrained=False)
     from torchvision.models import get_model
     slow_init = backbone.torchvision in ('googlenet', 'inception_v3')
     return get_model(backbone.torchvision, weights=None, **(dict(init_weights=False) if slow_init else {}))

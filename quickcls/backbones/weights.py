@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..core import QuickclsError, cache_dir
 from ..folders.moving import digest_of
-from .registry import Backbone, backbones, embedded
+from .registry import Backbone, backbones, embedded, licence_note, parse_views
 
 # %% ../../nbs/backbones/02_weights.ipynb #weights-class
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def choose_arch(
     offline:bool=False # Never download?
 )->tuple: # (the arch to use, a sentence about the choice or None)
     "The backbone that `auto` means on this machine"
-    if arch != 'auto': return arch, None
+    if arch != 'auto': return arch, None if weights or strategy == 'scratch' else licence_note(parse_views(arch))
     if strategy == 'scratch': return 'luna', 'training from scratch uses luna, a small network (--arch names another)'
     if weights and Path(weights).is_dir():
         named = ','.join(f'{name}@{size}' for name, size in earlier_views(weights))

@@ -10,7 +10,7 @@ import inspect, re
 from collections import Counter
 from pathlib import Path
 from ..core import QuickclsError, check_free, explain_os_error
-from ..backbones.registry import of_quality, parse_views
+from ..backbones.registry import licence_note, of_quality, parse_views
 from ..backbones.weights import choose_arch
 from ..data.items import describe
 from ..sources.read import check_beside, read_items, source_name, source_text
@@ -101,7 +101,7 @@ def compare(
     train_pct:str=None, # Per cent to train on, of all images or of the folder's own training split: 5,10,50,80 (default: all not held out)
     repeats:int=1, # How often each scenario is run, each time with another seed
     quality:str=None, # In place of --arch, some of: fast,good,best, each with its own head where --head is not given
-    preset:str=None, # In place of --arch: the backbones of a known comparison: thesis
+    preset:str=None, # In place of --arch: the backbones of a known comparison: thesis, or backbones (those worth a try)
     out:str=None, # Folder for table, page and figure (compare/<folder> where this is not given)
     fresh:bool=False, # Run all scenarios again, and forget earlier results
     resize:str='squish', # How an image becomes a square: squish, crop or pad
@@ -132,7 +132,8 @@ def compare(
     scanned = with_groups(scanned, look(scanned, _networks(plan, resize, offline), groups=groups))
     trials = Trials(scanned, valid_pct=_held_out(plan), **settings, say=say)
     _check_share(trials, folder)
-    say('\n'.join([describe(trials.items(0)), *(f'{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in by_quality)]))
+    told = [*(f'{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in by_quality), licence_note([v for s in plan for v in s.views])]
+    say('\n'.join([describe(trials.items(0)), *filter(None, told)]))
     _make(out, fresh, trials.base)
     given, skipped = dict(folder=folder, groups=groups, **settings, **layout), {}
     if not trials.has_splits: given['valid_pct'] = trials.valid_pct

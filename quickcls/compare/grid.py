@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from ..core import QuickclsError, cache_dir
 from ..terminal.shares import share_of
-from ..backbones.registry import parse_views, thesis
+from ..backbones.registry import candidates, parse_views, thesis
 from ..backbones.weights import get_weights
 from ..data.items import Items, class_numbers
 from ..data.split import split_items
@@ -25,7 +25,7 @@ from ..heads.fit import check_head, check_strategy, fit_head
 from ..train.steps import drop_damaged
 
 # %% ../../nbs/compare/01_grid.ipynb #plan-scenarios
-presets = dict(thesis=thesis)
+presets = dict(thesis=thesis, backbones=candidates)
 
 @dataclass(frozen=True)
 class Scenario:

@@ -16,7 +16,7 @@ from ..model.auto import advise_on, choose
 from ..backbones.weights import choose_arch
 from ..backbones.registry import parse_views
 from ..predict.deciding import dropped_decision
-from .options import Training, idle_where_split, usual_options
+from .options import Training, idle_where_split, stronger_networks, usual_options
 from .tensorboard import board_callbacks, board_training, check_board
 from ..features.extractors import check_views, get_extractors, in_precision
 from ..model.classifier import Classifier
@@ -133,7 +133,7 @@ class Pipeline:
         "The backbones at their sizes that the options name"
         o = self.options
         arch, note = choose_arch(o.arch or 'auto', o.weights, strategy=o.strategy, offline=o.offline)
-        if note: self.say(note)
+        if note := note or stronger_networks(o): self.say(note)
         views = parse_views(arch, o.size, o.resize)
         check_views(views, strategy=o.strategy, weights=o.weights)
         return views
