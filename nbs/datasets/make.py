@@ -145,23 +145,16 @@ def execute(nb, folder=here):
 def kept_outputs(cell):
     "The outputs of a cell without widgets, photographs as JPEG, figures with 64 colours"
     shown = [o for o in cell.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
-    return [(as_jpeg if cell.id in ('look-at-images', 'worst-images', 'predict') else as_figure)(o) for o in shown]
+    return [smaller(o, photo=cell.id in ('look-at-images', 'worst-images', 'predict')) for o in shown]
 
-def as_jpeg(output):
-    "Photographs as JPEG: a tenth of the bytes"
+def smaller(output, photo):
+    "An image of an output in fewer bytes: a photograph as JPEG (a tenth), a drawn figure with 64 colours (a third)"
     from PIL import Image
     if not (png := output.get('data', {}).pop('image/png', None)): return output
-    Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB').save(file := io.BytesIO(), 'JPEG', quality=70)
-    output['data']['image/jpeg'] = base64.b64encode(file.getvalue()).decode()
-    return output
-
-def as_figure(output):
-    "A drawn figure with 64 colours: a third of the bytes"
-    from PIL import Image
-    if not (png := output.get('data', {}).get('image/png')): return output
-    image = Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB').quantize(64, dither=Image.Dither.NONE)
-    image.save(file := io.BytesIO(), 'PNG', optimize=True)
-    output['data']['image/png'] = base64.b64encode(file.getvalue()).decode()
+    image, file = Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB'), io.BytesIO()
+    if photo: image.save(file, 'JPEG', quality=70)
+    else: image.quantize(64, dither=Image.Dither.NONE).save(file, 'PNG', optimize=True)
+    output['data']['image/jpeg' if photo else 'image/png'] = base64.b64encode(file.getvalue()).decode()
     return output
 
 def scan(name, folder):

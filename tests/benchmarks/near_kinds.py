@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 import numpy as np
 from sklearn.covariance import ledoit_wolf
-from sklearn.metrics import roc_auc_score
 from quickcls.data.items import class_numbers, scan_folder
 from quickcls.heads.head import softmax
 from quickcls.heads.linear import calm, fit_logistic, rotated, standardised, stratified_folds
-from quickcls.heads.ood import directions, for_near_kinds
-from quickcls.heads.open_set import combined, n_within, plainness, score_components, split_stages, unit_rows
-from tests.benchmarks.none_of_these import embedded, left, others, some_of
+from quickcls.heads.ood import for_near_kinds, of_images
+from quickcls.heads.open_set import OpenSet, combined, unit_rows
+from tests.benchmarks.none_of_these import area, embedded, left, others, some_of
 
 late = [(0, 2560)] # of an embedding of EfficientNet-Lite0: maxima and means of its last stage
 own = 'nearest', 'within', 'odds', 'texture', 'plain' # what the library multiplies
@@ -28,18 +27,15 @@ products |= {f'{name}, {n}': weights | {n: 1} for name, weights in (('usual', us
 class Scores:
     "All components, learned from some images"
     def __init__(self, x, z, y, c=.01):
-        (final, early), spread = split_stages(x, late), x.std(0)
-        self.final, self.y, self.n = final, y, y.max() + 1
-        self.head = fit_logistic(z, y, c, tol=1e-3)
-        self.basis, self.early = directions(final, 256).astype(np.float32), directions(early, 64)[:, :n_within].astype(np.float32)
-        self.mean, self.scale = x.mean(0), np.maximum(spread, max(float(np.median(spread)), 1e-5)/10)
-        self.rows, self.sure = final @ self.basis, softmax(self.head.predict_log_proba(z)).max(1)
-        self.center = z.mean(0)
-        self._gaussians(unit_rows(final @ self.basis[:, :64]))
+        self.known, self.head, self.y, self.center = of_images(OpenSet(late, {}), x), fit_logistic(z, y, c, tol=1e-3), y, z.mean(0)
+        self.sure = softmax(self.head.predict_log_proba(z)).max(1)
+        self._gaussians(self.directions(x))
+
+    def directions(self, x): return unit_rows(self.known.coordinates(x)[0][:, :64]) # rows of length 1
 
     def _gaussians(self, a):
         "Means and inverse covariances, of each class with one covariance, and of all"
-        self.means = np.stack([a[self.y == k].mean(0) for k in range(self.n)])
+        self.means = np.stack([a[self.y == k].mean(0) for k in np.unique(self.y)])
         self.within_inv, self.all_inv = (np.linalg.inv(ledoit_wolf(v)[0]) for v in (a - self.means[self.y], a - a.mean(0)))
         self.middle = a.mean(0)
 
@@ -57,17 +53,16 @@ class Scores:
 
     def __call__(self, x, z):
         "name → score of each image"
-        final, early = split_stages(x, late)
-        logits, at = self.head.predict_log_proba(z), final @ self.basis
-        near, a = at @ self.rows.T, unit_rows(at[:, :64])
-        first = score_components(near, at[:, :n_within], logits, early @ self.early, plainness(x, self.mean, self.scale), None)
+        logits, near = self.head.predict_log_proba(z), self.known.similarities(x)
+        first = self.known.components(x, logits, near)
         k, best = min(10, near.shape[1]), logits.argmax(1)
         guide = np.sort(near*self.sure, 1)[:, -k:].mean(1)*softmax(logits).max(1)
         mine = self.y == best[:, None]
         margin = np.where(mine, near, -1).max(1) - np.where(mine, -1, near).max(1)
-        return dict(zip(own, first.T)) | dict(fdbd=self.fdbd(z, logits), relative=self.relative(a), guide=guide, margin=margin)
+        relative = self.relative(self.directions(x))
+        return dict(zip(own, first.T)) | dict(fdbd=self.fdbd(z, logits), relative=relative, guide=guide, margin=margin)
 
-def spread(a, y, x, z, groups):
+def spread(y, x, z, groups):
     "Mean and deviation of each component over training images, each held out of what it is computed from"
     parts = []
     for s, t in stratified_folds(y, groups, 3, 0): parts.append(Scores(x[s], z[s], y[s])(x[t], z[t]))
@@ -76,8 +71,6 @@ def spread(a, y, x, z, groups):
 
 def joined(found, weights, spreads):
     return combined(np.stack([found[n] for n in weights], 1), np.array([(*spreads[n], w) for n, w in weights.items()]))
-
-def area(known, new): return float(roc_auc_score(np.repeat([1, 0], [len(known), len(new)]), np.concatenate([known, new])))
 
 def passed(known, new): return float((new >= np.quantile(known, .05)).mean())
 
@@ -92,7 +85,7 @@ def measured(x, y, groups, foreign):
         yo = np.unique(y[rest], return_inverse=True)[1]
         for a, b in stratified_folds(yo, groups[rest], 3, 42):
             at, to = rest[a], rest[b]
-            s, spreads = Scores(x[at], z[at], yo[a]), spread(at, yo[a], x[at], z[at], groups[at])
+            s, spreads = Scores(x[at], z[at], yo[a]), spread(yo[a], x[at], z[at], groups[at])
             known, new, other = s(x[to], z[to]), s(x[y == k], z[y == k]), s(foreign, zf)
             for name, weights in products.items():
                 one, two, three = (joined(f, weights, spreads) for f in (known, new, other))
