@@ -23,7 +23,7 @@ from .stress.measure import images_under_test, prepared, stress_rows, stress_tab
 from .stress.words import percent, plot_stress, stress_sentence, what_helps, words
 from .terminal.csv_text import csv_table
 from .terminal.progress import progress, working
-from .terminal.text import table as text_table
+from .terminal.text import table as text_table, wrapped
 
 # %% ../nbs/44_stress_command.ipynb #stressed-class
 stress_file = 'stress.csv'
@@ -48,7 +48,7 @@ class Stressed:
             if not any(own): continue
             rows.append([words[n], *(percent(r['accuracy']) if r else '' for r in own), percent((own[-1] or own[0])['refused'])])
         head = ['accuracy', *(words[f'strength_{s}'] for s in strengths), 'none of these']
-        return '\n'.join([text_table(head, rows), '', self.sentence, *what_helps(f)])
+        return '\n'.join([text_table(head, rows), '', *map(wrapped, [self.sentence, *what_helps(f)])])
     __repr__ = __str__
 
 # %% ../nbs/44_stress_command.ipynb #in-python

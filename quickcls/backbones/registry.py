@@ -13,7 +13,7 @@ from ..terminal.suggest import did_you_mean, same_name
 
 # %% ../../nbs/backbones/01_registry.ipynb #backbone-class
 imagenet, half = ((.485, .456, .406), (.229, .224, .225)), ((.5, .5, .5), (.5, .5, .5))
-unit = (0, 0, 0), (1, 1, 1)
+unit = (0, 0, 0), (1, 1, 1) # values stay as they are
 
 @dataclass(frozen=True)
 class Backbone:
@@ -29,7 +29,7 @@ class Backbone:
     package:str|None = None # Installed package that holds the weights, state dict in timm's order
     depth:int|None = None # Layers with weights on the longest way through
     top1_size:int|None = None # Side of the images that `top1` was measured with, where that is not `size`
-    source:str = 'timm' # Whose published figure `top1` is: `timm`, `torchvision`, `dinov2`, `perception_models`; `quickcls`: of its own
+    source:str = 'timm' # Whose figure `top1` is: `timm`, `torchvision`, `dinov2`, `perception_models`, `quickcls` for its own networks
     scratch:bool = False # Has it no pretrained weights, so that it must be trained from scratch?
     keypoints:str|None = None # `akaze`, `sift`: visual words in place of a network (`quickcls.features.bow`)
 

@@ -132,8 +132,9 @@ def compare(
     scanned = with_groups(scanned, look(scanned, _networks(plan, resize, offline), groups=groups))
     trials = Trials(scanned, valid_pct=_held_out(plan), **settings, say=say)
     _check_share(trials, folder)
-    told = [*(f'{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in by_quality), licence_note([v for s in plan for v in s.views])]
-    say('\n'.join([describe(trials.items(0)), *filter(None, told)]))
+    chosen = [f'{q} is {a or "auto"}, head {h or "linear"}' for q, a, h in by_quality]
+    terms = licence_note([v for s in plan if s.strategy != 'scratch' for v in s.views])
+    say('\n'.join([describe(trials.items(0)), *chosen, *filter(None, [terms])]))
     _make(out, fresh, trials.base)
     given, skipped = dict(folder=folder, groups=groups, **settings, **layout), {}
     if not trials.has_splits: given['valid_pct'] = trials.valid_pct
