@@ -8,7 +8,7 @@ __all__ = ['QuickclsError', 'explain_os_error', 'attempt', 'cache_dir', 'remove_
            'plain_text', 'any_names', 'import_openvino']
 
 # %% ../nbs/00_core.ipynb #imports
-import errno, os, re, secrets, shutil, sys, tempfile, time
+import errno, os, re, shutil, sys, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
 from .caller import for_caller, is_command
@@ -226,7 +226,7 @@ def whole_file(
 ): # Path beside it, with its suffix, to write to
     "A file that appears or changes completely or not at all, even if others write it too; raises `OSError`"
     _tidy_once(path.parent)
-    beside = path.with_name(f'.quickcls-{secrets.token_hex(4)}{path.suffix}')
+    beside = path.with_name(f'.quickcls-{os.urandom(4).hex()}{path.suffix}')
     with _writing_in(path.parent):
         try:
             yield beside

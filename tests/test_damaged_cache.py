@@ -1,12 +1,14 @@
 "A damaged cache is made again, one that can only be read is enough, and what a killed process left is removed"
-import json, os, shutil, signal, sqlite3, subprocess, sys, time
+import hashlib, json, os, shutil, signal, sqlite3, subprocess, sys, time, zlib
 from pathlib import Path
-import numpy as np, pytest
-from quickcls.all import QuickclsError
+import numpy as np, onnx, pytest
+from quickcls.all import Classifier, QuickclsError, train
+from quickcls.backbones import engines
+from quickcls.backbones.engines import OpenVINOEngine
 from quickcls.core import check_free, remove_leftovers, whole_file, write_whole
 from quickcls.data.items import scan_folder
 from quickcls.features.embed import embed_items, read_items
-from quickcls.features.store import Store
+from quickcls.features.store import Store, cache
 from tests.helpers import MeanColour, repo, some_parts, tiny_graph, write_folder
 
 # the graph
@@ -70,6 +72,97 @@ def test_a_damaged_graph_is_made_again(exported, tmp_path, monkeypatch):
     path.write_bytes(bytes(path.stat().st_size))
     assert get_graph(exported.view).dim == exported.dim and read_graph(exported.digest, exported.view)
     assert path.read_bytes().strip(b'\0')
+
+# the compiled network
+
+@pytest.fixture(scope='module')
+def parts(tmp_path_factory):
+    root = tmp_path_factory.mktemp('compiled')
+    return train(some_parts(root/'parts', slice(12)), out=root/'m', arch='efficientnet_lite0@96', folds=0, quiet=True)
+
+@pytest.fixture
+def compiled(parts, tmp_path, monkeypatch):
+    "(a classifier, what its network gives, the file of its compiled network), in a cache of its own"
+    monkeypatch.setenv('QUICKCLS_CACHE', str(tmp_path/'cache'))
+    clf = Classifier.load(parts.path)
+    wanted = clf.engine(grey)
+    kept, = (tmp_path/'cache'/'compiled').iterdir()
+    return clf, wanted, kept
+
+grey = np.full((2, 96, 96, 3), 127, np.uint8)
+
+def assert_same(a, b):
+    for name in a: np.testing.assert_array_equal(a[name], b[name])
+
+def test_a_network_is_compiled_once(compiled, monkeypatch):
+    "The second time, the ONNX file is not read, and every number is the same"
+    clf, wanted, kept = compiled
+    monkeypatch.setattr(engines, 'read_network', lambda path: pytest.fail('compiled again'))
+    assert_same(Classifier.load(clf.path).engine(grey), wanted)
+
+@pytest.mark.parametrize('precision', ['bf16', 'f16', 'fastest'])
+def test_each_precision_has_a_compiled_network(compiled, precision):
+    "One precision never answers for another"
+    clf, wanted, kept = compiled
+    first, second = (Classifier.load(clf.path, precision=precision).engine for _ in range(2))
+    assert first.precision == second.precision
+    assert_same(first(grey), second(grey))
+    assert first.precision == 'f32' or (first(grey)['embedding'] != wanted['embedding']).any()
+    assert_same(Classifier.load(clf.path).engine(grey), wanted)
+
+blob_damages = dict(
+    empty=lambda p: p.write_bytes(b''),
+    zeros=lambda p: p.write_bytes(bytes(p.stat().st_size)),
+    truncated=lambda p: os.truncate(p, p.stat().st_size // 2),
+    scrambled=lambda p: scrambled(p),
+    start=lambda p: scrambled(p, 0),
+    folder=lambda p: (p.unlink(), p.mkdir()),
+    no_network=lambda p: p.write_bytes(zlib.crc32(b'abc').to_bytes(4, 'big') + b'abc'),
+)
+
+@pytest.mark.parametrize('damage', blob_damages.values(), ids=blob_damages)
+def test_a_damaged_compiled_network_is_compiled_again(compiled, damage):
+    clf, wanted, kept = compiled
+    damage(kept)
+    assert_same(Classifier.load(clf.path).engine(grey), wanted)
+
+def test_another_network_under_an_old_name(compiled, tmp_path):
+    "A folder that was replaced by another classifier answers with its own network"
+    clf, wanted, kept = compiled
+    other = shutil.copytree(clf.path, tmp_path/'other')
+    graph = onnx.load(str(other/'model.onnx'))
+    head = next(t for t in graph.graph.initializer if sorted(t.dims) == [len(clf.vocab), clf.head.n_in])
+    head.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(head), head.name))
+    onnx.save(graph, str(other/'model.onnx'))
+    d = json.loads((other/'classifier.json').read_text())
+    d['files']['model.onnx'] = hashlib.sha256((other/'model.onnx').read_bytes()).hexdigest()
+    (other/'classifier.json').write_text(json.dumps(d))
+    assert (Classifier.load(other).engine(grey)['probs'] != wanted['probs']).any() and len(list(kept.parent.iterdir())) == 2
+
+def test_compiled_networks_are_bounded(compiled, monkeypatch):
+    "Those that were used last stay"
+    clf, wanted, kept = compiled
+    monkeypatch.setattr(engines, 'most_kept', int(kept.stat().st_size*1.5))
+    os.utime(kept, (1, 1))
+    OpenVINOEngine(clf.path/'model.onnx', digest='another')
+    newer, = kept.parent.iterdir()
+    assert newer != kept
+
+def test_a_cache_that_cannot_be_written(compiled, monkeypatch):
+    "The network is compiled each time, as before"
+    clf, wanted, kept = compiled
+    shutil.rmtree(kept.parent)
+    kept.parent.write_text('a file in its place')
+    assert_same(Classifier.load(clf.path).engine(grey), wanted)
+
+def test_compiled_networks_are_shown_and_pruned(compiled, capsys):
+    clf, wanted, kept = compiled
+    cache()
+    assert 'compiled networks: 1, 13.' in capsys.readouterr().out
+    cache(prune=True)
+    assert kept.exists()
+    cache(prune=True, days=0)
+    assert not kept.exists() and '1 compiled networks' in capsys.readouterr().out
 
 # the store
 
@@ -241,7 +334,7 @@ def test_a_cache_that_can_only_be_read_is_enough(exported, tmp_path, monkeypatch
 
 _read = """
 import sys
-from quickcls.features.store import Store
+from quickcls.features.store import Store, cache
 from quickcls.all import QuickclsError
 import numpy as np
 s, keys = Store(sys.argv[1]), [i.to_bytes(2, 'big') for i in range(2000)]

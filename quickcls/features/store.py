@@ -178,26 +178,27 @@ class _as_quickcls_error:
 
 # %% ../../nbs/features/01_store.ipynb #cache-command
 def cache(
-    *, prune:bool=False, # Remove embeddings, graphs and unpacked archives that were not used for some days
+    *, prune:bool=False, # Remove embeddings, graphs, compiled networks and unpacked archives that were not used for some days
     days:float=None # With --prune: number of days (30 where this is not given); 0 removes all
 ):
-    "Show the cache of this machine: embeddings, graphs, unpacked archives, measurements"
+    "Show the cache of this machine: embeddings, graphs, compiled networks, unpacked archives, measurements"
     from quickcls.sources.archive import archives, prune_archives
     days = 30 if days is None else days
     if days < 0: raise QuickclsError(f'--days is {days:g}; expected 0 (remove all) or more.')
-    store, graphs = Store(), sorted(cache_dir('graphs').glob('*.onnx'))
+    store, graphs, compiled = Store(), sorted(cache_dir('graphs').glob('*.onnx')), sorted(cache_dir('compiled').glob('*.blob'))
     if prune:
-        old = [g for g in graphs if g.stat().st_atime <= time.time() - days*86_400]
-        for g in old:
-            g.with_suffix('.json').unlink(missing_ok=True)
-            g.unlink(missing_ok=True)
-        gone = f'{store.prune(days):,} embeddings, {len(old)} graphs and {prune_archives(days):,} unpacked archives'
+        def unused(files, used): return [f for f in files if getattr(f.stat(), used) <= time.time() - days*86_400]
+        old, blobs = unused(graphs, 'st_atime'), unused(compiled, 'st_mtime') # a compiled network that is used gets a new date
+        for f in (*(g.with_suffix('.json') for g in old), *old, *blobs): f.unlink(missing_ok=True)
+        gone = (f'{store.prune(days):,} embeddings, {len(old)} graphs, {len(blobs)} compiled networks '
+                f'and {prune_archives(days):,} unpacked archives')
         print(f'removed {gone} not used for {days:g} days')
-        graphs = [g for g in graphs if g not in old]
+        graphs, compiled = ([f for f in files if f.exists()] for files in (graphs, compiled))
     table, size = store.table(), lambda files: sum(f.stat().st_size for f in files if f.is_file())/2**20
     print(f'{cache_dir()}: {size(cache_dir().rglob("*")):,.1f} MB (set QUICKCLS_CACHE to use another folder)')
     print(f'  embeddings: {int(table.images.sum()):,} rows, {size(cache_dir().glob("embeddings.sqlite*")):,.1f} MB')
     for r in table.itertuples(): print(f'    {r.images:>8,}  {r.recipe.replace("|", " ").strip()}  last used {r.used}')
     print(f'  graphs: {len(graphs)}, {size(graphs):,.1f} MB')
     for g in graphs: print(f'    {g.stem}')
+    print(f'  compiled networks: {len(compiled)}, {size(compiled):,.1f} MB')
     print(f'  unpacked archives: {len(archives())}, {size(cache_dir("archives").rglob("*")):,.1f} MB')
