@@ -4230,6 +4230,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'quickcls/shards/cluster.py'),
                                          'quickcls.shards.cluster._bare': ('shards/cluster.html#_bare', 'quickcls/shards/cluster.py'),
                                          'quickcls.shards.cluster._cause': ('shards/cluster.html#_cause', 'quickcls/shards/cluster.py'),
+                                         'quickcls.shards.cluster._job': ('shards/cluster.html#_job', 'quickcls/shards/cluster.py'),
                                          'quickcls.shards.cluster.arrow_files': ( 'shards/cluster.html#arrow_files',
                                                                                   'quickcls/shards/cluster.py'),
                                          'quickcls.shards.cluster.check_recipe': ( 'shards/cluster.html#check_recipe',

@@ -138,6 +138,40 @@ def test_a_job_that_was_stopped_goes_on(store, two_nodes, tmp_path, monkeypatch)
     found = read_parts(out)
     assert len(found.rows) == 80 and found.twice == 0 and set(first.files) < set(found.files)
 
+@pytest.fixture
+def cluster_elsewhere():
+    "The address of a cluster that another process started, and that ends with the test"
+    import signal, socket, subprocess, sys, tempfile, time
+    def free():
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            return s.getsockname()[1]
+    temp, port = tempfile.mkdtemp(prefix='qr'), free()
+    command = [sys.executable, '-m', 'ray.scripts.scripts', 'start', '--head', '--block', '--num-cpus', '3', '--include-dashboard=false',
+               '--port', str(free()), '--ray-client-server-port', str(port), '--temp-dir', temp, '--object-store-memory', '100000000']
+    head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        for _ in range(600):
+            with socket.socket() as s:
+                if s.connect_ex(('127.0.0.1', port)) == 0: break
+            assert head.poll() is None, 'the cluster did not start'
+            time.sleep(.2)
+        yield f'ray://127.0.0.1:{port}'
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(60)
+        shutil.rmtree(temp, ignore_errors=True)
+
+def test_a_cluster_elsewhere(cluster_elsewhere, quickcls_process, tmp_path):
+    "`--engine ray://HOST:PORT`: the cluster does the work, and this program is only its client"
+    images, own = some_parts(tmp_path/'parts', slice(12)), ('--arch', 'efficientnet_lite0', '--offline', '--folds', '0')
+    done = quickcls_process('train', images, '--engine', cluster_elsewhere, '--embeddings', tmp_path/'e', '--out', tmp_path/'m', *own)
+    assert done.returncode == 0, done.stderr
+    parts = read_parts(place_of(str(tmp_path/'e')))
+    assert len(parts.rows) == 24 and parts.rows.id.is_unique
+    done = quickcls_process('predict', tmp_path/'m', images, '--engine', cluster_elsewhere, '--out', tmp_path/'answers')
+    assert done.returncode == 0 and '24 images' in done.stdout, done.stderr
+
 def test_engines_that_are_none(tmp_path):
     "What was expected, before any work"
     from quickcls.predict.command import predict

@@ -127,8 +127,17 @@ def run_rows(
     workers:int=None, cpus:int=None # As in `pool_for`
 ):
     "Rows through actors into Parquet files"
+    job = dict(actor=actor, kwargs=kwargs, rows=rows, n=n, root=out.root, checkpoint=checkpoint, workers=workers, cpus=cpus)
+    try:
+        if not ray.util.client.ray.is_connected(): return _job(**job)
+        ray.get(ray.remote(num_cpus=0)(_job).remote(**job)) # Ray Data does not run at the far end of `ray://HOST`, so the cluster runs it
+    except ray.exceptions.RayError as e: raise QuickclsError(f'The Ray job failed: {_cause(e)} Run it again to go on.') from None
+
+def _job(actor, kwargs, rows, n, root, checkpoint, workers, cpus):
+    "`run_rows`, on a machine of the cluster"
+    ray = import_ray()
     from ray.data.checkpoint import CheckpointConfig
-    how, threads = pool_for(ray, workers, cpus)
+    out, (how, threads) = Place(root), pool_for(ray, workers, cpus)
     files = dict(filesystem=arrow_files(out))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
@@ -141,7 +150,6 @@ def run_rows(
         data = ray.data.read_parquet(_bare(rows), override_num_blocks=min(blocks, max(1, n//rows_a_batch)), **files)
         data = data.map_batches(actor, batch_format='pyarrow', fn_constructor_kwargs=dict(kwargs, threads=threads), **how)
         data.write_parquet(_bare(out.root), compression='zstd', **files)
-    except ray.exceptions.RayError as e: raise QuickclsError(f'The Ray job failed: {_cause(e)} Run it again to go on.') from None
     finally: context.checkpoint_config = None
 
 def _cause(e):
