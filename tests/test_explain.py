@@ -46,13 +46,19 @@ def models(sets, tmp_path_factory):
 # arithmetic
 
 @pytest.mark.parametrize(
-    'levels,arch', [('all', 'efficientnet_lite0'), ('last', 'efficientnet_lite0'), ('all', 'efficientnet_lite0@128+efficientnet_lite0')]
+    'head,levels,arch',
+    [
+        ('linear', 'all', 'efficientnet_lite0'),
+        ('linear', 'last', 'efficientnet_lite0'),
+        ('linear', 'all', 'efficientnet_lite0@128+efficientnet_lite0'),
+        ('views', 'all', 'efficientnet_lite0@128+efficientnet_lite0'),
+    ],
 )
-def test_the_cells_add_up_to_the_answer(sets, tmp_path, levels, arch):
-    "Linear head: cells, what has no place and the score of a usual image sum to the log-odds that `predict` gives"
+def test_the_cells_add_up_to_the_answer(sets, tmp_path, head, levels, arch):
+    "A head of one linear layer: cells, what has no place and the score of a usual image sum to the log-odds that `predict` gives"
     from quickcls.all import train
     from quickcls.explain.attribution import look
-    clf = train(sets['anywhere'], out=tmp_path/'m', arch=arch, levels=levels, folds='0', quiet=True)
+    clf = train(sets['anywhere'], out=tmp_path/'m', arch=arch, head=head, levels=levels, folds='0', quiet=True)
     heat, p = clf.explain(marked(1, (30, 60)), 'mark'), clf.predict(marked(1, (30, 60)), k=2)
     usual = clf.head.logits(clf.head.arrays['0.running_mean'][None])[0]/clf.temperature
     probability = {t['label']: t['probability'] for t in p.top}

@@ -22,6 +22,7 @@ cases = [
     ('fastai', 'last', 'efficientnet_lite0'),
     ('mlp:30', 'all', 'efficientnet_lite0'),
     ('linear', 'all', 'efficientnet_lite0+efficientnet_lite0@128'),
+    ('views', 'last', 'efficientnet_lite0+efficientnet_lite0@128'),
 ]
 
 

@@ -88,6 +88,7 @@ def test_a_training_image_that_was_mislabelled(parts, tmp_path):
         ('fastai', 'all', 'efficientnet_lite0'),
         ('mlp:20', 'last', 'efficientnet_lite0'),
         ('linear', 'last', 'efficientnet_lite0+efficientnet_lite0@128'),
+        ('views', 'all', 'efficientnet_lite0+efficientnet_lite0@128'),
     ],
 )
 def test_heads_and_views_of_every_kind(tmp_path, head, levels, arch):

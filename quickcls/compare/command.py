@@ -95,7 +95,7 @@ def compare(
     folder:str, # Labelled images: a folder with one folder per class (or train and test folders), a table, an archive, its address
     *, arch:str='auto', # Backbones, with commas; + joins several views of one classifier, as in resnet34+resnet34@320
     strategy:str='head', # What is trained, some of: head, partial (the last blocks too), full (all), scratch (all, from random weights)
-    head:str=None, # Some of: linear (where this is not given), ridge, svm, fastai, mlp:N with N hidden units
+    head:str=None, # Some of: linear (where this is not given), ridge, svm, views (ridge, one a view), fastai, mlp:N with N hidden units
     levels:str='all', # Some of: all stages of the backbone, last
     augment:str='none', # Augmented copies of each training image, as in train: none,4,guide,fastai-noflip:8
     train_pct:str=None, # Per cent to train on, of all images or of the folder's own training split: 5,10,50,80 (default: all not held out)

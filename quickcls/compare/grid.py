@@ -18,7 +18,7 @@ from ..data.split import split_items
 from ..features.benchmark import pass_speed
 from ..features.extractors import check_views, get_extractors
 from ..features.augment import parse_augment
-from ..features.embed import Embeddings, check_levels, late_columns
+from ..features.embed import Embeddings, check_levels, late_columns, widths_of
 from ..features.store import data_fingerprint
 from ..heads.crossval import part_of_each
 from ..heads.fit import check_head, check_strategy, fit_head
@@ -217,7 +217,8 @@ class Trials:
             z = np.concatenate([x_train, e.augmented(rows, n, self.seed, preset=preset)[:, own]])
             copies_rate = self.speed(s.arch, e, rows, preset)
         import_for(s.head)
-        how, started = dict(epochs=self.epochs, class_weights=self.class_weights, seed=seed), time.perf_counter()
+        how = dict(epochs=self.epochs, class_weights=self.class_weights, seed=seed, widths=widths_of(e.graphs, s.levels))
+        started = time.perf_counter()
         with threadpool_limits(1): # beside other work, two threads of torch take seven times as long as one
             head = fit_head(s.head, (z, labels), (x_test, y[tested]), n_out=len(items.vocab), groups=groups, **how)
         seconds = time.perf_counter() - started + learning

@@ -207,6 +207,7 @@ def check(
     folds:str='auto', # As in `parse_folds`
     class_weights:bool=False, epochs:int=10, # As the head was trained
     views:tuple=None, # As in `cross_validate`
+    widths:list=None, # As in `fit_head`
     seed:int=42
 )->tuple: # (`Trust` without warnings, cross-validated predictions as `prediction_table`, `CrossValidation`); two None without folds
     "Cross-validate, calibrate, compute the learning curve, try class weights"
@@ -215,7 +216,7 @@ def check(
     work, in_full = fit_work(len(vocab), len(rows), x.shape[1]), folds != 'auto'
     k, repeats = asked if in_full or head != 'linear' else folds_within(work, *asked)
     y, groups = class_numbers(rows.label, vocab), rows.group.to_numpy().astype(str)
-    own = dict(c=c) if head in by_strength else dict(epochs=epochs)
+    own = dict(c=c, widths=widths) if head in by_strength else dict(epochs=epochs)
     common = dict(folds=k, repeats=repeats, views=views, seed=seed)
     cv = cross_validate(x, y, groups, n_out=len(vocab), head=head, class_weights=class_weights, **common, **own)
     if cv is None:

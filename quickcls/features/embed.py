@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['batch_size', 'commit_every', 'Pass', 'decode_ahead', 'decoders', 'embed_images', 'embed_items', 'remove_damaged',
-           'read_items', 'embed_augmented', 'check_levels', 'joined', 'late_columns', 'Embeddings']
+           'read_items', 'embed_augmented', 'check_levels', 'joined', 'widths_of', 'late_columns', 'Embeddings']
 
 # %% ../../nbs/features/03_embed.ipynb #imports
 import os, queue, time
@@ -189,15 +189,22 @@ def joined(
     if levels != 'all': parts = [p[:, :2*g.nf] for p, g in zip(parts, graphs)]
     return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts, 1))
 
+def widths_of(
+    graphs:list, # One a view
+    levels:str # `all` or `last`
+)->list: # Numbers
+    "How many columns of joined embeddings each view has"
+    return [g.dim if levels == 'all' else 2*g.nf for g in graphs]
+
 def late_columns(
     graphs:list, # One a view
     levels:str # `all` or `last`
 )->list: # [from, to] a view
     "Which columns of joined embeddings are the final stage of a view"
     at, found = 0, []
-    for g in graphs:
+    for g, width in zip(graphs, widths_of(graphs, levels)):
         found.append([at, at + 2*g.nf])
-        at += g.dim if levels == 'all' else 2*g.nf
+        at += width
     return found
 
 # %% ../../nbs/features/03_embed.ipynb #embeddings-class
@@ -228,7 +235,9 @@ class Embeddings:
         return joined(parts, self.graphs, self.levels)
 
     @property
-    def dim(self)->int: return sum(g.dim if self.levels == 'all' else 2*g.nf for g in self.graphs) # columns of `read`
+    def dim(self)->int: return sum(self.widths) # columns of `read`
+    @property
+    def widths(self)->list: return widths_of(self.graphs, self.levels) # columns of each view
 
     def rows(self, table): # float32 `[n, d]`; `Rows` where that would be more than `most_in_memory`
         "As `read`, and kept for whoever asks next; many embeddings stay in a file"

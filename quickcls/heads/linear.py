@@ -46,7 +46,7 @@ def _some_back(test, y, of):
     return test
 
 # %% ../../nbs/heads/02_linear.ipynb #choose-c
-by_strength = ('linear', 'ridge', 'svm') # heads whose one setting, a strength, is chosen by cross-validation
+by_strength = ('linear', 'ridge', 'svm', 'views') # heads whose one setting, a strength, is chosen by cross-validation
 strengths = tuple(10**(e/2) for e in range(-6, 1)) # inverse L2 strengths to choose from: 0.001 to 1
 most_for_choice = 1500 # images, for two to four classes; more rarely change the choice, and take seconds
 

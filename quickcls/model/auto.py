@@ -16,7 +16,7 @@ from ..backbones.weights import local_weights
 from ..heads.calibration import capped_log_loss, fit_temperature
 from ..heads.crossval import cross_validate
 from ..data.items import class_numbers
-from ..features.embed import Embeddings, joined
+from ..features.embed import Embeddings, joined, widths_of
 from ..features.extractors import get_extractors
 from ..heads.fit import fit_head
 
@@ -40,13 +40,15 @@ tried_heads = ('linear', 'ridge')
 def score(
     x, y, groups, # As in `cross_validate`
     head:str, # As in `fit_head`
-    *, n_out:int, seed:int=42
+    *, n_out:int, widths:list=None, # As in `fit_head`
+    seed:int=42
 )->dict|None: # `accuracy`, `log_loss`: cross-validated; None where no folds can be made
     "How good a head is on an embedding; its strength is chosen once for all folds"
     import numpy as np
-    c = fit_head(head, (x, y), (x, y), n_out=n_out, groups=groups, seed=seed).notes['C']
+    how = dict(n_out=n_out, seed=seed, widths=widths)
+    c = fit_head(head, (x, y), (x, y), groups=groups, **how).notes['C']
     repeats = 1 if len(y) > 1000 else 3
-    cv = cross_validate(x, y, groups, n_out=n_out, head=head, c=c, folds=4, repeats=repeats, seed=seed, desc='trying')
+    cv = cross_validate(x, y, groups, head=head, c=c, folds=4, repeats=repeats, desc='trying', **how)
     if cv is None: return None
     tested = cv.fold >= 0
     logits, truth = cv.logits[tested], np.broadcast_to(y, tested.shape)[tested]
@@ -162,11 +164,12 @@ class _Trial:
     def judge(self, views, head, levels='all'):
         "Score some views with a head, and print the result"
         began = time.perf_counter()
-        x = joined([self.taken[v][0] for v in views], [self.taken[v][1] for v in views], levels)
-        got = score(x, self.y, self.groups, head, n_out=len(self.items.vocab), seed=self.seed)
+        parts, graphs = zip(*(self.taken[v] for v in views))
+        how = dict(n_out=len(self.items.vocab), widths=widths_of(graphs, levels), seed=self.seed)
+        got = score(joined(parts, graphs, levels), self.y, self.groups, head, **how)
         self.head_seconds = max(self.head_seconds, time.perf_counter() - began)
         if got is None: return
-        arch = '+'.join(str(self.taken[v][1].view) for v in views)
+        arch = '+'.join(str(g.view) for g in graphs)
         self.tried.append(dict(arch=arch, views=views, head=head, levels=levels, **got))
         self.say(f'  {arch}, {head}, {levels} levels: accuracy {got["accuracy"]:.2%}, log loss {got["log_loss"]:.4f}')
 
@@ -183,7 +186,8 @@ class _Trial:
         more = {*views, view}
         if view in views or len(more) > most or self.head_seconds > .2*left(): return
         if any({*t['views']} == more for t in self.tried): return
-        self.judge((*views, view), head)
+        for h in dict.fromkeys((head, 'views')): # one head on all columns, and one for each view
+            if self.head_seconds < .2*left(): self.judge((*views, view), h)
 
     def best(self)->tuple: # (views, head)
         "The leader so far"

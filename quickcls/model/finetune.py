@@ -204,17 +204,17 @@ def _start(inner, views, strategy, unfreeze, head, levels, weights, offline, cla
     embeddings = Embeddings(get_extractors(views, inner.table.path, weights=weights, offline=offline), levels)
     embeddings.embed(inner)
     x, at = embeddings.read(inner.table), (inner.table.split == 'train').to_numpy()
-    fitted = _fitted(inner, x, at, head, class_weights, seed)
+    fitted = _fitted(inner, x, at, head, class_weights, seed, widths=embeddings.widths)
     bodies = [create_body(v, get_weights(v.backbone, weights, offline=offline)) for v in views]
     learn = learner_of(inner, views, bodies, to_torch(fitted), loading={}, **common)
     learn.freeze_to(-1 - unfreeze if strategy == 'partial' else 0)
     learn.quick.weights, learn.quick.offline, learn.quick.strategy = weights, offline, strategy
     return learn, (x, fitted)
 
-def _fitted(inner, x, at, head, class_weights, seed, c=None):
+def _fitted(inner, x, at, head, class_weights, seed, c=None, widths=None):
     "A head on the embeddings of some rows"
     y, groups = class_numbers(inner.table.label, inner.vocab), inner.table.group.to_numpy()[at]
-    how = dict(n_out=len(inner.vocab), groups=groups, c=c, class_weights=class_weights, seed=seed)
+    how = dict(n_out=len(inner.vocab), groups=groups, c=c, widths=widths, class_weights=class_weights, seed=seed)
     return fit_head(head, (x[at], y[at]), (x, y), **how)
 
 def _settled(learn, inner, first, untouched, head, class_weights, seed, kept):
@@ -224,11 +224,12 @@ def _settled(learn, inner, first, untouched, head, class_weights, seed, kept):
     from quickcls.model.learner import ViewModel, head_layers
     (x, start), at = first, (inner.table.split == 'train').to_numpy()
     layers = head_layers(learn.model)
+    widths = start.notes.get('widths')
     before, c = start.logits(x[~at]), start.notes.get('C') # chosen before the network had seen any of the images
     if head in by_strength:
         z = outputs(learn, ViewModel(learn.model[0], learn.model[1][:-len(layers)]), inner.table, kept)
         sound = np.isfinite(z).all() # too high a learning rate gives no numbers
-        logits = _fitted(inner, z, at, head, class_weights, seed, c).logits(z[~at]) if sound else np.full_like(before, np.nan)
+        logits = _fitted(inner, z, at, head, class_weights, seed, c, widths).logits(z[~at]) if sound else np.full_like(before, np.nan)
     else: logits = outputs(learn, learn.model, inner.table[~at], kept)
     valid = inner.table[~at]
     measured = dict(network=_measured(logits, valid, inner.vocab), head=_measured(before, valid, inner.vocab))
@@ -236,7 +237,7 @@ def _settled(learn, inner, first, untouched, head, class_weights, seed, kept):
         learn.model.load_state_dict(untouched)
         logits, z, c = before, x, None
     elif head not in by_strength: return logits, {}, measured
-    final = _fitted(inner, z, at | True, head, class_weights, seed, c)
+    final = _fitted(inner, z, at | True, head, class_weights, seed, c, widths)
     for m, new in zip(layers, to_torch(final)):
         m.load_state_dict(new.state_dict())
         if hasattr(m, 'eps'): m.eps = new.eps # not in the state: `to_torch` chooses it from the variances

@@ -145,7 +145,7 @@ link_strengths = (.6, .75, .9) # of the usual distance between two images of a c
 def fit_sets(
     x, y, groups, # Embeddings float32 `[n, d]`, class numbers `[n]`, what must stay together `[n]`
     copies:tuple=None, # (embeddings of changed copies float32 `[m, d]`, the row of each `[m]`, (name, strength) of each); None: no copies
-    *, kind:str='linear', c:float=None, class_weights:bool=False, # How the head was fitted
+    *, kind:str='linear', c:float=None, class_weights:bool=False, widths:list=None, # How the head was fitted, as in `fit_head`
     temperature:float=1., # Of the classifier
     open_set=None, # Of the classifier; None: answers have no nearest images
     folds:int=5, seed:int=42
@@ -154,7 +154,7 @@ def fit_sets(
     import numpy as np
     names, y = np.unique(y, return_inverse=True)
     if kind not in by_strength: kind, c = 'linear', None # the others take too long; how an answer's confidence speaks is much the same
-    how, found = dict(kind=kind, c=c, class_weights=class_weights, temperature=temperature, open_set=open_set, seed=seed), {}
+    how, found = dict(kind=kind, c=c, class_weights=class_weights, widths=widths, temperature=temperature, open_set=open_set, seed=seed), {}
     def add(key, family, answers):
         for part, new in zip(found.setdefault(key, (family, [], []))[1:], answers): part.append(new)
     for a, b in stratified_folds(y, groups, folds, seed):
@@ -175,7 +175,7 @@ def _asked(x, y, a, how):
     "Function: embeddings and class numbers → (features, was each right?), of a head that was fitted on the rows `a`"
     import numpy as np
     with calm(): head = fit_head(how['kind'], (x[a], y[a]), (x[a[:1]], y[a[:1]]), n_out=int(y.max()) + 1, c=how['c'], seed=how['seed'],
-                                 class_weights=how['class_weights'])
+                                 class_weights=how['class_weights'], widths=how['widths'])
     how['c'] = how['c'] or head.notes.get('C') # chosen once
     near = how['open_set'] and of_images(how['open_set'], x[a])
     def answer(z, truth):

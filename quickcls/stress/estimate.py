@@ -106,7 +106,7 @@ def fit_for(
         copies = (embed_changed(clf, images, which, store=store), np.array([i for i, *_ in which]), [w[1:] for w in which])
     groups, notes = (t['group'] if 'group' in t else t.sha256).to_numpy().astype(str), clf.head.notes
     how = dict(kind=clf.head.kind, c=notes.get('C'), class_weights=bool((clf.info.get('data') or {}).get('class_weights')))
-    how |= dict(temperature=clf.temperature, open_set=clf.open_set, seed=seed)
+    how |= dict(widths=notes.get('widths'), temperature=clf.temperature, open_set=clf.open_set, seed=seed)
     sets = fit_sets(x, class_numbers(t.label, clf.vocab), groups, copies, **how)
     return fit_correctness(sets, n)
 

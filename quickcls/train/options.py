@@ -39,7 +39,7 @@ class Training:
         weights:str=None, # File of weights for the backbone (.pth, .safetensors), or the folder of an earlier classifier to start from
         strategy:str=None, # What is trained: head (default), partial (the last blocks too), full (all), scratch (all, from random weights)
         unfreeze:int=None, # Number of last blocks that --strategy partial trains (2 where this is not given)
-        head:str=None, # linear (where this is not given), ridge, svm, fastai, or mlp:N with N hidden units
+        head:str=None, # linear (where this is not given), ridge, svm, views (ridge, one a view), fastai, or mlp:N with N hidden units
         precision:str=None, # In which networks compute: f32 (where this is not given), bf16, f16, fastest, or int8 (needs quickcls[int8])
         levels:str=None, # all stages of the backbone (where this is not given), or last
         epochs:int=None, # Passes over the embeddings (fastai, mlp) or the images (partial, full, scratch); 10 where this is not given

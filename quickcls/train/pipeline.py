@@ -179,8 +179,9 @@ class Pipeline:
 
     def fit(self):
         "The head on the embeddings of the training images"
+        o = self.options
         if self.tuned: self.head = self.tuned.head()
-        else: self.head = fit_splits(self.items, self.splits, self.copies, self.options.head, **self.options.fit, run=self.run)
+        else: self.head = fit_splits(self.items, self.splits, self.copies, o.head, **o.fit, widths=self.embeddings.widths, run=self.run)
 
     def check(self):
         "Cross-validation, calibration, none of these, and advice"

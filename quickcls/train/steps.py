@@ -125,7 +125,8 @@ def fit_splits(
     splits:dict, # {split: (embeddings float32 `[n, d]`, class numbers `[n]`)}
     copies:tuple, # From `embed_all`: augmented copies and their rows, or None
     head:str, # As in `fit_head`
-    *, epochs:int, class_weights:bool, seed:int, run:Run
+    *, epochs:int, class_weights:bool, seed:int, run:Run,
+    widths:list=None # As in `fit_head`
 ): # `Head`
     "The trained head; its loss on the held-out images is only reported"
     import numpy as np
@@ -135,7 +136,7 @@ def fit_splits(
     if copies:
         more, rows = copies
         x, y, groups = (np.concatenate(pair) for pair in ((x, more), (y, y[rows]), (groups, groups[rows])))
-    t, how = time.perf_counter(), dict(epochs=epochs, class_weights=class_weights, seed=seed)
+    t, how = time.perf_counter(), dict(epochs=epochs, class_weights=class_weights, seed=seed, widths=widths)
     fitted = fit_head(head, (x, y), held, n_out=len(items.vocab), groups=groups, **how)
     work = f'C = {fitted.notes["C"]:.2g} by cross-validation' if head in by_strength else f'{epochs} epochs'
     run.detail(f'head {head}: {work}, on {len(x):,} embeddings in {time.perf_counter()-t:.1f} s')
@@ -153,7 +154,7 @@ def check_splits(
     t, own = items.table, [s for s in ('train', 'valid') if s in splits]
     rows, x = pd.concat([t[t.split == s] for s in own]), _one_copy(splits, own)
     c = fitted.notes.get('C')
-    how = dict(folds=folds, class_weights=class_weights, epochs=epochs, views=copies, seed=seed)
+    how = dict(folds=folds, class_weights=class_weights, epochs=epochs, views=copies, seed=seed, widths=fitted.notes.get('widths'))
     trust, table, cv = check(rows, x, items.vocab, head=fitted.kind, c=c, **how)
     if cv is None: return trust, table, None
     return trust, table, _open_set(trust, rows, x, items, cv, fitted, c if fitted.kind == 'linear' else None, seed, ood)

@@ -30,7 +30,7 @@ def head_alone(
     e.embed(items)
     train = items.table[items.table.split == 'train']
     x, y = e.read(train), class_numbers(train.label, items.vocab)
-    how = dict(groups=train.group.to_numpy(), class_weights=class_weights, seed=seed)
+    how = dict(groups=train.group.to_numpy(), class_weights=class_weights, seed=seed, widths=e.widths)
     fitted = fit_head(head, (x, y), (x, y), n_out=len(items.vocab), **how)
     return fitted.logits(e.read(rows)).argmax(1) == class_numbers(rows.label, items.vocab)
 

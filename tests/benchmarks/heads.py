@@ -5,62 +5,26 @@
 Five folds, three seeds, look-alikes and duplicates in one fold, the same folds for every row. The strength of `linear` and `ridge` is
 chosen once on the whole set, as a training does, which flatters both a little; the others choose theirs within each fold, and
 `ridge by shots` takes the constant that is best on all other sets. Methods: LDA (Fisher 1936, with the shrinkage of Ledoit and Wolf
-2004), random ReLU features with ridge (Rahimi and Recht 2007; RanPAC, McDonnell et al. 2023)."""
+2004), random ReLU features with ridge (Rahimi and Recht 2007; RanPAC, McDonnell et al. 2023), columns
+by group lasso (Head2Toe, Evci et al. 2022)."""
 import sys
 from pathlib import Path
 import numpy as np
-from quickcls.backbones.engines import open_engine
-from quickcls.backbones.onnx_graph import get_graph
-from quickcls.backbones.registry import parse_views
-from quickcls.data.images import load_image
-from quickcls.data.items import class_numbers
-from quickcls.features.embed import embed_images, embed_items, read_items
-from quickcls.features.store import Store, recipe_of, store_key
-from quickcls.groups.splitting import LookAlikes
-from quickcls.heads.fit import fit_head
-from quickcls.heads.head import softmax
 from quickcls.heads.linear import calm, stratified_folds
-from tests.benchmarks.limit import sample
+from tests.benchmarks import head_rows
+from tests.benchmarks.head_views import Views, arch
 from tests.benchmarks.precisions import sets
 
-arch = 'efficientnet_lite0'
-more = ('efficientnet_lite0@320', 'efficientnet_lite2')
-seeds, most = (1, 2, 3), 480
+default = 'linear (the default)'
+seeds = (1, 2, 3)
 constants = (.003, .01, .03, .1, .3, 1., 3., 10.) # of `ridge by shots`: strength = constant · columns / images of a class
-
-class Views:
-    "The embeddings of the images of a folder, by view"
-    def __init__(self, folder):
-        self.items, self.store = sample(folder, most), Store()
-        self.rows = {}
-        for name in (arch, *more): self.rows[name] = self._embedded(name)
-        t = self.items.table
-        self.y, self.n_out, self.groups = class_numbers(t.label, self.items.vocab), len(self.items.vocab), t.group.to_numpy()
-
-    def _embedded(self, name):
-        view, = parse_views(name)
-        graph = get_graph(view, offline=True)
-        engine = open_engine(graph, device='cpu')
-        embed_items(self.items, graph, engine=engine, store=self.store)
-        if name == arch:
-            LookAlikes('auto').find_early(self.items, [graph])
-            self.mirrored = self._mirrored(graph, engine)
-        return read_items(self.items.table, graph, engine=engine, store=self.store)
-
-    def _mirrored(self, graph, engine):
-        "Embeddings of the images, each seen in a mirror"
-        t, view, recipe = self.items.table, graph.view, recipe_of(graph, engine.precision, 'mirror')
-        def load(p): return np.ascontiguousarray(np.asarray(load_image(p, view.size, view.resize))[:, ::-1])
-        keys = [store_key(h, recipe) for h in t.sha256]
-        embed_images(list(zip(keys, t.path)), load, engine=engine, store=self.store, recipe=recipe, desc='mirrored')
-        return self.store.get(keys, graph.dim)
 
 def standard(a, *others):
     "Columns of mean 0 and deviation 1, by those of the training images"
     mean, std = a.mean(0), a.std(0) + 1e-6
     return [(x - mean)/std for x in (a, *others)]
 
-def lda(a, ya, b, _):
+def lda(a, ya, b):
     "Logistic regression in the directions of linear discriminant analysis"
     from sklearn.decomposition import PCA
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -73,7 +37,7 @@ def lda(a, ya, b, _):
     a, b = standard(a, b)
     return model.fit(a, ya).predict(b)
 
-def relu(a, ya, b, seed, n=4096):
+def relu(a, ya, b, seed=1, n=4096):
     "Ridge on random features, each the positive part of a random direction"
     from sklearn.linear_model import RidgeClassifierCV
     a, b = standard(a, b)
@@ -89,34 +53,29 @@ def by_shots(a, ya, b, n_out):
     strength = a.shape[1]*n_out/len(a)
     return [(cross @ np.linalg.solve(gram + c*strength*np.eye(len(a)), target - mean) + mean).argmax(1) for c in constants]
 
+def of_heads(fold):
+    "One view: other heads than the default"
+    v, a, b = fold.v, fold.a, fold.b
+    data = fold.x[a], v.y[a], fold.x[b]
+    yield default, (own := fold.logits('linear', (arch,)))
+    yield 'linear, and its mirror image', own + fold.head('linear', (arch,)).logits(v.copies['mirror'][b])
+    yield 'ridge', fold.logits('ridge', (arch,))
+    yield 'LDA, then linear', lda(*data)
+    yield 'random ReLU, then ridge', relu(*data)
+    yield from zip(constants, by_shots(*data, v.n_out))
+
+def numbers(found): return found if found.ndim == 1 else found.argmax(1) # some rows give class numbers, others logits
+
 def measured(folder):
     "{method: accuracies, one a seed} of a folder; those of `ridge by shots` are a row for each constant"
-    v = Views(folder)
-    x, y, k, groups = v.rows[arch], v.y, v.n_out, v.groups
-    joined = np.concatenate([v.rows[n] for n in (arch, *more)], 1)
-    def strength(kind, z): return fit_head(kind, (z, y), (z, y), n_out=k, groups=groups).notes.get('C')
-    with calm():
-        c = {(kind, name): strength(kind, z) for kind in ('linear', 'ridge') for name, z in (('one', x), ('joined', joined))}
-        c |= {('linear', n): strength('linear', v.rows[n]) for n in more}
-    found = {}
+    v, found, strengths = Views(folder), {}, {}
     for seed in seeds:
         right = {}
-        for a, b in stratified_folds(y, groups, 5, seed):
-            def note(name, numbers): right.setdefault(name, []).append(numbers == y[b])
-            def head(kind, z, name): return fit_head(kind, (z[a], y[a]), (z[b], y[b]), n_out=k, groups=groups[a], c=c[kind, name])
+        for a, b in stratified_folds(v.y, v.groups, 5, seed):
+            fold = head_rows.Fold(v, a, b, strengths)
             with calm():
-                plain = head('linear', x, 'one')
-                own = plain.logits(x[b])
-                note('linear (the default)', own.argmax(1))
-                note('linear, and its mirror image', (own + plain.logits(v.mirrored[b])).argmax(1))
-                note('ridge', head('ridge', x, 'one').logits(x[b]).argmax(1))
-                note('LDA, then linear', lda(x[a], y[a], x[b], seed))
-                note('random ReLU, then ridge', relu(x[a], y[a], x[b], seed))
-                for const, numbers in zip(constants, by_shots(x[a], y[a], x[b], k)): note(const, numbers)
-                probs = [softmax(own), *(softmax(head('linear', v.rows[n], n).logits(v.rows[n][b])) for n in more)]
-                note('three views, mean of probabilities', sum(probs).argmax(1))
-                for kind in ('linear', 'ridge'):
-                    note(f'three views joined, {kind}', head(kind, joined, 'joined').logits(joined[b]).argmax(1))
+                for rows in (of_heads, *head_rows.groups):
+                    for name, got in rows(fold): right.setdefault(name, []).append(numbers(got) == v.y[b])
         for name, parts in right.items(): found.setdefault(name, []).append(float(np.concatenate(parts).mean()))
     return found
 
@@ -137,7 +96,7 @@ def main(folders):
         print(name, {m: round(float(np.mean(a)), 4) for m, a in found[name].items() if m not in constants}, flush=True)
     found = with_shots(found)
     t = pd.DataFrame({n: {m: np.mean(a) for m, a in rows.items()} for n, rows in found.items()})
-    gain = t - t.loc['linear (the default)']
+    gain = t - t.loc[default]
     t['mean gain'], t['better on'], t['worse on'] = 100*gain.mean(1), (gain > .001).sum(1), (gain < -.001).sum(1)
     print(t.round(4).to_string())
 
