@@ -7,6 +7,7 @@ __all__ = ['summary_of', 'run_summary']
 
 # %% ../../nbs/train/02a_outcome.ipynb #imports
 import shlex
+from ..caller import is_command
 from ..evaluate.diagnostics import few_images
 from ..evaluate.predictions import Evaluation
 from ..advice.summary import Summary
@@ -39,7 +40,7 @@ def _next(out, curve, pairs):
     weak = [c for c in classes if c['forecast'] is not None and c['error'] - c['forecast'] > .005]
     more = f' More images of {weak[0]["class"]} would help most.' if weak else ''
     look = f'open {report}{" and look at the mistakes." if pairs else ""}' if report.is_file() else 'try it on new images'
-    share = f'quickcls demo {path} --share (or --space FOLDER)'
+    share = f'quickcls demo {path} --share (or --space FOLDER)' if is_command() else f'in a terminal: quickcls demo {path}'
     return [('Next', look + more), ('Share', share)]
 
 def run_summary(clf, items, run)->dict:
