@@ -9,6 +9,7 @@ __all__ = ['summary_of', 'run_summary']
 import shlex
 from ..caller import is_command
 from ..evaluate.diagnostics import few_images
+from ..evaluate.none_of_these import advise_near_kinds
 from ..evaluate.predictions import Evaluation
 from ..advice.summary import Summary
 from ..advice.verdict import classes_and_pairs, verdict
@@ -30,7 +31,7 @@ def summary_of(
     warnings = [w for w in (*done.failed, *looked, *doubts, *trust.warnings) if w not in few]
     tuning = [done.tuning['verdict']] if done.tuning else []
     found = [*tuning, *done.items.notes, *skipped_note(done.items.skipped), *done.notes]
-    notes = [n for n in found if n not in warnings]
+    notes = [*advise_near_kinds(trust.open_set), *(n for n in found if n not in warnings)]
     return Summary(held, trust.cross_validation, classes, pairs, _next(done.out, trust.learning_curve, pairs), warnings, notes)
 
 def _next(out, curve, pairs):
