@@ -11,7 +11,8 @@ from quickcls.cleaner.serving import Server
 from quickcls.cleaner.session import Session, session_of
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
-from quickcls.findings.finding import Examined, Finding
+from quickcls.findings.finding import Examined, Finding, kinds
+from quickcls.texts import catalogue
 from tests.axe import serious_faults
 from tests.helpers import image, repo, window
 
@@ -380,10 +381,16 @@ def test_all_can_use_it(browser, folder, width, scheme):
         assert serious_faults(tab) == []
     server.close()
 
+def test_the_page_names_every_kind_of_finding():
+    own = {k.removeprefix('cleaner.kind_'): v for k, v in catalogue('en').items() if k.startswith('cleaner.kind_')}
+    assert own == kinds
+
 def test_in_german(browser, folder):
-    server = clean_in_browser(folder, examined=examined(folder), block=False, say=lambda line: None, lang='de')
+    odd = [Finding('wrong-label', (str(folder/'red'/'odd.png'),), 'it looks like green')]
+    server = clean_in_browser(folder, examined=examined(folder), findings=odd, block=False, say=lambda line: None, lang='de')
     with window(browser, server.address, ready) as tab:
         assert tab.get_attribute('html', 'lang') == 'de' and 'aufräumen' in tab.inner_text('h1')
+        assert 'Wahrscheinlich falsche Klasse' in tab.text_content('.qc-show')
         tab.click('.qc-retrain')
         said(tab, 'Trefferquote')
         assert '98,4\xa0%' in tab.inner_text('.qc-said')

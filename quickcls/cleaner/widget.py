@@ -155,7 +155,7 @@ class Cleaner:
         try: picture = Image(value=self.session.thumbnail(row.sha256), format='jpg', layout=Layout(height='130px', object_fit='contain'))
         except NotAnImage as e: picture = HTML(escape(str(e)))
         options = [('no choice', None), ('keep', ('keep', None)), ('quarantine', ('quarantine', None))]
-        options += [(f'→ {c}', ('relabel', c)) for c in self.session.ranked.vocab if c != row.label]
+        options += [(f'{c} ←', ('relabel', c)) for c in self.session.ranked.vocab if c != row.label]
         c = self.session.choices.of.get(row.key)
         choice = Dropdown(options=options, value=c and (c['what'], c['to']), layout=Layout(width='160px'))
         choice.observe(lambda change: self._chosen(row.key, change['new']), 'value')

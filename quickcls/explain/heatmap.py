@@ -293,5 +293,6 @@ def _in_words(heat, file):
     near = [f'{n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
     if near and not any(heat.images.find(n['picture']) for n in heat.near): near.append('the training images were not found')
     lines = [('Heat map', f'{file}: orange speaks for {heat.label}, blue against it'),
-             ('Strongest', f'for {heat.question}: around {middle}'), *(('Similar', n) for n in near), ('Numbers', f'{heat.grid}; {heat.how}')]
+             ('Strongest', f'for {heat.question}: around {middle}'), *(('Similar', n) for n in near),
+             ('Numbers', f'{heat.grid}; {heat.how}')]
     return Lines(f'{heat.label} {heat.probability:.1%}{taken}{said}\n\n{labelled(lines)}')
