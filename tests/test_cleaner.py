@@ -434,11 +434,12 @@ def test_in_a_notebook_choices_survive_a_change_of_class(folder):
     assert len(c._grid.children) == 10 and len(c.rows()) == 61
     tile = c._grid.children[0]
     assert 'red' in tile.children[1].value and tile.children[0].value[:2] == b'\xff\xd8'
+    assert [m.label for m in (tile.children[-1], c._class, c._split)] == ['no choice', 'all classes', 'all splits'] # no menu is empty
     tile.children[-1].value = ('relabel', 'green')
     c._class.value = 'blue'
     c._buttons['next'].click()
     assert len(c.rows()) == 20 and c.start == 10
-    c._class.value = None
+    c._class.value = ''
     assert c._grid.children[0].children[-1].value == ('relabel', 'green')
     assert c.choices[['label', 'split', 'choice', 'to']].values.tolist() == [['red', 'train', 'relabel', 'green']]
     c._buttons['retrain'].click()
