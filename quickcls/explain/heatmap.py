@@ -13,7 +13,7 @@ from ..caller import for_caller
 from ..core import QuickclsError, explain_os_error, print_json
 from ..folders.names import nfc
 from ..terminal.suggest import did_you_mean
-from ..terminal.text import Lines, labelled, show
+from ..terminal.text import Lines, labelled, show, wrapped
 from ..model.classifier import Classifier
 from .evidence import comparison
 from .attribution import fine_evidence, look, most_enlarged, occlusion
@@ -295,4 +295,5 @@ def _in_words(heat, file):
     lines = [('Heat map', f'{file}: orange speaks for {heat.label}, blue against it'),
              ('Strongest', f'for {heat.question}: around {middle}'), *(('Similar', n) for n in near),
              ('Numbers', f'{heat.grid}; {heat.how}')]
-    return Lines(f'{heat.label} {heat.probability:.1%}{taken}{said}\n\n{labelled(lines)}')
+    answer = wrapped(f'{heat.label} {heat.probability:.1%}{taken}{said}')
+    return Lines(f'{answer}\n\n{labelled(lines)}')
