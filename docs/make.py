@@ -1,7 +1,7 @@
 "Write the generated parts of the documentation: the help of every command; with the word `figures`, images of results too."
 import os, sys, tempfile
 from pathlib import Path
-os.environ.setdefault('COLUMNS', '120')
+os.environ['COLUMNS'] = '120' # whatever the terminal says: docs/cli.md is the same everywhere
 from quickcls.cli import command_parser, commands, overview
 
 docs = Path(__file__).parent

@@ -60,6 +60,10 @@ def drawn(text:str)->str: # Markdown
     "The graph of the packages as an image: the site loads no script to draw it"
     return re.sub(r'```mermaid\n.*?```', lambda m: '![The packages and their imports](packages.svg)', text, flags=re.S)
 
+def shell(text:str)->str: # Markdown
+    "Blocks of commands are marked as such: their comments are coloured, and a phone wraps them"
+    return re.sub(r'^```\n(?=(?:quickcls|pip|python3?|make|git|docker) )', '```sh\n', text, flags=re.M)
+
 def notebook(page:Path, to:dict)->tuple: # (Markdown, {name: bytes of an image})
     "A notebook as it was saved, as a page: nothing is executed"
     import base64, nbformat
@@ -219,7 +223,9 @@ def gather(out:Path):
     made |= {f'api/{p}.md': found_last + api_page(p) for p in order if p != 'all'}
     for p, there in to.items():
         (out/there).parent.mkdir(parents=True, exist_ok=True)
-        if p.suffix == '.md': made[there] = hidden.get(there, '') + drawn(relinked(without_facts(p.read_text(encoding='utf-8')), p, to))
+        if p.suffix == '.md':
+            text = without_facts(p.read_text(encoding='utf-8'))
+            made[there] = hidden.get(there, '') + shell(drawn(relinked(text, p, to)))
         elif p.suffix == '.ipynb':
             text, images = notebook(p, to)
             made[there] = (unsearched if there.startswith('lessons/') else '') + text

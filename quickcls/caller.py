@@ -28,7 +28,7 @@ _both = re.compile(r'\s*\((?:in Python: [^()]*|\w+=)\)')
 _value = r"""'[^']*'|"[^"]*"|[\w%-]+(?:[=,+][\w%…-]+)+|[\w.@%-]*[\d.%@_][\w.@%/-]*|none|off|partial|full|scratch|NAME"""
 _option = re.compile(rf'(?<![\w`-])--([a-z][a-z-]*[a-z])(?:[ =]({_value})(?![\w/]))?')
 _switches = {'force', 'offline', 'no-images', 'with-images', 'class-weights', 'share', 'json', 'measure', 'prune', 'verbose', 'quiet',
-             'teach'}
+             'teach', 'near-kinds'}
 
 def for_caller(
     text:str # A message, with options of the command line

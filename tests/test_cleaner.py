@@ -11,7 +11,8 @@ from quickcls.cleaner.serving import Server
 from quickcls.cleaner.session import Session, session_of
 from quickcls.core import QuickclsError
 from quickcls.data.items import scan_folder
-from quickcls.findings.finding import Examined, Finding
+from quickcls.findings.finding import Examined, Finding, kinds
+from quickcls.texts import catalogue
 from tests.axe import serious_faults
 from tests.helpers import image, repo, window
 
@@ -380,10 +381,16 @@ def test_all_can_use_it(browser, folder, width, scheme):
         assert serious_faults(tab) == []
     server.close()
 
+def test_the_page_names_every_kind_of_finding():
+    own = {k.removeprefix('cleaner.kind_'): v for k, v in catalogue('en').items() if k.startswith('cleaner.kind_')}
+    assert own == kinds
+
 def test_in_german(browser, folder):
-    server = clean_in_browser(folder, examined=examined(folder), block=False, say=lambda line: None, lang='de')
+    odd = [Finding('wrong-label', (str(folder/'red'/'odd.png'),), 'it looks like green')]
+    server = clean_in_browser(folder, examined=examined(folder), findings=odd, block=False, say=lambda line: None, lang='de')
     with window(browser, server.address, ready) as tab:
         assert tab.get_attribute('html', 'lang') == 'de' and 'aufräumen' in tab.inner_text('h1')
+        assert 'Wahrscheinlich falsche Klasse' in tab.text_content('.qc-show')
         tab.click('.qc-retrain')
         said(tab, 'Trefferquote')
         assert '98,4\xa0%' in tab.inner_text('.qc-said')
@@ -427,11 +434,12 @@ def test_in_a_notebook_choices_survive_a_change_of_class(folder):
     assert len(c._grid.children) == 10 and len(c.rows()) == 61
     tile = c._grid.children[0]
     assert 'red' in tile.children[1].value and tile.children[0].value[:2] == b'\xff\xd8'
+    assert [m.label for m in (tile.children[-1], c._class, c._split)] == ['no choice', 'all classes', 'all splits'] # no menu is empty
     tile.children[-1].value = ('relabel', 'green')
     c._class.value = 'blue'
     c._buttons['next'].click()
     assert len(c.rows()) == 20 and c.start == 10
-    c._class.value = None
+    c._class.value = ''
     assert c._grid.children[0].children[-1].value == ('relabel', 'green')
     assert c.choices[['label', 'split', 'choice', 'to']].values.tolist() == [['red', 'train', 'relabel', 'green']]
     c._buttons['retrain'].click()

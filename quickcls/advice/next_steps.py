@@ -8,6 +8,7 @@ __all__ = ['sure', 'Step', 'next_steps']
 # %% ../../nbs/advice/02_next_steps.ipynb #imports
 import shlex
 from dataclasses import dataclass
+from pathlib import PurePosixPath as Path
 from ..heads.crossval import beyond_chance
 from ..evaluate.style import short_name
 from .verdict import verdict, weakest
@@ -36,7 +37,7 @@ def next_steps(
     most:int=3 # Steps, with the one that shares it
 )->list: # of `Step`, the most useful first
     "What to do next"
-    metrics, name, space = held.metrics(), shlex.quote(model), shlex.quote(f'{model}-space')
+    metrics, name, space = held.metrics(), shlex.quote(model), shlex.quote(f'{Path(model).name}-space')
     use = [] if decided else [_decide(len(held.vocab), name)]
     collect, good = [_collect(held, crossed, trust, metrics)], (verdict(metrics, trust.cross_validation).accuracy or 0) >= .95
     found = [_shortcut(focus), _differ(metrics, trust.cross_validation), *_mistakes(crossed or held)]
@@ -72,8 +73,9 @@ def _images(n): return 'the one image' if n == 1 else f'the {n:,} images'
 
 def _collect(held, crossed, trust, metrics):
     "Which images to collect, and what that would give"
-    curve = (trust.learning_curve or {}).get('per_class') or []
-    gains = [c for c in curve if c['error'] and c['forecast'] is not None and c['error'] - c['forecast'] >= .01]
+    curve = trust.learning_curve or {}
+    of_classes = curve.get('per_class') or [] if curve.get('forecast') else [] # few images, or those of another kind, foretell nothing
+    gains = [c for c in of_classes if c['error'] and c['forecast'] is not None and c['error'] - c['forecast'] >= .01]
     if gains:
         c = gains[0]
         then = f'about {_percent(c["forecast"])} with {c["more"]:,} more' if c['more'] else f'about {_percent(c["forecast"])} then'

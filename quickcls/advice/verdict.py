@@ -96,6 +96,6 @@ def weakest_of(
     wrong = {}
     for actual, _, n in pairs: wrong[actual] = wrong.get(actual, 0) + n
     if not wrong: return None
-    c = min((c for c in classes if c['class'] in wrong), key=lambda c: (c['recall_high'], -wrong[c['class']]))
+    c = min((c for c in classes if c['class'] in wrong), key=lambda c: (c['recall_high'], -wrong[c['class']], c['precision']))
     taken_for, times = next((p, n) for actual, p, n in pairs if actual == c['class'])
     return Weakest(c['class'], wrong[c['class']], int(c['n']), taken_for, int(times))

@@ -48,15 +48,14 @@ def get_graph(
     *, weights:Path=None, # A file of weights that the user names
     images:list=(), # Paths for the check; two photographs of scikit-learn's where this is empty
     offline:bool=False, # Never download weights?
-    say=lambda text: None # Called with a sentence before slow work
+    say=lambda text: None # Called with a sentence before slow work in a notebook; elsewhere a line changes meanwhile
 )->Graph:
     "The graph of a view: from the cache, or exported and checked now"
     w = get_weights(view.backbone, weights, offline=offline)
     digest = f'{view.backbone.name}-{view.size}-{w.digest}-v{export_version}'
     own = weights and Path(weights)
     if (kept := read_graph(digest, view)): return replace(kept, file=own)
-    say(f'preparing {view} (first time only, a few seconds)')
-    with working(f'preparing {view} (first time only)'):
+    with working(f'preparing {view} (first time only, a few seconds)', say):
         from quickcls.backbones.body import create_body
         graph = export_graph(create_body(view, w), view, digest=digest, weights=w.source, images=images)
     return replace(graph, file=own)

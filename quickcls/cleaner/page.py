@@ -28,8 +28,8 @@ def shown(
     images = [[r.key, r.sha256, at[r.label], r.split, at[r.predicted], _number(r.probability), _number(r.loss), int(r.copies), bool(r.keep),
                about.get(r.path, []), r.sha256 in session.kept] for r in t.iloc[session.order].itertuples()]
     findings = [[f.kind, f.evidence] for f in session.findings]
-    headings = {k: v for k, v in kinds.items() if k in {f.kind for f in session.findings}}
-    return dict(generation=session.generation, classes=ranked.vocab, images=images, findings=findings, kinds=headings, **chosen(session))
+    found = [k for k in kinds if k in {f.kind for f in session.findings}]
+    return dict(generation=session.generation, classes=ranked.vocab, images=images, findings=findings, kinds=found, **chosen(session))
 
 def _number(v): return None if v != v else round(float(v), 4)
 

@@ -104,8 +104,8 @@ class Cleaner:
         from ipywidgets import Button, Dropdown, HTML, HBox, Layout, VBox
         t = self.session.ranked.table
         splits = [s for s in ('train', 'valid', 'test') if (t.split == s).any()]
-        self._class = Dropdown(options=[('all classes', None), *((c, c) for c in self.session.ranked.vocab)], description='Class')
-        self._split = Dropdown(options=[('all splits', None), *((s, s) for s in splits)], description='Split')
+        self._class = Dropdown(options=[('all classes', ''), *((c, c) for c in self.session.ranked.vocab)], description='Class')
+        self._split = Dropdown(options=[('all splits', ''), *((s, s) for s in splits)], description='Split')
         self._show = Dropdown(options=['all', 'without a choice', 'with a choice', 'copies'], description='Show')
         for w in (self._class, self._split, self._show): w.observe(lambda change: self._go(0), 'value')
         buttons = dict(previous=lambda: self._go(self.start - self.n), next=lambda: self._go(self.start + self.n),
@@ -135,8 +135,8 @@ class Cleaner:
         s, t = self.session, self.session.ranked.table
         chosen = t.key.isin(s.choices.of)
         show = {'without a choice': ~chosen, 'with a choice': chosen, 'copies': t.copies >= 0}.get(self._show.value, chosen | True)
-        if self._class.value is not None: show &= t.label == self._class.value
-        if self._split.value is not None: show &= t.split == self._split.value
+        if self._class.value: show &= t.label == self._class.value
+        if self._split.value: show &= t.split == self._split.value
         show |= (t.copies >= 0) & t.copies.isin(t.copies[show & (t.copies >= 0)])
         show &= ~t.sha256.isin(s.kept)
         return [int(i) for i in s.order if show.iloc[i]]
@@ -154,10 +154,10 @@ class Cleaner:
         from ipywidgets import Dropdown, HTML, Image, Layout, VBox
         try: picture = Image(value=self.session.thumbnail(row.sha256), format='jpg', layout=Layout(height='130px', object_fit='contain'))
         except NotAnImage as e: picture = HTML(escape(str(e)))
-        options = [('no choice', None), ('keep', ('keep', None)), ('quarantine', ('quarantine', None))]
+        options = [('no choice', ()), ('keep', ('keep', None)), ('quarantine', ('quarantine', None))] # None would show an empty menu
         options += [(f'→ {c}', ('relabel', c)) for c in self.session.ranked.vocab if c != row.label]
         c = self.session.choices.of.get(row.key)
-        choice = Dropdown(options=options, value=c and (c['what'], c['to']), layout=Layout(width='160px'))
+        choice = Dropdown(options=options, value=(c['what'], c['to']) if c else (), layout=Layout(width='160px'))
         choice.observe(lambda change: self._chosen(row.key, change['new']), 'value')
         copy = '' if row.copies < 0 else ' · <b>keep this copy</b>' if row.keep else ' · copy'
         about = f'<b>{escape(row.label)}</b>{copy}<br>{escape(_looks(row))}'

@@ -125,7 +125,7 @@ class LearningCurve:
         "What to collect, if anything"
         forecast = self.forecast
         if self.runs[0].tested.sum() < least_for_forecast:
-            return f'Too few images for a forecast ({least_for_forecast} are needed). {self._first()}'.strip()
+            return f'Too few images for a forecast ({least_for_forecast} are needed). {self._first(foretold=False)}'.strip()
         if not forecast: return self._no_law()
         gain = forecast['accuracy'] - forecast['now']
         now = f'with {self.runs[-1].n_train:,.0f} it was {self.runs[-1].accuracy:.1%}'
@@ -138,7 +138,7 @@ class LearningCurve:
         if self.points.accuracy.iloc[-1] > .99: return 'There are hardly any mistakes, so no forecast can be made.'
         return 'No power law fits these accuracies, so no forecast can be made. More images of each class may help.'
 
-    def _first(self):
+    def _first(self, foretold=True):
         "What to collect first, in a sentence"
         rare = [c for c, n in zip(self.vocab, self.counts) if n <= 2]
         if rare:
@@ -147,7 +147,8 @@ class LearningCurve:
         known = self.per_class.query('error*n >= 1.5') # with one mistake, a class may be weak by chance
         if not len(known): return ''
         first = known.iloc[0]
-        return f'Collect {first["class"]} first: {first["error"]:.0%} are missed now, about {first["forecast"]:.0%} with twice as many.'
+        then = f', about {first["forecast"]:.0%} with twice as many' if foretold else ''
+        return f'Collect {first["class"]} first: {first["error"]:.0%} are missed now{then}.'
 
     def summary(self)->dict: # Ready for JSON
         "The numbers"

@@ -13,6 +13,7 @@ from ..caller import for_caller
 from ..core import QuickclsError, explain_os_error, print_json
 from ..folders.names import nfc
 from ..terminal.suggest import did_you_mean
+from ..terminal.text import Lines, labelled, show, wrapped
 from ..model.classifier import Classifier
 from .evidence import comparison
 from .attribution import fine_evidence, look, most_enlarged, occlusion
@@ -275,7 +276,7 @@ def explain(
     heat = Classifier.load(model).explain(source, label, against=against, size=size, method=method)
     if out or not json: _write(heat, file)
     if json: print_json(heat.to_dict())
-    else: print(_in_words(heat, file))
+    else: show(_in_words(heat, file))
     return heat
 
 def _write(heat, file):
@@ -286,10 +287,13 @@ def _write(heat, file):
 def _in_words(heat, file):
     "What the command prints about a map"
     left, top, right, bottom = heat.peak
-    middle = f'({(left + right)//2}, {(top + bottom)//2}) of {heat.width} × {heat.height} px; {heat.grid}'
+    middle = f'({(left + right)//2}, {(top + bottom)//2}) of {heat.width} × {heat.height} px'
     taken = '' if heat.label == heat.predicted else f' (taken for {heat.predicted})'
     said = f'; {heat.said}' if heat.said else ''
-    lines = [f'{heat.label} {heat.probability:.1%}{taken}{said}', f'strongest evidence for {heat.question}: around {middle}', heat.how]
-    lines += [f'most similar training image: {n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
-    if heat.near and not any(heat.images.find(n['picture']) for n in heat.near): lines.append('the training images were not found')
-    return '\n'.join([*lines, str(file)])
+    near = [f'{n["picture"]} ({n["label"]}, {n["similarity"]:.2f})' for n in heat.near[:2]]
+    if near and not any(heat.images.find(n['picture']) for n in heat.near): near.append('the training images were not found')
+    lines = [('Heat map', f'{file}: orange speaks for {heat.label}, blue against it'),
+             ('Strongest', f'for {heat.question}: around {middle}'), *(('Similar', n) for n in near),
+             ('Numbers', f'{heat.grid}; {heat.how}')]
+    answer = wrapped(f'{heat.label} {heat.probability:.1%}{taken}{said}')
+    return Lines(f'{answer}\n\n{labelled(lines)}')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['most_images', 'background_counts', 'for_near_kinds', 'most_bytes', 'few_rows', 'look_alike', 'most_compared',
            'lowest_share', 'usually_right', 'fewest_sure', 'least_sure', 'fit_open_set', 'directions',
-           'known_components', 'look_alikes', 'without_look_alikes', 'with_trust', 'of_images']
+           'known_components', 'look_alikes', 'without_look_alikes', 'with_trust', 'for_kinds', 'of_images']
 
 # %% ../../nbs/heads/08_ood.ipynb #imports
 import json
@@ -219,6 +219,15 @@ def with_trust(
     majority = max(0, 2*(right & (probs >= sure))[s <= line].mean() - 1) # 1 where all were sure and right, 0 where half were
     floor = float(openset.rank(np.array([line + majority*min(lowest - line, 0)]))[0])
     return replace(openset, sure=round(sure, 6), floor=round(min(floor, openset.threshold), 8))
+
+def for_kinds(
+    openset:OpenSet,
+    known, # From `known_components`
+    near_kinds:bool=True # As in `fit_open_set`
+)->OpenSet: # The same images and threshold
+    "The same score with the weights for kinds that look like the classes, or with those for all others"
+    arrays = openset.arrays | _known_statistics(known[0], 'background_weight' in openset.arrays, near_kinds)
+    return with_trust(replace(openset, arrays=arrays, sure=None, floor=0., _kept={}), known)
 
 # %% ../../nbs/heads/08_ood.ipynb #of-images
 def of_images(

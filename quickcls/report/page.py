@@ -50,10 +50,15 @@ def page_context(
 
 def _first_screen(facts):
     "The answer, its weakest point, one figure, what to do next; an example of each class"
-    steps = next_steps(facts.held, facts.trust, crossed=facts.crossed, focus=facts.focus, model=facts.name,
+    steps = next_steps(facts.held, facts.trust, crossed=facts.crossed, focus=facts.focus, model=_as_typed(facts),
                        decided=bool(facts.info.get('decision')))
     return dict(verdict=facts.verdict, weakest=weakest(facts.tested), glance=glance(facts.tested), steps=steps, examples=examples(facts),
                 decision=decision(facts), today=date.today().isoformat())
+
+def _as_typed(facts):
+    "The classifier as commands name it where it was trained; the folders above `models` are nobody else's business"
+    at = facts.folder.resolve()
+    return f'models/{at.name}' if at.parent.name == 'models' else facts.name
 
 def _numbers(facts):
     "Figures of the whole classifier, confusion matrix, figures of each class"

@@ -161,7 +161,8 @@ _curve = record(
     per_class=_of_class(n=count, error=_some, forecast=_some, more=maybe(count)))
 _weights = record(
     largest=_class_and_count, smallest=_class_and_count, ratio=number(0, 1e9), used=flag, plain=_three, weighted=_three)
-_left_out = record(area=share, refused=share, classes=_of_class(area=share, refused=share, n=count))
+_near_kinds = record(area=share, refused=share, gained=count, lost=count)
+_left_out = record(area=share, refused=share, classes=_of_class(area=share, refused=share, n=count), near_kinds_=_near_kinds)
 _refused = record(
     keep=share, threshold=share, n=count, left_out=maybe(_left_out), background=maybe(record(n=count, area=share, refused=share)),
     curve=many(record(share=share, left_out=_some, background=_some, held_out=_some), 1000, 1),

@@ -122,7 +122,9 @@ def new_notebook(
     how = dict(layout=layout, scan='scan_folder' if plain else 'read_items', separator=label_separator, images=not no_images)
     nb = lesson_notebook(where, name, arch=arch, **how)
     _write(nb, path)
-    print(f'{path}: {len(nb.cells)} cells; open it with: jupyter lab {shlex.quote(str(path))} (if needed: pip install jupyterlab)')
+    print(f'{path} is written ({len(nb.cells)} cells). Open it with:')
+    if find_spec('jupyterlab') is None: print('pip install jupyterlab')
+    print(f'jupyter lab {shlex.quote(str(path))}')
     return path
 
 def _check_source(folder, separator, layout):

@@ -63,7 +63,7 @@ function filters() {
   $('.qc-split').parentNode.hidden = splits.length < 2
   const shows = [['', t('all')], ['undecided', t('undecided')], ['chosen', t('chosen')]]
   if (state.sets.size) shows.push(['copies', `${t('copies')} (${n(i => open(i) && i.set >= 0)})`])
-  for (const [k, heading] of Object.entries(state.kinds)) shows.push(['kind:' + k, `${heading} (${n(i => open(i) && has(i, k))})`])
+  for (const k of state.kinds) shows.push(['kind:' + k, `${t('kind_' + k)} (${n(i => open(i) && has(i, k))})`])
   if (state.images.some(i => i.kept)) shows.push(['kept', `${t('kept_before')} (${n(i => i.kept)})`])
   options($('.qc-show'), shows)
 }

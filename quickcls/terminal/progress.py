@@ -50,10 +50,14 @@ def _one_line(): return dict(position=0, leave=False, dynamic_ncols=True, file=p
 
 @contextmanager
 def working(
-    desc:str # What is being done, in a few words
+    desc:str, # What is being done, in a few words
+    told=None # Called with `desc` in a notebook, if it shall say so: it keeps what it shows, so no line changes there
 ):
     "A line that says what is being done and for how long, while the body of a `with` runs"
-    if _quiet() or _in_ipython(): yield # a notebook keeps what it shows
+    if _quiet(): yield
+    elif _in_ipython():
+        if told: told(desc)
+        yield
     elif _live():
         from tqdm import tqdm
         with _drawn(tqdm(desc=desc, total=None, bar_format='{desc} … {elapsed_s:.0f} s', **_one_line())): yield

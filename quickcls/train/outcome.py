@@ -7,7 +7,9 @@ __all__ = ['summary_of', 'run_summary']
 
 # %% ../../nbs/train/02a_outcome.ipynb #imports
 import shlex
+from ..caller import is_command
 from ..evaluate.diagnostics import few_images
+from ..evaluate.none_of_these import advise_near_kinds
 from ..evaluate.predictions import Evaluation
 from ..advice.summary import Summary
 from ..advice.verdict import classes_and_pairs, verdict
@@ -29,7 +31,7 @@ def summary_of(
     warnings = [w for w in (*done.failed, *looked, *doubts, *trust.warnings) if w not in few]
     tuning = [done.tuning['verdict']] if done.tuning else []
     found = [*tuning, *done.items.notes, *skipped_note(done.items.skipped), *done.notes]
-    notes = [n for n in found if n not in warnings]
+    notes = [*advise_near_kinds(trust.open_set), *(n for n in found if n not in warnings)]
     return Summary(held, trust.cross_validation, classes, pairs, _next(done.out, trust.learning_curve, pairs), warnings, notes)
 
 def _next(out, curve, pairs):
@@ -39,7 +41,7 @@ def _next(out, curve, pairs):
     weak = [c for c in classes if c['forecast'] is not None and c['error'] - c['forecast'] > .005]
     more = f' More images of {weak[0]["class"]} would help most.' if weak else ''
     look = f'open {report}{" and look at the mistakes." if pairs else ""}' if report.is_file() else 'try it on new images'
-    share = f'quickcls demo {path} --share (or --space FOLDER)'
+    share = f'quickcls demo {path} --share (or --space FOLDER)' if is_command() else f'in a terminal: quickcls demo {path}'
     return [('Next', look + more), ('Share', share)]
 
 def run_summary(clf, items, run)->dict:

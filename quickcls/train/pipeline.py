@@ -10,6 +10,7 @@ import shlex, time
 from datetime import date
 from pathlib import Path
 from fastcore.meta import delegates
+from ..caller import is_command
 from ..core import attempt, check_apart, check_free
 from ..sources.read import check_beside, read_items, source_text, table_name
 from ..model.auto import advise_on, choose
@@ -279,7 +280,7 @@ class Pipeline:
         path = shlex.quote(str(out))
         if self.say is not _silent: self.say(summary_of(self).text())
         self.say(f'\nSaved in {out} ({seconds["total"]:.0f} s). Try it:')
-        self.say(f'quickcls predict {path} photo.jpg')
+        self.say(f'quickcls predict {path} photo.jpg' if is_command() else f"Classifier.load({str(out)!r}).predict('photo.jpg')")
         return clf
 
 class PartsPipeline(FromParts, Pipeline): "A training on embeddings that are there"
