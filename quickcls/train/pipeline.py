@@ -277,10 +277,9 @@ class Pipeline:
         clf, out, seconds = self.classifier, self.out, self.run.seconds
         seconds['total'] = round(time.perf_counter() - self.run.started, 3)
         clf.run = run_summary(clf, self.items, self.run)
-        path = shlex.quote(str(out))
         if self.say is not _silent: self.say(summary_of(self).text())
         self.say(f'\nSaved in {out} ({seconds["total"]:.0f} s). Try it:')
-        self.say(f'quickcls predict {path} photo.jpg' if is_command() else f"Classifier.load({str(out)!r}).predict('photo.jpg')")
+        self.say(f'quickcls predict {shlex.quote(str(out))} photo.jpg' if is_command() else f"Classifier.load({str(out)!r}).predict('photo.jpg')")
         return clf
 
 class PartsPipeline(FromParts, Pipeline): "A training on embeddings that are there"
