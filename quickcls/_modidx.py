@@ -4874,6 +4874,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'quickcls.train.options.stronger_networks': ( 'train/options.html#stronger_networks',
                                                                                       'quickcls/train/options.py')},
             'quickcls.train.outcome': { 'quickcls.train.outcome._next': ('train/outcome.html#_next', 'quickcls/train/outcome.py'),
+                                        'quickcls.train.outcome.first_question': ( 'train/outcome.html#first_question',
+                                                                                   'quickcls/train/outcome.py'),
                                         'quickcls.train.outcome.run_summary': ( 'train/outcome.html#run_summary',
                                                                                 'quickcls/train/outcome.py'),
                                         'quickcls.train.outcome.summary_of': ( 'train/outcome.html#summary_of',

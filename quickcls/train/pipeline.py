@@ -6,11 +6,10 @@
 __all__ = ['Pipeline', 'PartsPipeline', 'train']
 
 # %% ../../nbs/train/03_pipeline.ipynb #imports
-import shlex, time
+import time
 from datetime import date
 from pathlib import Path
 from fastcore.meta import delegates
-from ..caller import is_command
 from ..core import attempt, check_apart, check_free
 from ..sources.read import check_beside, read_items, source_text, table_name
 from ..model.auto import advise_on, choose
@@ -38,7 +37,7 @@ from .tuned import history_table, judged, tuning_warnings
 from ..features.store import data_fingerprint
 from ..terminal.progress import hidden, say
 from ..terminal.text import marked
-from .outcome import run_summary, summary_of
+from .outcome import first_question, run_summary, summary_of
 from ..evaluate.none_of_these import answers_of, with_held_out
 
 # %% ../../nbs/train/03_pipeline.ipynb #pipeline-class
@@ -279,7 +278,7 @@ class Pipeline:
         clf.run = run_summary(clf, self.items, self.run)
         if self.say is not _silent: self.say(summary_of(self).text())
         self.say(f'\nSaved in {out} ({seconds["total"]:.0f} s). Try it:')
-        self.say(f'quickcls predict {shlex.quote(str(out))} photo.jpg' if is_command() else f"Classifier.load({str(out)!r}).predict('photo.jpg')")
+        self.say(first_question(out))
         return clf
 
 class PartsPipeline(FromParts, Pipeline): "A training on embeddings that are there"
