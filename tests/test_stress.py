@@ -5,7 +5,7 @@ from PIL import Image
 from quickcls.all import Classifier, QuickclsError, scan_folder
 from quickcls.stress import measure
 from quickcls.stress.changes import Setting, changed, changes, every
-from quickcls.stress.measure import drawn as some_rows, images_under_test, in_half, prepared, stress_rows
+from quickcls.stress.measure import drawn as some_rows, images_under_test, prepared, stress_rows
 from quickcls.stress.words import cause, stress_sentence, worst
 from quickcls.texts import Texts, catalogue, fields_of, use_lang
 from tests.helpers import image, repo
@@ -72,18 +72,12 @@ def test_changes_are_repeatable():
     assert all(far(n, 1) < far(n, 3) for n in changes if n not in ('equalised', 'background'))
     with pytest.raises(QuickclsError, match='Expected one of darker'): changed(a, 'rotten', 1)
 
-def test_half_precision_only_where_it_is_free(clf, monkeypatch):
-    "bf16 where the processor has it; not against a precision that was asked for, and never without a saved graph"
-    monkeypatch.delenv('QUICKCLS_PRECISION', raising=False)
-    loaded = Classifier.load(clf.path)
-    monkeypatch.setattr(measure, 'precision_settings', lambda _: dict(INFERENCE_PRECISION_HINT='f32'))
-    assert in_half(loaded) is loaded
-    monkeypatch.setattr(measure, 'precision_settings', lambda _: dict(INFERENCE_PRECISION_HINT='bf16'))
-    fast = in_half(loaded)
-    assert fast.precision == 'bf16' and loaded.precision == 'f32' and fast.engine is not loaded.engine
-    assert f'|{fast.engine.precision}|' in measure._recipe(fast) # what it computes in, not what was asked for
-    monkeypatch.setenv('QUICKCLS_PRECISION', 'f32')
-    assert in_half(loaded) is loaded
+def test_another_precision_has_its_own_embeddings(clf):
+    "The store's key names what the network computes in on this processor, not what was asked for; the table names it too"
+    asked = Classifier.load(clf.path, precision='bf16')
+    assert f'|{asked.engine.precision}|' in measure._recipe(asked)
+    found = stress_rows(asked, prepared(asked, images_under_test(asked, most=2)), which=[('darker', 1)])
+    assert found['precision'] == asked.engine.precision
 
 def test_the_command_writes_table_and_report(stressed, clf):
     "37 rows with each class, and a section with a figure; metrics.json holds what it held"
