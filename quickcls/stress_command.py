@@ -61,7 +61,8 @@ def stress(self:Classifier,
     if not self.path: raise QuickclsError('This classifier is not saved, so its held-out images are not known. Save it first.')
     if most < 1: raise QuickclsError(f'--most is {most}; expected at least 1 image.')
     images = prepared(self, images_under_test(self, folder, most=most))
-    found = stress_rows(self, images) | dict(on=None if folder is None else public_name(str(folder)))
+    known = dict(on=None if folder is None else public_name(str(folder)), robust=_was_given(self.folder, '--robust'))
+    found = stress_rows(self, images) | known
     return Stressed(found, self.vocab)
 
 # %% ../nbs/44_stress_command.ipynb #save-stressed
@@ -77,9 +78,9 @@ def save_stressed(
         with whole_file(paths[1]) as f: f.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding='utf-8', errors='replace')
     except OSError as e: raise QuickclsError(f'The table was not kept in {folder}: {explain_os_error(e)}') from None
 
-def _without_images(folder):
-    "Was the report asked to hold no images?"
-    return '--no-images' in shlex.split(str(read_metrics(folder).get('command') or ''))
+def _was_given(folder, option):
+    "Was a classifier trained with an option?"
+    return option in shlex.split(str(read_metrics(folder).get('command') or ''))
 
 # %% ../nbs/44_stress_command.ipynb #stress-command
 def stress_command(
@@ -96,7 +97,7 @@ def stress_command(
     if json: print_json(stressed.found | dict(sentence=stressed.sentence))
     else: print(f'{stressed}\n\n{clf.path/stress_file}: all rows, and each class')
     if not no_report and (clf.folder/predictions_file).exists():
-        page = write_report(clf.folder, images=not _without_images(clf.folder), say=lambda text: None)
+        page = write_report(clf.folder, images=not _was_given(clf.folder, '--no-images'), say=lambda text: None)
         if not json: print(f'{page}: the figure')
 
 def one_label(

@@ -3,6 +3,7 @@ import json, shutil
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 from quickcls.all import Classifier, QuickclsError, scan_folder
+from quickcls.stress import measure
 from quickcls.stress.changes import Setting, changed, changes, every
 from quickcls.stress.measure import drawn as some_rows, images_under_test, prepared, stress_rows
 from quickcls.stress.words import cause, stress_sentence, worst
@@ -70,6 +71,13 @@ def test_changes_are_repeatable():
     def far(name, s): return np.abs(changed(a, name, s, Setting(4, other=other)).astype(int) - a).mean()
     assert all(far(n, 1) < far(n, 3) for n in changes if n not in ('equalised', 'background'))
     with pytest.raises(QuickclsError, match='Expected one of darker'): changed(a, 'rotten', 1)
+
+def test_another_precision_has_its_own_embeddings(clf):
+    "The store's key names what the network computes in on this processor, not what was asked for; the table names it too"
+    asked = Classifier.load(clf.path, precision='bf16')
+    assert f'|{asked.engine.precision}|' in measure._recipe(asked)
+    found = stress_rows(asked, prepared(asked, images_under_test(asked, most=2)), which=[('darker', 1)])
+    assert found['precision'] == asked.engine.precision
 
 def test_the_command_writes_table_and_report(stressed, clf):
     "37 rows with each class, and a section with a figure; metrics.json holds what it held"
@@ -176,6 +184,20 @@ def test_the_estimate_falls_with_the_images(estimating, tmp_path, quickcls):
     found = json.loads(quickcls('estimate', estimating.path, noisy, '--json').stdout)
     assert found == worse.to_dict() and found['n'] == 24
     assert f'Estimated accuracy on 24 images: {100*found["accuracy"]:.0f} %' in quickcls('predict', estimating.path, noisy).stdout
+
+def test_the_page_tells_it_below_its_table(estimating, tmp_path, monkeypatch):
+    "The same sentence as `estimate`, for enough uploads; a doubt where they are of something else; nothing where they are few"
+    from quickcls.app.predict_page import _table_of
+    monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path))
+    def shown(images):
+        uploads = [dict(path=str(tmp_path/f'{i}.png'), orig_name=f'{i}.png') for i, _ in enumerate(images)]
+        for u, im in zip(uploads, images): im.save(u['path'])
+        return _table_of(estimating, uploads)
+    some = [Image.open(p) for label in ('ok', 'defect') for p in sorted((parts/label).glob('*.jpg'))[:12]]
+    assert f'</div><p class="qc-estimate"><b>{estimating.estimate([np.array(i) for i in some]).short}</b></p>' in shown(some)
+    noise = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (60, 80, 3), dtype=np.uint8)) for i in range(20)]
+    assert 'may be far off' in shown(noise)
+    assert 'Estimated accuracy' not in shown(some[:19])
 
 def test_it_says_what_it_cannot_judge(estimating):
     "Images of something else are less like the training images than all changed ones"

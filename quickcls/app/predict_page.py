@@ -21,6 +21,7 @@ from ..report.thumbnails import Packed
 from ..saved.descriptions import measured as checked_metrics
 from ..saved.folder import metrics_file, read_json
 from .server import RecentImages, at_a_time, first_uploads, import_gradio, most_files, new_page, read_upload, uploads_only
+from ..stress.correctness import correctness_of
 from ..texts import Words
 
 # %% ../../nbs/app/07_predict_page.ipynb #asked
@@ -214,7 +215,7 @@ def _table_of(clf, uploads):
     if not uploads: return ''
     uploads, more = first_uploads(uploads, most_files)
     note = refusal_html(words['more'].format(more)) if more else ''
-    return note + answers_table([answer_upload(clf, u, heat=False, side=144)[0] for u in uploads])
+    return note + answers_table([answer_upload(clf, u, heat=False, side=144)[0] for u in uploads], correctness_of(clf.info))
 
 def _api(gr, now):
     "The interface for programs: one image in, one JSON object out, as `quickcls predict --json` prints it"

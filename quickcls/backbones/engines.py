@@ -88,7 +88,7 @@ class OpenVINOEngine:
     def _finish(self):
         request, done = self.running.popleft()
         with _told_in_one_line(): request.wait()
-        done(request.get_output_tensor(0).data.copy())
+        done(request.get_tensor('embedding').data.copy())
         self.free.append(request)
 
     def _only(self, way):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['most_work', 'large', 'parse_folds', 'fit_work', 'folds_within', 'accuracy_interval', 'beyond_chance',
-           'CrossValidation', 'cross_validate', 'part_of_each']
+           'CrossValidation', 'cross_validate', 'with_copies', 'part_of_each']
 
 # %% ../../nbs/heads/05_crossval.ipynb #imports
 import math
@@ -157,7 +157,7 @@ def cross_validate(
     def one(split):
         r, i, a, b = split
         a = part_of_each(y, groups, a, share, seed + r*1000 + i)
-        z, rows = _with_copies(x, a, views)
+        z, rows = with_copies(x, a, views)
         fitted = fit_head(head, (z, y[rows]), (x[b], y[b]), n_out=n_out, groups=groups[rows], seed=seed, overwrite=True, **kwargs)
         logits[r, b], fold[r, b] = fitted.logits(x[b]), i
         sizes.append(len(a))
@@ -167,8 +167,12 @@ def cross_validate(
         with ThreadPoolExecutor(2 if quick and x.nbytes < large else 1) as pool: list(pool.map(one, splits))
     return CrossValidation(y, logits, fold, float(np.mean(sizes)), len(np.unique(groups[(fold >= 0).any(0)])))
 
-def _with_copies(x, rows, views):
-    "(embeddings, row numbers) of some rows and of their augmented copies"
+def with_copies(
+    x, # Embeddings, float32 `[n, d]`, or `Rows`
+    rows, # Row numbers `[m]`
+    views:tuple=None # As in `cross_validate`
+)->tuple: # (embeddings, row numbers): those of the rows, then those of their copies
+    "Some rows and their augmented copies"
     import numpy as np
     if views is None: return x[rows], rows
     extra = np.isin(views[1], rows)

@@ -73,7 +73,7 @@ class Classifier:
     def engine(self): # of `quickcls.backbones.engines`; before it is saved, a list with one for each view
         "What runs its graph, opened with the first image"
         def made():
-            if self.graphs is not None: return [open_engine(g) for g in self.graphs]
+            if self.graphs is not None: return [open_engine(g, precision=self.precision) for g in self.graphs]
             if named_device() in (None, 'cpu'):
                 return OpenVINOEngine(self.file(graph_file), precision=self.precision, digest=self.info.get('files', {}).get(graph_file))
             return open_joined(self.views, self.levels, self.folder if self.body_state else None)

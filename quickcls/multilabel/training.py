@@ -31,8 +31,8 @@ from ..terminal.progress import working
 from ..terminal.text import Lines, labelled, marked, table
 
 # %% ../../nbs/multilabel/07_training.ipynb #check-options
-of_one_label = ('auto', 'weights', 'strategy', 'unfreeze', 'head', 'epochs', 'lr', 'bs', 'patience', 'augment', 'class_weights', 'split_by',
-                'label_pattern', 'classes', 'folds', 'keep_known', 'near_kinds', 'background', 'corrections', 'tensorboard')
+of_one_label = ('auto', 'weights', 'strategy', 'unfreeze', 'head', 'epochs', 'lr', 'bs', 'patience', 'augment', 'robust', 'class_weights',
+                'split_by', 'label_pattern', 'classes', 'folds', 'keep_known', 'near_kinds', 'background', 'corrections', 'tensorboard')
 _same = dict(strategy='head', head='linear', augment='none') # values that ask for what is done anyway
 
 def check_options(

@@ -23,6 +23,7 @@ from ..evaluate.style import clean_text
 from ..data.formats import NotAnImage
 from ..data.images import covered, data_uri, small_image
 from ..explain.regions import Tags
+from ..stress.estimate import estimate_of, fewest
 from ..texts import Words
 
 # %% ../../nbs/report/08_answer_html.ipynb #ask
@@ -200,9 +201,10 @@ def table_row(
     return [csv_text(v) for v in row]
 
 def answers_table(
-    answers:list # of `Answer`
+    answers:list, # of `Answer`
+    model=None # `quickcls.stress.correctness.Correctness` of the classifier; None where it keeps none
 )->str: # HTML
-    "How often each answer was given; below it many answers, with a link that contains them as a CSV file"
+    "How often each answer was given; below it many answers, with a link to a CSV file, and the accuracy to expect where that is known"
     import base64, csv, io
     top = max((len(a.prediction.top) for a in answers), default=0) or 1
     file = io.StringIO()
@@ -213,7 +215,15 @@ def answers_table(
     rows = ''.join(map(_table_line, answers))
     table = f'<table class="qc-table"><caption>{words["many"]}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     wide = f'<div class="qc-wide" tabindex="0" role="group" aria-label="{words["many"]}">{table}</div>' # the keyboard scrolls it
-    return f'{_summary([a.prediction for a in answers])}{save}{wide}'
+    return f'{_summary([a.prediction for a in answers])}{save}{wide}{_estimated([a.prediction for a in answers], model)}'
+
+def _estimated(predictions, model):
+    "The accuracy to expect of enough answers"
+    good = [p for p in predictions if not p.error]
+    if not model or len(good) < fewest: return ''
+    try: first, *more = str(estimate_of(good, model)).splitlines()
+    except QuickclsError as e: return refusal_html(str(e))
+    return f'<p class="qc-estimate"><b>{html.escape(first)}</b></p>' + ''.join(f'<p class="qc-soft">{html.escape(m)}</p>' for m in more)
 
 def _group(p): # (kind as in `sign_html`, words as HTML); an image that could not be read has no kind
     return (None, words['unreadable']) if p.error else kind_of(p)

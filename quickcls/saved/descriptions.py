@@ -179,7 +179,7 @@ _tuning = record(
 _stressed = dict(n=count, accuracy=share, low=share, high=share, refused=share, calibration_error=share, confidence_=share,
                  recall=many(_some, 100_000))
 _stress = record(
-    n=count, chance=share, clean=record(_ordered, **_stressed), on_=maybe(text(10_000)),
+    n=count, chance=share, clean=record(_ordered, **_stressed), on_=maybe(text(10_000)), precision_=maybe(text(10)), robust_=maybe(flag),
     rows=many(record(_ordered, change=text(40), strength=number(0, 3, whole=True), **_stressed), 1000, 1))
 _skipped = many(record(path=anytext, reason=anytext))
 measured = record(

@@ -98,7 +98,6 @@ def fit_for(
                             'the estimate is fitted on them once. Run this on the machine of the training; the classifier then keeps it.')
     images = prepared(clf, drawn(here, most_plain, seed))
     t, n = images.table, len(images)
-    x = np.concatenate([clf.embed([np.stack(b) for b in zip(*images.squares[i:i+8])]) for i in range(0, n, 8)])
     copies = None
     if with_changes:
         at = np.random.default_rng(seed).permutation(n)[:most_changed]
@@ -107,7 +106,7 @@ def fit_for(
     groups, notes = (t['group'] if 'group' in t else t.sha256).to_numpy().astype(str), clf.head.notes
     how = dict(kind=clf.head.kind, c=notes.get('C'), class_weights=bool((clf.info.get('data') or {}).get('class_weights')))
     how |= dict(widths=notes.get('widths'), temperature=clf.temperature, open_set=clf.open_set, seed=seed)
-    sets = fit_sets(x, class_numbers(t.label, clf.vocab), groups, copies, **how)
+    sets = fit_sets(images.x, class_numbers(t.label, clf.vocab), groups, copies, **how)
     return fit_correctness(sets, n)
 
 # %% ../../nbs/stress/05_estimate.ipynb #keep

@@ -7,18 +7,21 @@ __all__ = ['most_images', 'images_under_test', 'on_this_machine', 'drawn', 'Prep
            'stress_rows', 'stress_table']
 
 # %% ../../nbs/stress/02_measure.ipynb #imports
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from ..backbones.engines import OpenVINOEngine
 from ..core import QuickclsError
 from ..data.formats import NotAnImage
 from ..data.images import load_image
 from ..data.items import class_numbers
 from ..evaluate.predictions import held_out
 from ..explain.attribution import look
-from ..features.embed import decode_ahead, embed_images
+from ..features.embed import decode_ahead, embed_images, joined
 from ..features.store import Store, store_key
 from ..heads.calibration import calibration_error, reliability
 from ..heads.crossval import accuracy_interval
 from ..heads.head import softmax
+from ..heads.linear import calm
 from ..model.classifier import Classifier
 from ..saved.folder import graph_file, predictions_file
 from ..saved.known_images import images_of
@@ -85,12 +88,12 @@ class Prepared:
     squares:list # For each image a list of uint8 `[size, size, 3]`, one a view
     settings:list # For each image a `Setting`
     lenders:list # For each image the row of the one that lends its background
+    x:object # Embeddings of the images as they are, float32 `[n, d]`
 
     def __len__(self): return len(self.table)
 
     def copy(self, i, name, strength): # A list of uint8 `[size, size, 3]`, one a view
         "Image `i` under a change"
-        from dataclasses import replace
         s, others = self.settings[i], self.squares[self.lenders[i]]
         return [changed(square, name, strength, replace(s, other=o)) for square, o in zip(self.squares[i], others)]
 
@@ -108,21 +111,16 @@ def prepared(
     squares = [by_content[h] for h in kept.sha256]
     greys = [s[0].mean(2) for s in squares]
     usual = round(float(np.mean([g.mean() for g in greys]))), round(float(np.mean([g.std() for g in greys])))
-    settings = [Setting(int(h[:6], 16), usual, c) for h, c in zip(kept.sha256, _centres(clf, squares))]
-    return Prepared(kept, squares, settings, _lenders(kept.label))
+    seen = [(_centre(s), s.x) for i in range(0, len(squares), 8) for s in look(clf, [np.stack(b) for b in zip(*squares[i:i+8])])]
+    settings = [Setting(int(h[:6], 16), usual, centre) for h, (centre, _) in zip(kept.sha256, seen)]
+    return Prepared(kept, squares, settings, _lenders(kept.label), np.stack([x for _, x in seen]))
 
-def _centres(clf, squares, at_once=16):
-    "For each image the centre of what speaks for its predicted class, x and y as shares of the side"
+def _centre(seen):
+    "The centre of what speaks for the predicted class, x and y as shares of the side"
     import numpy as np
-    found = []
-    for i in range(0, len(squares), at_once):
-        for seen in look(clf, [np.stack(b) for b in zip(*squares[i:i+at_once])]):
-            cells = np.maximum(seen.evidence(int(seen.logits.argmax()))[0], 0)**2
-            total = cells.sum()
-            if total <= 0: found.append((.5, .5))
-            else: found.append(tuple(round(float(((np.arange(n) + .5)/n) @ cells.sum(a)/total), 2) for n, a in
-                                     zip(cells.shape[::-1], (0, 1))))
-    return found
+    cells = np.maximum(seen.evidence(int(seen.logits.argmax()))[0], 0)**2
+    if (total := cells.sum()) <= 0: return .5, .5
+    return tuple(round(float(((np.arange(n) + .5)/n) @ cells.sum(a)/total), 2) for n, a in zip(cells.shape[::-1], (0, 1)))
 
 def _lenders(labels):
     "For each row the next row of another class; the next row where there is no other class"
@@ -132,8 +130,11 @@ def _lenders(labels):
 # %% ../../nbs/stress/02_measure.ipynb #embed-changed
 class _Asked:
     "A classifier as an engine of `embed_images`: what it gets are the squares of all views in a row"
-    streams = 1
-    def __init__(self, clf): self.clf, self.precision = clf, str(clf.precision or clf.info.get('precision') or 'f32')
+    def __init__(self, clf):
+        first, self.clf, self.later = _engines(clf)[0], clf, None
+        if len(clf.views) > 1 or not isinstance(first, OpenVINOEngine): return
+        how = dict(precision='int8' if first.integers else first.precision, streams=max(2, (os.cpu_count() or 2)//2))
+        self.later = OpenVINOEngine(first.path, **how) # runs batches beside each other, while others are changed
 
     def start(self, batch, done):
         parts, at = [], 0
@@ -141,15 +142,21 @@ class _Asked:
             n = 3*v.size**2
             parts.append(batch[:, at:at+n].reshape(len(batch), v.size, v.size, 3))
             at += n
-        done(self.clf.embed(parts))
+        if not self.later: return done(self.clf.embed(parts))
+        graphs, levels = self.clf.graphs, self.clf.levels
+        self.later.start(parts[0], lambda e: done(joined([e], graphs, levels) if graphs else e))
 
-    def wait(self): pass
+    def wait(self):
+        if self.later: self.later.wait()
+
+def _engines(clf): return clf.engine if isinstance(clf.engine, list) else [clf.engine]
+def _precision(clf): return _engines(clf)[0].precision # in which it computes, whatever was asked for
 
 def _recipe(clf):
     "What an embedding depends on besides the image and its change"
     digests = [d for d in clf.info.get('digests') or [] if d]
     if len(digests) < len(clf.views): digests = [str((clf.info.get('files') or {}).get(graph_file))]
-    return f'{"+".join(digests)}|{"+".join(v.resize for v in clf.views)}|{clf.levels}|{_Asked(clf).precision}|changed {version}'
+    return f'{"+".join(digests)}|{"+".join(v.resize for v in clf.views)}|{clf.levels}|{_precision(clf)}|changed {version}'
 
 def embed_changed(
     clf:Classifier,
@@ -198,15 +205,16 @@ def stress_rows(
     images:Prepared,
     *, which=every, # (name, strength) of the changes
     store:Store=None
-)->dict: # n, chance (share of the commonest class), clean (a row), rows (list of change, strength and a row): ready for JSON
+)->dict: # n, chance (share of the commonest class), precision, clean (a row), rows (of change, strength and a row): ready for JSON
     "How good the answers are on images as they are, and under each change"
     import numpy as np
     y, n = class_numbers(images.table.label, clf.vocab), len(images)
-    plain = np.concatenate([clf.embed([np.stack(b) for b in zip(*images.squares[i:i+8])]) for i in range(0, n, 8)])
     x = embed_changed(clf, images, [(i, *w) for w in which for i in range(n)], store=store)
-    rows = [dict(change=name, strength=s) | answer_row(clf, x[k*n:(k+1)*n], y) for k, (name, s) in enumerate(which)]
+    with calm():
+        clean = answer_row(clf, images.x, y)
+        rows = [dict(change=name, strength=s) | answer_row(clf, x[k*n:(k+1)*n], y) for k, (name, s) in enumerate(which)]
     chance = float(np.bincount(y).max()/n)
-    return dict(n=n, chance=round(chance, 6), clean=answer_row(clf, plain, y), rows=rows)
+    return dict(n=n, chance=round(chance, 6), precision=_precision(clf), clean=clean, rows=rows)
 
 def stress_table(
     found:dict, # From `stress_rows`

@@ -76,15 +76,15 @@ def _sentence(text): return text[:1].upper() + text[1:]
 
 def what_helps(
     found:dict, # From `stress_rows`
-    most:int=3 # Sentences
+    most:int=3 # Sentences about images to add
 )->list: # of sentences, the largest loss first
     "What to do about the changes that cost more than `loss` at medium strength"
     before, falls = found['clean']['accuracy'], {}
-    for r in found['rows']:
-        if r['strength'] == 2 and before - r['accuracy'] > loss:
-            family = changes[r['change']].family
-            falls[family] = max(falls.get(family, 0), before - r['accuracy'])
-    return [words[f'help_{f}'] for f in sorted(falls, key=lambda f: -falls[f])][:most]
+    hurt = sorted((r for r in found['rows'] if r['strength'] == 2 and before - r['accuracy'] > loss), key=lambda r: r['accuracy'])
+    for r in hurt: falls.setdefault(changes[r['change']].family, r['change'])
+    helps = [words[f'help_{f}'] for f in falls][:most]
+    if not hurt or found.get('robust'): return helps # it was trained so already
+    return [*helps, words['help_robust'].format(what=words[hurt[0]['change']])]
 
 # %% ../../nbs/stress/03_words.ipynb #section
 def stress_section(

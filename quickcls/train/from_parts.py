@@ -24,8 +24,8 @@ from ..shards.manifest import place_of
 from ..shards.parts import Parts, read_embeddings, read_parts, recipe_arch, recipe_text, recipe_views
 
 # %% ../../nbs/train/02b_from_parts.ipynb #check-options
-need_images = dict(auto=0, augment='none', background=None, corrections=None, tensorboard=None, label_separator=None, checksum=None,
-                   precision=None)
+need_images = dict(auto=0, augment='none', robust=False, background=None, corrections=None, tensorboard=None, label_separator=None,
+                   checksum=None, precision=None)
 
 def check_options(
     o # `quickcls.train.options.Training`
@@ -34,7 +34,7 @@ def check_options(
     given = {k: o.given[k] for k, usual in need_images.items() if o.given[k] not in (usual, None)}
     if o.strategy != 'head': given['strategy'] = o.strategy
     if not given: return
-    named = ', '.join(f'--{k.replace("_", "-")} {v}' for k, v in given.items())
+    named = ', '.join(f'--{k.replace("_", "-")}' + ('' if v is True else f' {v}') for k, v in given.items())
     raise QuickclsError(f'{named} needs the images, and --embeddings has none. Expected one of the two.')
 
 # %% ../../nbs/train/02b_from_parts.ipynb #part-embeddings

@@ -51,6 +51,7 @@ class Training:
         size:int=None, # Side of the square in pixels (the backbone's own where this is not given)
         seed:int=usual_seed, # Number that the split is drawn by
         augment:str=None, # Augmented copies: none (default for head), 4, guide:8, guide-noflip, fastai (default for other strategies)
+        robust:bool=False, # Train on changed copies (light, blur, noise, …) where cross-validation finds that they help
         class_weights:bool=False, # Give every class the same total weight
         split_by:str=None, # Which folders are splits: none (all are classes), or names: train=day1+day2,test=day3 (default: usual names)
         label_separator:str=None, # Several labels an image: what stands between them in the table, ' ' or ';' for instance
@@ -124,6 +125,11 @@ class Training:
             raise QuickclsError(f'--unfreeze {self.unfreeze} is for --strategy partial only. Expected the two together, or neither.')
         if self.precision == 'int8' and self.strategy != 'head':
             raise QuickclsError(f'--precision int8 is for a frozen network, and --strategy is {self.strategy}. Expected one of the two.')
+        if self.robust and (self.strategy != 'head' or self.augment != 'none'):
+            other = f'--strategy {self.strategy}' if self.strategy != 'head' else f'--augment {self.augment}'
+            raise QuickclsError(f'--robust makes its own copies for a head on a frozen network. Expected it without {other}.')
+        if self.robust and not parse_folds(self.folds, self.head)[0]:
+            raise QuickclsError('--robust needs cross-validation, and --folds is 0. Expected --robust without --folds 0.')
         if self.strategy == 'scratch' and self.weights:
             raise QuickclsError(f'--strategy scratch starts from random weights, and --weights is {self.weights}. Expected one of the two.')
         if self.background and not parse_folds(self.folds, self.head)[0]:

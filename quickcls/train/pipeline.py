@@ -30,6 +30,7 @@ from ..explain.shortcuts import focus
 from ..heads.linear import by_strength
 from ..report.record import public_command
 from ..saved.known_images import PublicPaths, public_name, remember_folders
+from ..stress.robust import add_robust
 from .from_parts import FromParts
 from .steps import Run, check_splits, check_tuned, draw_beside, drop_damaged, embed_all, embed_background, evaluate_splits
 from .steps import fit_splits, import_ahead, neighbours, own_weights, write_tables
@@ -51,10 +52,9 @@ class Pipeline:
     ):
         self.options, self.say, self.run = options, say, Run(say, say if options.verbose else _silent)
         self.notes, self.failed = [], [] # sentences for the end; the second about what could not be made
-        self.command, self.out = options.command, options.target
+        self.command, self.out, self.look_alikes = options.command, options.target, LookAlikes(options.groups)
         # of `--auto`, of a backbone that is trained and `tuning_facts` about it, of `--corrections`
         self.choice, self.tuned, self.tuning, self.taken = None, None, None, None
-        self.look_alikes = LookAlikes(options.groups)
 
     def train(self)->Classifier: # Saved
         "All steps"
@@ -167,6 +167,7 @@ class Pipeline:
         how = dict(split=self.split, group=self.look_alikes.find, augment='none' if self.tuned else o.augment, seed=o.seed, run=self.run)
         held = (self.items.table.split != 'train').sum()
         self.items, self.splits, self.copies = embed_all(self.scanned, self.items, self.embeddings, **how)
+        if o.robust: self.copies = add_robust(o, self.items, self.splits, self.embeddings, self.run)
         if (n := (self.items.table.split != 'train').sum()) != held and self.look_alikes.grouping.links:
             self.say(f'{n:,} are held out: look-alikes stay on one side')
         self.other = o.background and embed_background(o.background, self.items, self.embeddings, o.seed, self.run)

@@ -6,7 +6,7 @@ Of each set up to 300 images are embedded with lite0 as they are and under all 3
 - `table`: the accuracy of each change at each strength.
 - `estimate`: the expected accuracy without labels, each row by a model of correctness whose fit left out the row's family of changes;
   beside it the mean confidence, average thresholded confidence (Garg et al., 2022), the difference of confidences (Guillory et al., 2021).
-- `robust`: heads that are fitted on changed copies too.
+- `robust`: what `train --robust` chooses and brings.
 
 Prints one JSON object a line. Parameters were chosen on flowers, hymenoptera and trashnet; casting and dogs_angry_happy confirm them."""
 import json, sys
@@ -20,7 +20,7 @@ from quickcls.evaluate.none_of_these import none_of_these
 from quickcls.features.embed import Embeddings, late_columns
 from quickcls.groups.grouping import find_groups
 from quickcls.heads.calibration import calibrate
-from quickcls.heads.crossval import cross_validate
+from quickcls.heads.crossval import cross_validate, with_copies
 from quickcls.heads.head import softmax
 from quickcls.heads.linear import fit_linear, stratified_folds
 from quickcls.model.classifier import Classifier
@@ -28,6 +28,7 @@ from quickcls.stress.changes import changes, every, families
 from quickcls.stress.correctness import features, fit_correctness, fit_sets
 from quickcls.stress.estimate import estimate_from, which_copies
 from quickcls.stress.measure import drawn, embed_changed, prepared
+from quickcls.stress.robust import chosen, copies_of, most_asked
 
 sizes = dict(flowers=200, hymenoptera=300, trashnet=240, casting=200, dogs_angry_happy=160)
 
@@ -67,14 +68,12 @@ class Asked:
     "A head that was fitted on one half"
     s:Set
     a:object # Rows `[m]`
-    extra:tuple=None # (more embeddings, their class numbers)
 
     def __post_init__(self):
         s, a = self.s, self.a
         x, y, g = s.x[a], s.y[a], s.groups[a]
         self.c = fit_linear(x, y, groups=g).notes['C']
-        more = self.extra or (x[:0], y[:0])
-        self.head = fit_linear(np.concatenate([x, more[0]]), np.concatenate([y, more[1]]), c=self.c)
+        self.head = fit_linear(x, y, c=self.c)
         cv = cross_validate(x, y, g, n_out=len(s.vocab), c=self.c)
         self.temperature = calibrate(cv).temperature
         rows = s.table.iloc[a].assign(split='train', group=g)
@@ -128,29 +127,23 @@ def errors(rows):
     found = {k: mean(abs(r[k] - r['true']) for r in rows) for k in ('estimate', 'unchanged_only', 'confidence', 'atc', 'doc')}
     return found | {k: mean(r[k] for r in rows) for k in ('covered', 'half')}
 
-def robust(s, hurt=.05):
-    "Heads on copies of the kinds that hurt, at each strength: accuracy on images as they are, cross-validated and asked; under change"
+def robust(s):
+    "What `train --robust` chooses on each half, and what it brings on the other: accuracy on images as they are, and under all 36 changes"
     rows = []
     for a, b in halves(s):
-        base = Asked(s, a)
-        def under(head, xs): return float(np.mean([(head.logits(x[b]).argmax(1) == s.y[b]).mean() for x in xs]))
-        cv = lambda views: cross_validate(s.x[a], s.y[a], s.groups[a], n_out=len(s.vocab), c=base.c, repeats=1, views=views)
-        plain = cv(None)
-        folds = [(fit_linear(s.x[a][t], s.y[a][t], c=base.c), v) for t, v in stratified_folds(s.y[a], s.groups[a], 3, 0)]
-        def held(name, k):
-            x = s.changed[every.index((name, k))][a]
-            return np.mean([(h.logits(x[v]).argmax(1) == s.y[a][v]).mean() for h, v in folds])
-        kinds = [n for n in changes if plain.accuracy - held(n, 2) > hurt]
-        row = dict(n=len(b), clean=under(base.head, [s.x]), changed=under(base.head, s.changed), kinds=kinds, cv=plain.accuracy)
-        for k in (1, 2, 3) if kinds else ():
-            more = np.concatenate([s.changed[every.index((n, k))][a] for n in kinds])
-            which = np.tile(np.arange(len(a)), len(kinds))
-            head = fit_linear(np.concatenate([s.x[a], more]), np.concatenate([s.y[a], s.y[a][which]]), c=base.c)
-            others = [s.changed[i] for i, (n, _) in enumerate(every) if n not in kinds]
-            row |= {f'cv_{k}': cv((more, which)).accuracy, f'clean_{k}': under(head, [s.x]), f'changed_{k}': under(head, s.changed),
-                    f'others_{k}': under(head, others) if others else None, 'others': under(base.head, others) if others else None}
-        rows.append(row)
-    return [dict(name=s.name) | r for r in rows]
+        x, y, g = s.x[a], s.y[a], s.groups[a]
+        def copies(which): return np.stack([s.changed[every.index(w[1:])][a[w[0]]] for w in which]), np.array([w[0] for w in which])
+        plain, some = fit_linear(x, y, groups=g), np.sort(np.random.default_rng(42).permutation(len(a))[:most_asked])
+        asked = np.stack([copies([(i, k, 2) for i in some])[0] for k in changes]), some
+        found = chosen(x, y, g, asked, lambda *way: copies(copies_of(len(a), *way)), n_out=len(s.vocab), c=plain.notes['C'])
+        which = copies_of(len(a), found.kinds, found.count, found.strength)
+        z, at = with_copies(x, np.arange(len(a)), copies(which) if which else None)
+        taught = fit_linear(z, y[at], groups=g[at]) if which else plain
+        def right(head, x): return round(float((head.logits(x[b]).argmax(1) == s.y[b]).mean()), 4)
+        def both(head): return right(head, s.x), round(float(np.mean([right(head, x) for x in s.changed])), 4)
+        rows.append(dict(name=s.name, n=len(b), kinds=found.kinds, count=found.count, strength=found.strength, before=both(plain),
+                         after=both(taught), cv_before=found.before, cv_after=found.after))
+    return rows
 
 def rows(bench, e):
     "Rows of the table of all benchmarks, from the last line of `estimate`"
