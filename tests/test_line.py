@@ -4,6 +4,7 @@ from string import Formatter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 import pytest
+from quickcls.findings.finding import kinds
 from quickcls.core import QuickclsError
 from quickcls.line.folder import FolderWatch
 from quickcls.line.log import LineLog, LogRow, columns, time_now
@@ -50,6 +51,7 @@ def test_a_page_uses_its_texts_and_has_no_others(page):
     named = {*re.findall(r"'(\w+)'", source), *re.findall(rf'{page}\.(\w+)', source)}
     built = {k for k in there if re.search(r'_(hint|[01n])$', k)} # from a word and an ending
     built |= {'look_at_it', 'none_of_these', 'unreadable'} # the decisions themselves
+    if page == 'cleaner': built |= {f'kind_{k}' for k in kinds} # of findings
     assert there - named - built == set()
     assert {*re.findall(r"\bt\('(\w+)'[,)]", source)} - there == set()
     assert not re.findall(r'>\s*[A-Z][a-z]+ [a-z]', (repo/'quickcls'/'templates'/f'{page}.html').read_text(encoding='utf8'))
