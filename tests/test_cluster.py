@@ -156,6 +156,7 @@ def cluster_elsewhere():
                 if s.connect_ex(('127.0.0.1', port)) == 0: break
             assert head.poll() is None, 'the cluster did not start'
             time.sleep(.2)
+        else: pytest.fail('the cluster does not answer')
         yield f'ray://127.0.0.1:{port}'
     finally:
         os.killpg(head.pid, signal.SIGTERM)

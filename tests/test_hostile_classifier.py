@@ -605,6 +605,7 @@ def test_whatever_a_file_holds_it_ends_in_a_line(trained, tmp_path, watch):
         ('classifier.json', lambda d: d.update(versions=[1]), 'versions is a list of 1'),
         ('classifier.json', lambda d: d['metrics'].update(interval=None), 'metrics.interval is null'),
         ('classifier.json', lambda d: d['head'].update(notes=dict(C='a')), 'head.notes.C'),
+        ('classifier.json', lambda d: d['head'].update(notes=dict(widths=['a'])), 'head.notes.widths'),
         ('classifier.json', lambda d: d.update(vocab=['a', 'a']), 'names a class twice'),
         ('classifier.json', lambda d: d['views'][0].update(digest='../../x'), 'views[0].digest'),
         ('classifier.json', lambda d: d['views'][0]['backbone'].update(timm='hf-hub:evil/model'), 'views[0].backbone.timm'),

@@ -8,7 +8,7 @@ __all__ = ['sure', 'Step', 'next_steps']
 # %% ../../nbs/advice/02_next_steps.ipynb #imports
 import shlex
 from dataclasses import dataclass
-from pathlib import PurePosixPath as Path
+from pathlib import PurePosixPath
 from ..heads.crossval import beyond_chance
 from ..evaluate.style import short_name
 from .verdict import verdict, weakest
@@ -37,7 +37,7 @@ def next_steps(
     most:int=3 # Steps, with the one that shares it
 )->list: # of `Step`, the most useful first
     "What to do next"
-    metrics, name, space = held.metrics(), shlex.quote(model), shlex.quote(f'{Path(model).name}-space')
+    metrics, name, space = held.metrics(), shlex.quote(model), shlex.quote(f'{PurePosixPath(model).name}-space')
     use = [] if decided else [_decide(len(held.vocab), name)]
     collect, good = [_collect(held, crossed, trust, metrics)], (verdict(metrics, trust.cross_validation).accuracy or 0) >= .95
     found = [_shortcut(focus), _differ(metrics, trust.cross_validation), *_mistakes(crossed or held)]

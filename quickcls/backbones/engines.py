@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['precisions', 'most_numbers', 'most_kept', 'precision_settings', 'OpenVINOEngine', 'read_network', 'run_graph',
-           'compile_network', 'kept_network', 'keep_network', 'TorchEngine', 'open_engine']
+           'compile_network', 'TorchEngine', 'open_engine']
 
 # %% ../../nbs/backbones/05_engines.ipynb #imports
 import hashlib, io, math, os, zlib
@@ -139,21 +139,17 @@ def compile_network(
 ): # OpenVINO's `CompiledModel`
     "The network of a file, ready to run: kept from an earlier time, or compiled now; raises `QuickclsError` where it cannot be read"
     core = import_openvino().Core()
-    kept = digest and kept_network(digest, config, core)
+    kept = digest and _kept_as(digest, config, core)
     if kept and (found := _imported(kept, config, core)): return found
     try: made = core.compile_model(read_network(path), 'CPU', config)
     except RuntimeError as e: raise _not_loaded(path, _last_line(e)) from None
-    if kept: keep_network(made, kept)
+    if kept: _keep(made, kept)
     return made
 
 most_kept = 2**29 # bytes of all compiled networks; beyond it, those that were not used for longest go
 
-def kept_network(
-    digest:str, # As in `OpenVINOEngine`
-    config:dict, # Settings of OpenVINO
-    core # OpenVINO's `Core`
-)->Path|None: # None where the cache folder cannot be made
-    "The file of a compiled network: another one for another version of OpenVINO, another processor and other settings"
+def _kept_as(digest, config, core):
+    "The file of a compiled network, another one for another OpenVINO, processor or setting; None where there can be no cache folder"
     key = digest, sorted(config.items()), import_openvino().__version__, core.get_property('CPU', 'FULL_DEVICE_NAME')
     try: return cache_dir('compiled')/f'{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.blob'
     except QuickclsError: return None
@@ -168,10 +164,7 @@ def _imported(path, config, core):
     try: return core.import_model(io.BytesIO(network), 'CPU', config)
     except RuntimeError: return None
 
-def keep_network(
-    made, # OpenVINO's `CompiledModel`
-    path:Path # From `kept_network`
-):
+def _keep(made, path):
     "Write a compiled network for the next time; where that fails, it is compiled again then"
     try:
         data = made.export_model().getvalue()

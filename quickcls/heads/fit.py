@@ -6,10 +6,9 @@
 __all__ = ['strategies', 'at_once', 'check_head', 'check_strategy', 'fit_views', 'fit_head']
 
 # %% ../../nbs/heads/04_fit.ipynb #imports
-import math
 from ..core import QuickclsError
 from .head import Head
-from .linear import by_strength, clearly, fit_linear, fit_ridge, fit_svm, ridge_strengths, usual_ridge
+from .linear import by_strength, chosen_strength, fit_linear, fit_ridge, fit_svm, ridge_strengths, usual_ridge
 from .mlp import fit_network
 
 # %% ../../nbs/heads/04_fit.ipynb #check-head
@@ -56,8 +55,7 @@ def fit_views(
     heads = [fit_ridge(part, y, c=c, **how) for part in parts]
     losses = _mean_losses(heads)
     if c is None:
-        lowest = min(losses, key=losses.get, default=usual_ridge)
-        c = usual_ridge if losses.get(usual_ridge, math.inf) <= clearly*losses.get(lowest, 0) else lowest
+        c = chosen_strength(losses, ridge_strengths, usual_ridge)
         heads = [h if h.notes['C'] == c else fit_ridge(part, y, c=c, **how) for h, part in zip(heads, parts)]
     def joined(name): return np.concatenate([h.arrays[name] for h in heads], -1)
     arrays = {name: joined(name) for name in ('0.running_mean', '0.running_var')}

@@ -6,7 +6,7 @@
 __all__ = ['by_strength', 'strengths', 'most_for_choice', 'large_directions', 'rows_for_directions', 'svm_strengths',
            'ridge_strengths', 'usual_ridge', 'clearly', 'stratified_folds', 'choose_c', 'to_choose_by', 'rotated',
            'compact', 'fit_logistic', 'calm', 'fit_linear', 'linear_head', 'standardised', 'in_directions', 'fit_svm',
-           'fit_ridge']
+           'chosen_strength', 'fit_ridge']
 
 # %% ../../nbs/heads/02_linear.ipynb #imports
 from concurrent.futures import ThreadPoolExecutor
@@ -224,7 +224,6 @@ def in_directions(
     for at, part in blocks(x): z[at] = ((part - centre)/scale) @ v
     return z, mean, var, v
 
-
 # %% ../../nbs/heads/02_linear.ipynb #fit-svm
 svm_strengths = tuple(10**(e/2) for e in range(-10, -1)) # inverse strengths to choose from: 0.00001 to 0.03
 
@@ -259,16 +258,18 @@ def _fit_margins(kind, model, strengths, x, y, groups, c, class_weights, seed, o
         for k in (strengths if c is None else (c,)) if splits else ():
             found[k] = _scale([tested(k, a, b) for a, b in splits])
             if found[k][0] > 1.05*min(found.values())[0]: break
-        if c is None: c = _chosen(found, strengths, usual)
+        losses = {k: loss for k, (loss, _) in found.items()}
+        if c is None: c = chosen_strength(losses, strengths, usual)
         m = model(c, weight).fit(z, y)
-    losses = {k: loss for k, (loss, _) in found.items()}
     return linear_head(kind, m, mean, var, losses, found[c][1] if found else 1., C=c)
 
-def _chosen(found, strengths, usual):
+def chosen_strength(
+    losses:dict, # strength → loss on held-out folds
+    strengths, usual:float=None # To choose from, and the usual one
+)->float:
     "The strength with the lowest loss; `usual` where no other is clearly better, the middle one where nothing was tested"
-    if not found: return usual or strengths[len(strengths)//2]
-    lowest = min(found.values())[0]
-    return usual if usual in found and found[usual][0] <= clearly*lowest else min(found, key=found.get)
+    if not losses: return usual or strengths[len(strengths)//2]
+    return usual if usual in losses and losses[usual] <= clearly*min(losses.values()) else min(losses, key=losses.get)
 
 def _margins(m, x): return linear_head('', m, 0, 1, {}).logits(x) # `[n, classes]`
 

@@ -60,7 +60,7 @@ backbone = record(
 view = record(backbone=backbone, size=side, resize=_resize, digest_=plain_name, weights_=text(300))
 layer = record(kind=one_of('batchnorm', 'dropout', 'linear', 'relu'), eps_=number(0, 1e6), p_=number(0, .9999999))
 notes = record(C_=positive, epochs_=_option, best_epoch_=_option, n_watched_=_option, strategy_=maybe(text(300)), tried_=maybe(text(300)),
-               history_=maybe(many(mapping(anything))))
+               widths_=many(count, 1000), history_=maybe(many(mapping(anything))))
 _head = record(kind=text(300), layers_=many(layer, 1000), notes_=notes)
 _open_set = record(keep=number(0, .9999999, above=True), late=_late, sure_=maybe(share), floor_=share)
 _measured = record(n=count, right=count, wrong=count, asked=count)

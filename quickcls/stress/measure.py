@@ -134,7 +134,7 @@ class _Asked:
         first, self.clf, self.later = _engines(clf)[0], clf, None
         if len(clf.views) > 1 or not isinstance(first, OpenVINOEngine): return
         how = dict(precision='int8' if first.integers else first.precision, streams=max(2, (os.cpu_count() or 2)//2))
-        self.later = OpenVINOEngine(first.path, **how) # runs batches beside each other, while others are changed
+        self.later = OpenVINOEngine(first.path, digest=first.digest, **how) # runs batches beside each other, while others are changed
 
     def start(self, batch, done):
         parts, at = [], 0

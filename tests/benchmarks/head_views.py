@@ -21,7 +21,7 @@ class Views:
     "The embeddings of the images of a folder, by view: `rows` of images as they are, `copies` of changed ones, `grids` of maps"
     def __init__(self, folder):
         self.items, self.store = sample(folder, most), Store()
-        self.rows, self.widths = {}, {}
+        self.rows = {}
         for name in (arch, *more, best): self.rows[name] = self._embedded(name)
         t = self.items.table
         self.y, self.n_out, self.groups = class_numbers(t.label, self.items.vocab), len(self.items.vocab), t.group.to_numpy()

@@ -28,7 +28,7 @@ from quickcls.stress.changes import changes, every, families
 from quickcls.stress.correctness import features, fit_correctness, fit_sets
 from quickcls.stress.estimate import estimate_from, which_copies
 from quickcls.stress.measure import drawn, embed_changed, prepared
-from quickcls.stress.robust import chosen, copies_of, most_asked
+from quickcls.stress.robust import choose_way, copies_of, most_asked
 
 sizes = dict(flowers=200, hymenoptera=300, trashnet=240, casting=200, dogs_angry_happy=160)
 
@@ -135,7 +135,7 @@ def robust(s):
         def copies(which): return np.stack([s.changed[every.index(w[1:])][a[w[0]]] for w in which]), np.array([w[0] for w in which])
         plain, some = fit_linear(x, y, groups=g), np.sort(np.random.default_rng(42).permutation(len(a))[:most_asked])
         asked = np.stack([copies([(i, k, 2) for i in some])[0] for k in changes]), some
-        found = chosen(x, y, g, asked, lambda *way: copies(copies_of(len(a), *way)), n_out=len(s.vocab), c=plain.notes['C'])
+        found = choose_way(x, y, g, asked, lambda *way: copies(copies_of(len(a), *way)), n_out=len(s.vocab), c=plain.notes['C'])
         which = copies_of(len(a), found.kinds, found.count, found.strength)
         z, at = with_copies(x, np.arange(len(a)), copies(which) if which else None)
         taught = fit_linear(z, y[at], groups=g[at]) if which else plain
